@@ -1,0 +1,1 @@
+"""Fill a database with accurate vehicle data, at scale, and be accountable for it."""

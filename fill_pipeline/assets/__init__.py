@@ -1,0 +1,1 @@
+"""What Dagster materializes: sources, vehicles, checks, reports, improvement, deals."""

@@ -1,0 +1,1 @@
+"""Getting pages: source configs, fetch, guard, robots, pacing, pagination, harvest, archive."""

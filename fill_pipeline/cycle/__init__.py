@@ -1,0 +1,1 @@
+"""The brain: assessed state, plan (state to actions), accounting, report."""

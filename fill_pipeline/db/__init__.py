@@ -1,0 +1,1 @@
+"""Schema, migrations, the embedded server, one module of queries per table group."""

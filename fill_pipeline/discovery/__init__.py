@@ -1,0 +1,1 @@
+"""New sources: channels, probe, score, trial."""

@@ -1,0 +1,1 @@
+"""Pages to committed rows: harvest a source, drain the queue, replay the archive."""

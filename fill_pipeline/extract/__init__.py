@@ -1,0 +1,1 @@
+"""Page to listings: one parse, layers of evidence, merged by confidence."""

@@ -1,0 +1,1 @@
+"""Completeness, accuracy and the gates that act on them."""

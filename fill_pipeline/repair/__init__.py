@@ -1,0 +1,1 @@
+"""Broken sources: diagnose, induce rules, prove by replay, promote or roll back."""

@@ -1,0 +1,84 @@
+"""Typed settings, read once from the environment (prefix ``FILL_``)."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import AfterValidator, Field, SecretStr, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+Network = IPv4Network | IPv6Network
+Words = Annotated[tuple[str, ...], NoDecode]
+
+
+def _absolute(path: Path) -> Path:
+    return path.expanduser().absolute()
+
+
+class Settings(BaseSettings):
+    """Every knob of the system. Lists are written with commas: ``FILL_ALLOW_NETS=127.0.0.0/8,::1/128``."""
+
+    model_config = SettingsConfigDict(env_prefix="FILL_", extra="ignore", frozen=True)
+
+    home: Annotated[Path, AfterValidator(_absolute)] = Field(default=Path(".fill"), validate_default=True)
+    """Folder of the embedded database, the archive, reports and logs."""
+    database_url: SecretStr | None = None
+    """A PostgreSQL 15+ of your own; unset means the embedded one under ``home``."""
+    dagster_url: SecretStr | None = None
+    """Where Dagster keeps its instance; unset means schema ``dagster`` of the same database."""
+    archive_url: str | None = None
+    """Folder or fsspec URL of the page archive; unset means ``home/archive``."""
+
+    target: int = Field(default=2000, ge=1)
+    """Vehicles to add per cycle (document 1)."""
+    quality_target: float = Field(default=0.90, ge=0, le=1)
+    core_fields: Words = ("year", "make", "model", "price", "mileage", "place", "image")
+    """The fields whose completeness is the quality score."""
+    min_confidence: float = Field(default=0.3, ge=0, le=1)
+    """Values read with less confidence than this are quarantined."""
+
+    allow_nets: Annotated[tuple[Network, ...], NoDecode] = ()
+    """Networks that are not globally routable and may be fetched from all the same."""
+    connect_to: Words = ()
+    """Redirected connections, ``host-pattern:port:address:port`` each, as curl's option of that name."""
+    contact_url: str = "https://example.org/fill-pipeline"
+    """Where a site's owner can read who crawls; part of the User-Agent."""
+    user_agent: str | None = None
+
+    workers: int = Field(default=0, ge=0)
+    """Extraction processes of one drain shard; 0 means one per core."""
+    shards: int = Field(default=1, ge=1, le=64)
+    """Drain shards a cycle may run at once."""
+    batch_size: int = Field(default=500, ge=1, le=5000)
+    """Queue rows a drain claims, and listings it writes, at once."""
+    lease_seconds: int = Field(default=300, ge=10)
+    """How long a claimed queue row may stay without a sign of life."""
+    cycle_minutes: int = Field(default=115, ge=1, le=119)
+    """How long a cycle may run before it is closed with what it has."""
+
+    ui_port: int = Field(default=3000, ge=0, le=65535)
+    dashboard_port: int = Field(default=8080, ge=0, le=65535)
+    simweb_port: int = Field(default=8801, ge=0, le=65535)
+
+    @field_validator("core_fields", "connect_to", mode="before")
+    @classmethod
+    def _split_words(cls, value: object) -> object:
+        return tuple(w.strip() for w in value.split(",") if w.strip()) if isinstance(value, str) else value
+
+    @field_validator("allow_nets", mode="before")
+    @classmethod
+    def _split_nets(cls, value: object) -> object:
+        words = [w.strip() for w in value.split(",") if w.strip()] if isinstance(value, str) else value
+        return tuple(ip_network(w) if isinstance(w, str) else w for w in words)  # type: ignore[attr-defined]
+
+    @property
+    def archive_root(self) -> str:
+        """The archive's root as fsspec understands it."""
+        return self.archive_url or str(self.home / "archive")
+
+    @property
+    def reports_folder(self) -> Path:
+        """Where report files are written."""
+        return self.home / "reports"

@@ -1,0 +1,1 @@
+"""A simulated web of vehicle sites for demos, tests, benchmarks and drills."""

@@ -1,0 +1,1 @@
+"""Listing to vehicle: normalise, validate, VIN, identity, survivorship, the one writer."""
