@@ -1,0 +1,201 @@
+"""What is asked of a site and what came back: requests, responses and why one failed."""
+
+from __future__ import annotations
+
+import math
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+
+MAX_RETRY_AFTER_SECONDS = 86_400.0
+# Headers by which the large bot walls say that this is a challenge and not the page.
+_CHALLENGE_HEADERS = frozenset(
+    {("cf-mitigated", "challenge"), ("x-amzn-waf-action", "challenge"), ("x-datadome", "protected")}
+)
+
+
+class FailureCategory(StrEnum):
+    """Why a page was not had; each has its own cure."""
+
+    DNS = "dns"  # the name does not resolve
+    CONNECT = "connect"  # nobody answers at the address
+    TLS = "tls"  # no trusted encrypted connection
+    TIMEOUT = "timeout"  # too slow, in whole or in part
+    TOO_LARGE = "too_large"  # more bytes than allowed, received or unpacked, or a flood of headers
+    TRUNCATED = "truncated"  # fewer bytes than announced
+    PROTOCOL = "protocol"  # not proper HTTP, or the connection broke
+    DECODE = "decode"  # the content encoding cannot be undone
+    BAD_URL = "bad_url"  # not a URL that can be fetched
+    BLOCKED_ADDRESS = "blocked_address"  # the guard forbids the address
+    REDIRECT_LOOP = "redirect_loop"  # redirects in a circle, or too many
+    ROBOTS = "robots"  # robots.txt forbids it
+    THROTTLED = "throttled"  # 429 or 503: slow down
+    BLOCKED = "blocked"  # 401, 403, 451 or a challenge: we are not wanted
+    GONE = "gone"  # 404 or 410
+    HTTP_4XX = "http_4xx"  # another client error
+    HTTP_5XX = "http_5xx"  # the server's own error
+    CANCELLED = "cancelled"  # we stopped before it was done
+
+
+RETRYABLE = frozenset(
+    {
+        FailureCategory.DNS,
+        FailureCategory.CONNECT,
+        FailureCategory.TLS,
+        FailureCategory.TIMEOUT,
+        FailureCategory.TRUNCATED,
+        FailureCategory.PROTOCOL,
+        FailureCategory.THROTTLED,
+        FailureCategory.HTTP_5XX,
+        FailureCategory.CANCELLED,
+    }
+)
+"""Failures another attempt may cure."""
+
+
+class FetchRequest(msgspec.Struct, kw_only=True):
+    """One page to get.
+
+    ``headers`` and ``cookies`` are secrets of ``secret_origin`` (the URL's own origin unless given) and are
+    sent nowhere else, User-Agent, Accept and Accept-Language excepted. ``not_before`` is a time of
+    ``time.monotonic()``. ``timeout`` (seconds) and ``max_bytes`` narrow the fetcher's own limits.
+    """
+
+    url: str
+    headers: dict[str, str] = {}
+    cookies: dict[str, str] = {}
+    secret_origin: str | None = None
+    not_before: float = 0.0
+    etag: str | None = None
+    last_modified: str | None = None
+    max_bytes: int | None = None
+    timeout: float | None = None
+    tag: Any = None
+
+    def __repr__(self) -> str:
+        return f"FetchRequest({self.url!r}, tag={self.tag!r})"
+
+    __str__ = __repr__
+
+
+class FetchResponse(msgspec.Struct, kw_only=True):
+    """What came back, as received: ``head`` is status line and headers, ``body_received`` still encoded.
+
+    ``failure`` is None for 2xx and for 304. ``elapsed`` and ``retry_after`` are in seconds.
+    """
+
+    request: FetchRequest
+    status: int = 0
+    head: bytes = b""
+    headers: list[tuple[str, str]] = []
+    body_received: bytes = b""
+    content_encoding: str = ""
+    content_type: str = ""
+    final_url: str = ""
+    redirects: list[str] = []
+    elapsed: float = 0.0
+    failure: FailureCategory | None = None
+    error: str | None = None
+    retry_after: float | None = None
+
+    @property
+    def ok(self) -> bool:
+        """Whether there is a body worth reading."""
+        return self.failure is None and self.status != 304
+
+    @property
+    def not_modified(self) -> bool:
+        """Whether the server says that the page is still the one we know."""
+        return self.status == 304 and self.failure is None
+
+    def header(self, name: str) -> str | None:
+        """The first header of this (lower-case) name."""
+        return next((value for key, value in self.headers if key.lower() == name), None)
+
+    @property
+    def etag(self) -> str | None:
+        """The validator to send with the next request."""
+        return self.header("etag")
+
+    @property
+    def last_modified(self) -> str | None:
+        """The date to send with the next request."""
+        return self.header("last-modified")
+
+    def __repr__(self) -> str:
+        return f"FetchResponse({self.final_url!r}, {self.status}, {len(self.body_received)} bytes, {self.failure})"
+
+    __str__ = __repr__
+
+
+def read_head(lines: list[bytes]) -> tuple[int, bytes, list[tuple[str, str]]]:
+    """The final answer's status, its head as received and its headers, from all header lines of one exchange.
+
+    Interim answers (1xx) before it and trailers after the body are left out.
+    """
+    start, end = 0, len(lines)
+    for position, line in enumerate(lines):
+        if line.startswith(b"HTTP/") and line.split(b" ", 2)[1:2] and not line.split(b" ", 2)[1].startswith(b"1"):
+            start = position
+            break
+    headers: list[tuple[str, str]] = []
+    for position in range(start + 1, len(lines)):
+        line = lines[position]
+        if line in (b"\r\n", b"\n"):
+            end = position + 1
+            break
+        name, colon, value = line.partition(b":")
+        if colon and name[:1] not in b" \t":
+            headers.append((name.decode("latin-1").strip(), value.decode("latin-1").strip()))
+        elif headers and name[:1] in b" \t":  # a folded header, obsolete and still met
+            headers[-1] = (headers[-1][0], f"{headers[-1][1]} {line.decode('latin-1').strip()}")
+    try:
+        status = int(lines[start].split(b" ", 2)[1])
+    except (IndexError, ValueError):
+        status = 0
+    return status, b"".join(lines[start:end]), headers
+
+
+def judge(status: int, headers: list[tuple[str, str]]) -> FailureCategory | None:
+    """What a status means for us: None for 2xx and 304 (a 3xx that leads nowhere is a protocol failure)."""
+    if 200 <= status < 300 or status == 304:
+        return None
+    if status >= 400 and any((name.lower(), value.lower()) in _CHALLENGE_HEADERS for name, value in headers):
+        return FailureCategory.BLOCKED
+    if status in (429, 503):
+        return FailureCategory.THROTTLED
+    if status in (404, 410):
+        return FailureCategory.GONE
+    if status in (401, 403, 407, 451):
+        return FailureCategory.BLOCKED
+    if status >= 500:
+        return FailureCategory.HTTP_5XX
+    return FailureCategory.HTTP_4XX if status >= 400 else FailureCategory.PROTOCOL
+
+
+def read_retry_after(value: str, *, sent: str | None, now: datetime) -> float | None:
+    """Seconds to wait, from a Retry-After in seconds or as a date; None if it says neither; at most a day.
+
+    A date is measured against the server's own clock (``sent``, its Date header) where there is one,
+    so that a clock gone wrong on either side does no harm.
+    """
+    value = value.strip()
+    try:
+        seconds = float(value)
+    except ValueError:
+        until = _http_date(value)
+        if until is None:
+            return None
+        seconds = (until - ((_http_date(sent) if sent else None) or now)).total_seconds()
+    return min(max(seconds, 0.0), MAX_RETRY_AFTER_SECONDS) if math.isfinite(seconds) else None
+
+
+def _http_date(text: str) -> datetime | None:
+    try:
+        date = parsedate_to_datetime(text)
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return None
+    return date if date.tzinfo is not None else date.replace(tzinfo=UTC)
