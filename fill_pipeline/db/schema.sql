@@ -304,13 +304,14 @@ CREATE TABLE vehicles (
     confidence     real NOT NULL DEFAULT 0,
     provenance     jsonb NOT NULL DEFAULT '{}',
     block_key      text,
+    block_km       integer,
     created_at     timestamptz NOT NULL,
     created_cycle  text NOT NULL,
     updated_at     timestamptz NOT NULL,
     updated_cycle  text NOT NULL
 );
 CREATE UNIQUE INDEX vehicles_vin ON vehicles (vin) WHERE vin IS NOT NULL;
-CREATE INDEX vehicles_block ON vehicles (block_key) WHERE block_key IS NOT NULL;
+CREATE INDEX vehicles_block ON vehicles (block_key, block_km) WHERE block_key IS NOT NULL;
 CREATE INDEX vehicles_created_cycle ON vehicles (created_cycle);
 CREATE INDEX vehicles_updated_cycle ON vehicles (updated_cycle) INCLUDE (completeness);
 CREATE INDEX vehicles_make_model_year ON vehicles (make, model, year);
@@ -375,6 +376,8 @@ CREATE TABLE listing_records (
     UNIQUE (source_id, remote_id)
 );
 CREATE INDEX listing_records_vehicle ON listing_records (vehicle_id);
+-- Who may be missed by a complete harvest.
+CREATE INDEX listing_records_active ON listing_records (source_id) WHERE status = 'active';
 CREATE INDEX listing_records_changed_cycle ON listing_records (changed_cycle, source_id);
 
 -- What changes at every observation; narrow, so that an unchanged listing touches no wide row.
@@ -408,8 +411,8 @@ CREATE INDEX listing_history_listing ON listing_history (listing_id, observed_at
 
 CREATE TABLE merge_proposals (
     id          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    vehicle_a   bigint NOT NULL REFERENCES vehicles (id) ON DELETE CASCADE,
-    vehicle_b   bigint NOT NULL REFERENCES vehicles (id) ON DELETE CASCADE,
+    vehicle_a   bigint NOT NULL,  -- no foreign keys: a merge takes one of the two away, its proposal stays
+    vehicle_b   bigint NOT NULL,
     score       real NOT NULL,
     reasons     jsonb NOT NULL DEFAULT '{}',
     status      text NOT NULL DEFAULT 'open' CHECK (status IN ('open', 'merged', 'rejected', 'undone')),
