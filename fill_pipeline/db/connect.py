@@ -32,4 +32,4 @@ def connect(url: str, *, name: str = "fill", autocommit: bool = True) -> Connect
 @cache
 def queries(group: str) -> Queries:
     """The named statements of ``db/sql/<group>.sql``, each a method taking a connection and keywords."""
-    return aiosql.from_path(Path(__file__).parent / "sql" / f"{group}.sql", "psycopg")
+    return aiosql.from_path(Path(__file__).parent / "sql" / f"{group}.sql", "psycopg", mandatory_parameters=False)

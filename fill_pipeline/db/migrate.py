@@ -68,6 +68,6 @@ def _revision(conn: object) -> str | None:
     if not inspect(conn).has_table(VERSION_TABLE):
         conn.rollback()
         return None
-    row = conn.execute(text(f"SELECT version_num FROM {VERSION_TABLE}")).fetchone()
+    row = conn.execute(text("SELECT version_num FROM fill_schema_version")).fetchone()
     conn.rollback()
     return str(row[0]) if row else None

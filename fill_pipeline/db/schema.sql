@@ -463,6 +463,7 @@ CREATE TABLE import_queue (
     UNIQUE (source_id, url_hash)
 ) WITH (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_insert_scale_factor = 0.05);
 CREATE INDEX import_queue_claim ON import_queue (source_id, priority DESC, id) WHERE status = 'pending';
+CREATE INDEX import_queue_cycle ON import_queue (cycle_id);
 CREATE INDEX import_queue_leases ON import_queue (lease_expires_at) WHERE status = 'processing';
 CREATE INDEX import_queue_dead ON import_queue (source_id, processed_at) WHERE status IN ('dead', 'failed');
 

@@ -186,4 +186,9 @@ def _pg_ctl(data: Path, *arguments: str) -> None:
 
     logging.getLogger(PostgresServer.__module__).setLevel(logging.CRITICAL)
     user = "pgserver" if os.geteuid() == 0 else None
-    pgexec("pg_ctl", ("-D", str(data), "-l", str(data / "log"), *arguments), POSTGRES_VERSIONS[TARGET_POSTGRES_VERSION], user=user)
+    pgexec(
+        "pg_ctl",
+        ("-D", str(data), "-l", str(data / "log"), *arguments),
+        POSTGRES_VERSIONS[TARGET_POSTGRES_VERSION],
+        user=user,
+    )

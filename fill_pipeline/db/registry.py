@@ -1,0 +1,237 @@
+"""The registry of sources and their pace."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import orjson
+
+from fill_pipeline.db.connect import Connection, queries
+
+_sql = queries("registry")
+
+
+@dataclass(frozen=True, slots=True)
+class SourceRow:
+    """A row of ``scrape_sources``."""
+
+    id: UUID
+    slug: str
+    name: str
+    kind: str
+    base_url: str
+    config: dict[str, Any]
+    config_version: int
+    active: bool
+    status: str
+    status_reason: str | None
+    config_error: str | None
+    asset_group: str | None
+    expected_count: int | None
+    discovered_via: str | None
+    note: str | None
+    created_at: datetime
+
+    @property
+    def crawlable(self) -> bool:
+        """Whether it may be crawled at all."""
+        return self.active and self.status in ("live", "trial") and self.config_error is None
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigVersion:
+    """One config a source ever had."""
+
+    version: int
+    config: dict[str, Any]
+    made_by: str
+    reason: str | None
+    measured_score: float | None
+    restored_from: int | None
+    live: bool
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Slots:
+    """Reserved fetch times: the first (UTC), milliseconds between two, and whether the day's budget still holds."""
+
+    first: datetime
+    delay_ms: int
+    within_budget: bool
+
+
+def sources(conn: Connection) -> list[SourceRow]:
+    """Every source, by slug."""
+    return [SourceRow(*row) for row in _sql.all_sources(conn, only_slug=None)]
+
+
+def find_source(conn: Connection, slug_or_name: str) -> SourceRow | None:
+    """The source of that slug or name."""
+    rows = [SourceRow(*row) for row in _sql.all_sources(conn, only_slug=slug_or_name)]
+    return rows[0] if rows else None
+
+
+def declare_source(
+    conn: Connection,
+    *,
+    name: str,
+    base_url: str,
+    config: dict[str, Any],
+    kind: str,
+    active: bool = True,
+    status: str = "live",
+    note: str | None = None,
+    asset_group: str | None = None,
+    expected_count: int | None = None,
+    discovered_via: str | None = None,
+    discovered_at: datetime | None = None,
+    made_by: str = "operator",
+    reason: str = "",
+) -> SourceRow:
+    """Insert a source, or bring it to this declaration; an operator's pause is kept. Returns it as it stands."""
+    with conn.transaction():
+        _name_author(conn, made_by, reason)
+        list(
+            _sql.upsert_source(
+                conn,
+                name=name,
+                base_url=base_url,
+                config=orjson.dumps(config).decode(),
+                active=active,
+                kind=kind,
+                status=status,
+                note=note,
+                asset_group=asset_group,
+                expected_count=expected_count,
+                discovered_via=discovered_via,
+                discovered_at=discovered_at,
+            )
+        )
+    found = find_source(conn, name)
+    assert found is not None
+    return found
+
+
+def change_config(
+    conn: Connection,
+    source_id: UUID,
+    config: dict[str, Any],
+    *,
+    made_by: str,
+    reason: str,
+    score: float | None = None,
+    restored_from: int | None = None,
+) -> None:
+    """Make this config the live one, as a new version."""
+    with conn.transaction():
+        _name_author(conn, made_by, reason, score, restored_from)
+        _sql.set_config(conn, source_id=source_id, config=orjson.dumps(config).decode())
+
+
+def roll_back(conn: Connection, source_id: UUID, version: int, *, made_by: str, reason: str) -> bool:
+    """Bring back an earlier config as a new version; False when there is no such version."""
+    config = _sql.version_config(conn, source_id=source_id, version=version)
+    if config is None:
+        return False
+    change_config(conn, source_id, config, made_by=made_by, reason=reason, restored_from=version)
+    return True
+
+
+def versions(conn: Connection, source_id: UUID) -> list[ConfigVersion]:
+    """Every config this source had, oldest first."""
+    return [ConfigVersion(*row) for row in _sql.versions(conn, source_id=source_id)]
+
+
+def set_active(conn: Connection, slug: str, active: bool) -> bool:
+    """Pause or resume; False when there is no such source."""
+    return int(_sql.set_active(conn, slug=slug, active=active)) > 0
+
+
+def set_status(conn: Connection, source_id: UUID, status: str, reason: str) -> None:
+    """Move a source in its life: candidate, trial, live, quarantined, retired."""
+    _sql.set_status(conn, source_id=source_id, status=status, reason=reason)
+
+
+def set_config_error(conn: Connection, source_id: UUID, error: str | None) -> None:
+    """Say that a config cannot be used (it is then not crawled), or that it can again."""
+    _sql.set_config_error(conn, source_id=source_id, error=error)
+
+
+def is_active(conn: Connection, source_id: UUID) -> bool:
+    """Whether this source may be crawled at this moment."""
+    return bool(_sql.is_active(conn, source_id=source_id))
+
+
+def stopped_sources(conn: Connection, source_ids: Iterable[UUID]) -> set[UUID]:
+    """Which of these may no longer be crawled."""
+    return {row[0] for row in _sql.stopped_sources(conn, source_ids=list(source_ids))}
+
+
+def set_pace(conn: Connection, source_id: UUID, *, delay_ms: int, max_concurrency: int, daily_requests: int) -> None:
+    """Bring the pace of a source to its config."""
+    _sql.set_pace(
+        conn, source_id=source_id, delay_ms=delay_ms, max_concurrency=max_concurrency, daily_requests=daily_requests
+    )
+
+
+def set_robots_delay(conn: Connection, source_id: UUID, delay_ms: int) -> None:
+    """Bring robots.txt's Crawl-delay into the pace."""
+    _sql.set_robots_delay(conn, source_id=source_id, delay_ms=delay_ms)
+
+
+def reserve_slots(conn: Connection, source_id: UUID, n: int, *, now: datetime) -> Slots:
+    """Reserve ``n`` consecutive fetch times of a source, whoever else fetches from it."""
+    row = next(iter(_sql.reserve_slots(conn, source_id=source_id, n=n, now=now)))
+    return Slots(*row)
+
+
+def delay_source(conn: Connection, source_id: UUID, until: datetime) -> None:
+    """Fetch nothing of this source before ``until`` (Retry-After, throttling)."""
+    _sql.delay_source(conn, source_id=source_id, until=until)
+
+
+def note_success(conn: Connection, source_id: UUID, now: datetime) -> None:
+    """A page came: the circuit breaker closes."""
+    _sql.note_success(conn, source_id=source_id, now=now)
+
+
+def note_failures(conn: Connection, source_id: UUID, n: int, now: datetime, *, threshold: int = 10) -> None:
+    """``n`` requests in a row failed: at the threshold the circuit breaker opens."""
+    _sql.note_failures(conn, source_id=source_id, n=n, now=now, threshold=threshold)
+
+
+def note_harvest(conn: Connection, source_id: UUID, *, now: datetime, expected: int | None) -> None:
+    """A harvest ended; ``expected`` is the number of listings the site says it has."""
+    _sql.note_harvest(conn, source_id=source_id, now=now)
+    if expected is not None:
+        _sql.note_expected(conn, source_id=source_id, expected=expected)
+
+
+def robots_of(conn: Connection, origin: str) -> tuple[int, str, datetime] | None:
+    """The robots.txt last fetched from this origin: HTTP status, body, when."""
+    rows = list(_sql.robots_of(conn, origin=origin))
+    return (rows[0][0], rows[0][1], rows[0][2]) if rows else None
+
+
+def save_robots(conn: Connection, origin: str, *, status: int, body: str, fetched_at: datetime) -> None:
+    """Keep a robots.txt for every worker to read."""
+    _sql.save_robots(conn, origin=origin, status=status, body=body.replace("\x00", ""), fetched_at=fetched_at)
+
+
+def _name_author(
+    conn: Connection, made_by: str, reason: str, score: float | None = None, restored_from: int | None = None
+) -> None:
+    list(
+        _sql.name_author(
+            conn,
+            made_by=made_by,
+            reason=reason,
+            score="" if score is None else str(score),
+            restored_from="" if restored_from is None else str(restored_from),
+        )
+    )

@@ -1,0 +1,151 @@
+-- The import queue. Every statement costs what its own rows cost, whatever the table's size.
+
+-- name: enqueue
+-- Put pages in the queue. A URL already waiting or in work stays as it is; a finished one is queued
+-- again only when it was processed before revisit_before. Returns one row per row newly pending.
+INSERT INTO import_queue AS q (source_id, listing_url, url_hash, hint, priority, cycle_id, discovered_at)
+SELECT DISTINCT ON (source_id, url_hash) source_id, url, url_hash, hint::jsonb, priority, :cycle_id, :now
+FROM unnest(
+    (:source_ids)::uuid[], (:urls)::text[], (:hashes)::uuid[], (:hints)::text[], (:priorities)::int[]
+) AS t (source_id, url, url_hash, hint, priority)
+ORDER BY source_id, url_hash
+ON CONFLICT (source_id, url_hash) DO UPDATE
+SET status = 'pending', attempts = 0, not_before = '-infinity', hint = coalesce(excluded.hint, q.hint),
+    priority = excluded.priority, cycle_id = excluded.cycle_id, discovered_at = excluded.discovered_at,
+    failure_category = NULL, error_message = NULL, processed_at = NULL, processed_cycle = NULL
+WHERE q.status IN ('complete', 'failed', 'skipped') AND q.processed_at < :revisit_before
+RETURNING q.id;
+
+-- name: claim
+-- Lease up to batch pages and reserve a time slot of its source for each, in one statement: the
+-- source's next_slot_at moves on by n delays, so any number of claimers together keep one rate.
+-- Rows of a source somebody else is claiming from are left to them. slot_at says when to fetch.
+WITH ready AS (
+    SELECT st.source_id, s.slug, s.name, s.base_url, s.config, s.config_version, s.kind, st.max_concurrency,
+           greatest(st.next_slot_at, :now) AS first_slot,
+           greatest(st.delay_ms, st.robots_delay_ms) AS delay_ms,
+           CASE WHEN st.breaker = 'half_open' THEN 1
+                ELSE least(
+                    :per_source::int,
+                    CASE WHEN st.budget_day = (:now)::date THEN st.daily_requests - st.budget_used ELSE st.daily_requests END,
+                    CASE WHEN greatest(st.delay_ms, st.robots_delay_ms) = 0 THEN :per_source::int
+                         ELSE ceil(extract(epoch FROM (:horizon)::timestamptz - greatest(st.next_slot_at, :now)) * 1000
+                                   / greatest(st.delay_ms, st.robots_delay_ms))::int END)
+           END AS allowed
+    FROM source_state st JOIN scrape_sources s ON s.id = st.source_id
+    WHERE s.active AND s.status IN ('live', 'trial') AND s.config_error IS NULL
+      AND st.next_slot_at < :horizon
+      AND (st.breaker <> 'open' OR st.breaker_until <= :now)
+      AND EXISTS (SELECT FROM import_queue q WHERE q.source_id = st.source_id AND q.status = 'pending')
+    ORDER BY st.next_slot_at
+    LIMIT 200
+    FOR UPDATE OF st SKIP LOCKED
+), picked AS (
+    SELECT q.id, r.source_id, row_number() OVER (PARTITION BY r.source_id ORDER BY q.priority DESC, q.id) AS place
+    FROM ready r CROSS JOIN LATERAL (
+        SELECT id, priority FROM import_queue
+        WHERE source_id = r.source_id AND status = 'pending' AND not_before <= :now
+        ORDER BY priority DESC, id
+        LIMIT greatest(r.allowed, 0)
+        FOR UPDATE SKIP LOCKED
+    ) q
+), chosen AS (
+    SELECT * FROM picked ORDER BY place, source_id LIMIT :batch
+), slots AS (
+    UPDATE source_state st
+    SET next_slot_at = r.first_slot + n * r.delay_ms * interval '1 millisecond',
+        budget_used = CASE WHEN st.budget_day = (:now)::date THEN st.budget_used ELSE 0 END + n,
+        budget_day = (:now)::date,
+        breaker = CASE WHEN st.breaker = 'open' THEN 'half_open' ELSE st.breaker END
+    FROM ready r JOIN (SELECT source_id, count(*)::int AS n FROM chosen GROUP BY 1) c USING (source_id)
+    WHERE st.source_id = r.source_id
+    RETURNING st.source_id
+)
+UPDATE import_queue q
+SET status = 'processing', attempts = q.attempts + 1, lease_owner = :owner,
+    lease_expires_at = (:now)::timestamptz + :lease_seconds * interval '1 second', processed_cycle = :cycle_id
+FROM chosen c JOIN ready r USING (source_id)
+WHERE q.id = c.id
+RETURNING q.id, q.source_id, q.listing_url, q.hint, q.attempts, q.max_attempts,
+          r.first_slot + (c.place - 1) * r.delay_ms * interval '1 millisecond' AS slot_at;
+
+-- name: extend_leases!
+-- The heartbeat: rows still held by this owner stay its own for another lease.
+UPDATE import_queue SET lease_expires_at = (:now)::timestamptz + :lease_seconds * interval '1 second'
+WHERE id = ANY(:ids) AND lease_owner = :owner AND status = 'processing';
+
+-- name: complete
+-- Finish rows this owner still holds; a row whose lease went to somebody else is theirs to finish.
+UPDATE import_queue q
+SET status = t.outcome, listing_id = coalesce(t.listing_id, q.listing_id), processed_at = :now,
+    lease_owner = NULL, lease_expires_at = NULL, failure_category = t.category, error_message = t.error
+FROM unnest((:ids)::bigint[], (:outcomes)::text[], (:listing_ids)::bigint[], (:categories)::text[], (:errors)::text[])
+     AS t (id, outcome, listing_id, category, error)
+WHERE q.id = t.id AND q.lease_owner = :owner AND q.status = 'processing'
+RETURNING q.id;
+
+-- name: fail
+-- Give rows back after a failure: pending again after delays[i] seconds and behind the others, or
+-- dead when the attempts are used up, or failed at once when trying again cannot help.
+UPDATE import_queue q
+SET status = CASE WHEN NOT t.retryable THEN 'failed' WHEN q.attempts >= q.max_attempts THEN 'dead' ELSE 'pending' END,
+    not_before = (:now)::timestamptz + t.delay * interval '1 second', priority = q.priority - 1,
+    failure_category = t.category, error_message = left(t.error, 500),
+    processed_at = CASE WHEN t.retryable AND q.attempts < q.max_attempts THEN NULL ELSE (:now)::timestamptz END,
+    lease_owner = NULL, lease_expires_at = NULL
+FROM unnest((:ids)::bigint[], (:categories)::text[], (:errors)::text[], (:delays)::float8[], (:retryable)::bool[])
+     AS t (id, category, error, delay, retryable)
+WHERE q.id = t.id AND q.lease_owner = :owner AND q.status = 'processing'
+RETURNING q.id, q.status;
+
+-- name: release!
+-- Give rows back untried: the attempt is not counted.
+UPDATE import_queue SET status = 'pending', attempts = greatest(attempts - 1, 0), lease_owner = NULL, lease_expires_at = NULL
+WHERE id = ANY(:ids) AND lease_owner = :owner AND status = 'processing';
+
+-- name: reap
+-- Take back rows whose holder died: pending again, or dead when the attempts are used up, so that a
+-- page that kills its worker every time ends with a reason instead of going round for ever.
+WITH expired AS (
+    SELECT id FROM import_queue WHERE status = 'processing' AND lease_expires_at < :now
+    ORDER BY lease_expires_at LIMIT :max_rows FOR UPDATE SKIP LOCKED
+)
+UPDATE import_queue q
+SET status = CASE WHEN q.attempts >= q.max_attempts THEN 'dead' ELSE 'pending' END, priority = q.priority - 1,
+    failure_category = 'worker_lost', error_message = 'the worker holding this row died or hung: ' || coalesce(q.lease_owner, '?'),
+    processed_at = CASE WHEN q.attempts >= q.max_attempts THEN (:now)::timestamptz END,
+    lease_owner = NULL, lease_expires_at = NULL
+FROM expired e WHERE q.id = e.id
+RETURNING q.id, q.status;
+
+-- name: release_owners!
+-- Take back at once what known-dead owners held, without waiting for their leases.
+UPDATE import_queue SET status = 'pending', lease_owner = NULL, lease_expires_at = NULL, failure_category = 'worker_lost',
+    error_message = 'the worker holding this row was stopped'
+WHERE status = 'processing' AND lease_owner LIKE :owner_prefix || '%%';
+
+-- name: requeue_dead
+-- Give dead rows another life; all sources when source_id is null.
+UPDATE import_queue SET status = 'pending', attempts = 0, not_before = '-infinity', processed_at = NULL
+WHERE id IN (
+    SELECT id FROM import_queue WHERE status = 'dead' AND (:source_id::uuid IS NULL OR source_id = :source_id)
+    ORDER BY id LIMIT :max_rows FOR UPDATE SKIP LOCKED
+)
+RETURNING id;
+
+-- name: next_ready
+-- When the earliest waiting page may be fetched: the later of its source's slot and its own delay;
+-- null when nothing waits that this cycle could fetch.
+SELECT min(greatest(st.next_slot_at, p.not_before, CASE WHEN st.breaker = 'open' THEN st.breaker_until END))
+FROM source_state st JOIN scrape_sources s ON s.id = st.source_id
+CROSS JOIN LATERAL (
+    SELECT not_before FROM import_queue q WHERE q.source_id = st.source_id AND q.status = 'pending'
+    ORDER BY priority DESC, id LIMIT 1
+) p
+WHERE s.active AND s.status IN ('live', 'trial') AND s.config_error IS NULL;
+
+-- name: failures_by_category
+-- What went wrong in this cycle, by source and category, from the sources' own accounts.
+SELECT s.slug, f.key AS category, f.value::int AS n
+FROM source_cycle_stats c JOIN scrape_sources s ON s.id = c.source_id CROSS JOIN LATERAL jsonb_each_text(c.failures) f
+WHERE c.cycle_id = :cycle_id ORDER BY n DESC, 1;

@@ -1,0 +1,101 @@
+-- The registry of sources: what to crawl, how, and how it stands.
+
+-- name: all_sources
+SELECT s.id, s.slug, s.name, s.kind, s.base_url, s.config, s.config_version, s.active, s.status, s.status_reason,
+       s.config_error, s.asset_group, s.expected_count, s.discovered_via, s.note, s.created_at
+FROM scrape_sources s
+WHERE (:only_slug::text IS NULL OR s.slug = :only_slug OR s.name = :only_slug)
+ORDER BY s.slug;
+
+-- name: upsert_source
+-- Declare a source; declaring it again unchanged changes nothing, not even its version.
+INSERT INTO scrape_sources AS s (name, base_url, config, active, kind, status, note, asset_group, expected_count, discovered_via, discovered_at)
+VALUES (:name, :base_url, :config::jsonb, :active, :kind, :status, :note, :asset_group, :expected_count, :discovered_via, :discovered_at)
+ON CONFLICT (name) DO UPDATE
+SET base_url = excluded.base_url, config = excluded.config, kind = excluded.kind, note = excluded.note,
+    asset_group = excluded.asset_group, expected_count = coalesce(excluded.expected_count, s.expected_count)
+WHERE (s.base_url, s.config, s.kind, s.note, s.asset_group)
+      IS DISTINCT FROM (excluded.base_url, excluded.config, excluded.kind, excluded.note, excluded.asset_group)
+RETURNING s.id, (xmax = 0) AS inserted;
+
+-- name: set_active!
+UPDATE scrape_sources SET active = :active WHERE slug = :slug;
+
+-- name: set_status!
+UPDATE scrape_sources SET status = :status, status_reason = :reason WHERE id = :source_id;
+
+-- name: set_config!
+UPDATE scrape_sources SET config = :config::jsonb WHERE id = :source_id;
+
+-- name: set_config_error!
+UPDATE scrape_sources SET config_error = :error WHERE id = :source_id AND config_error IS DISTINCT FROM :error;
+
+-- name: is_active$
+SELECT active AND status IN ('live', 'trial') FROM scrape_sources WHERE id = :source_id;
+
+-- name: stopped_sources
+-- Which of these sources may no longer be crawled.
+SELECT id FROM scrape_sources WHERE id = ANY(:source_ids) AND NOT (active AND status IN ('live', 'trial'));
+
+-- name: versions
+SELECT version, config, made_by, reason, measured_score, restored_from, live, created_at
+FROM source_config_versions WHERE source_id = :source_id ORDER BY version;
+
+-- name: version_config$
+SELECT config FROM source_config_versions WHERE source_id = :source_id AND version = :version;
+
+-- name: name_author
+-- Who changes a config in this transaction, and why; the version it makes carries both.
+SELECT set_config('fill.made_by', :made_by, true), set_config('fill.reason', :reason, true),
+       set_config('fill.score', :score, true), set_config('fill.restored_from', :restored_from, true);
+
+-- name: set_pace!
+UPDATE source_state SET delay_ms = :delay_ms, max_concurrency = :max_concurrency, daily_requests = :daily_requests
+WHERE source_id = :source_id
+  AND (delay_ms, max_concurrency, daily_requests) IS DISTINCT FROM (:delay_ms, :max_concurrency, :daily_requests);
+
+-- name: set_robots_delay!
+UPDATE source_state SET robots_delay_ms = :delay_ms WHERE source_id = :source_id AND robots_delay_ms <> :delay_ms;
+
+-- name: reserve_slots
+-- Reserve n consecutive slots of a source and return when the first begins and how far apart they are.
+UPDATE source_state st
+SET next_slot_at = greatest(st.next_slot_at, :now) + :n * greatest(st.delay_ms, st.robots_delay_ms) * interval '1 millisecond',
+    budget_used = CASE WHEN st.budget_day = (:now)::date THEN st.budget_used ELSE 0 END + :n,
+    budget_day = (:now)::date
+WHERE st.source_id = :source_id
+RETURNING st.next_slot_at - :n * greatest(st.delay_ms, st.robots_delay_ms) * interval '1 millisecond',
+          greatest(st.delay_ms, st.robots_delay_ms), st.budget_used <= st.daily_requests;
+
+-- name: delay_source!
+-- The site asked for silence: nothing of it is fetched before that time.
+UPDATE source_state SET next_slot_at = greatest(next_slot_at, :until) WHERE source_id = :source_id;
+
+-- name: note_success!
+-- A success closes the breaker.
+UPDATE source_state SET breaker = 'closed', breaker_failures = 0, breaker_opened = 0, breaker_until = NULL, last_success_at = :now
+WHERE source_id = :source_id
+  AND (breaker <> 'closed' OR breaker_failures > 0 OR last_success_at IS NULL OR last_success_at < (:now)::timestamptz - interval '10 seconds');
+
+-- name: note_failures!
+-- Failures in a row open the breaker; each opening without a success between doubles the pause, up to an hour.
+UPDATE source_state
+SET breaker_failures = breaker_failures + :n,
+    breaker = CASE WHEN breaker_failures + :n >= :threshold OR breaker = 'half_open' THEN 'open' ELSE breaker END,
+    breaker_opened = CASE WHEN breaker_failures + :n >= :threshold OR breaker = 'half_open' THEN least(breaker_opened + 1, 8) ELSE breaker_opened END,
+    breaker_until = CASE WHEN breaker_failures + :n >= :threshold OR breaker = 'half_open'
+                         THEN (:now)::timestamptz + least(30 * 2 ^ breaker_opened, 3600) * interval '1 second' ELSE breaker_until END
+WHERE source_id = :source_id;
+
+-- name: note_harvest!
+UPDATE source_state SET last_harvest_at = :now WHERE source_id = :source_id;
+
+-- name: note_expected!
+UPDATE scrape_sources SET expected_count = :expected WHERE id = :source_id AND expected_count IS DISTINCT FROM :expected;
+
+-- name: robots_of
+SELECT status, body, fetched_at FROM robots_files WHERE origin = :origin;
+
+-- name: save_robots!
+INSERT INTO robots_files (origin, status, body, fetched_at) VALUES (:origin, :status, :body, :fetched_at)
+ON CONFLICT (origin) DO UPDATE SET status = excluded.status, body = excluded.body, fetched_at = excluded.fetched_at;
