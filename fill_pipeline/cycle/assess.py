@@ -1,0 +1,69 @@
+"""Assess: what stands where, read at a cost that does not grow with the tables."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from fill_pipeline.cycle.state import ActionKind, ActionStatus, CycleState, PastAction, SourceState
+from fill_pipeline.db import counters, cycles, queue
+from fill_pipeline.db.connect import Connection
+from fill_pipeline.db.cycles import CycleRow, SourceStateRow
+from fill_pipeline.quality.health import HealthStatus
+from fill_pipeline.settings import Settings
+
+QUEUE_METRICS = ("queue.pending", "queue.processing", "queue.dead")
+CYCLE_METRICS = ("cycle.vehicles_added", "cycle.queued")
+
+
+def assess(conn: Connection, settings: Settings, cycle: CycleRow, now: datetime) -> CycleState:
+    """Return the state that the next decision depends on."""
+    totals = counters.totals(conn, (*QUEUE_METRICS, "vehicles", "candidates.found"))
+    own = counters.of_scope(conn, CYCLE_METRICS, cycle.cycle_id)
+    previous = next(iter(cycles.latest(conn, 1)), None)
+    rows = cycles.source_states(conn, cycle.cycle_id, previous.cycle_id if previous else None)
+    score = previous.report.get("data_quality") if previous and previous.report else None
+    return CycleState(
+        cycle_id=cycle.cycle_id,
+        open=cycle.status == "open",
+        deadline=min(cycle.window_end, cycle.started_at + timedelta(minutes=settings.cycle_minutes)),
+        target=cycle.target,
+        vehicles_added=own["cycle.vehicles_added"],
+        vehicles_queued=own["cycle.queued"],
+        pending=totals["queue.pending"],
+        processing=totals["queue.processing"],
+        dead=totals["queue.dead"],
+        next_ready_at=queue.next_ready(conn, now=now) if totals["queue.pending"] else None,
+        quality=score,
+        quality_target=settings.quality_target,
+        total_vehicles=totals["vehicles"],
+        untried_candidates=totals["candidates.found"],
+        sources=tuple(_source(row, now) for row in rows),
+        actions=tuple(_action(row) for row in cycles.actions(conn, cycle.cycle_id)),
+    )
+
+
+def _source(row: SourceStateRow, now: datetime) -> SourceState:
+    failing = row.last_health == HealthStatus.FAILING or row.config_error is not None
+    rest = timedelta(hours=min(row.revisit_hours, 2.0)) - timedelta(minutes=5)
+    return SourceState(
+        slug=row.slug,
+        crawlable=row.active and row.status in ("live", "trial") and row.config_error is None,
+        healthy=not failing,
+        failing=failing,
+        due=row.last_harvest_at is None or row.last_harvest_at + rest <= now,
+        harvests=row.harvests,
+        complete=bool(row.harvest_complete),
+        on_trial=row.status == "trial",
+        breaker_open=row.breaker == "open" and row.breaker_until is not None and row.breaker_until > now,
+    )
+
+
+def _action(row: cycles.ActionRow) -> PastAction:
+    return PastAction(
+        kind=ActionKind(row.action),
+        level=row.level,
+        attempt=row.attempt,
+        status=ActionStatus(row.status),
+        gained=int(row.outcome.get("gained", 0)),
+        finished_at=row.finished_at,
+    )
