@@ -648,3 +648,20 @@ CREATE TRIGGER count_insert AFTER INSERT ON vehicles REFERENCING NEW TABLE AS ne
     FOR EACH STATEMENT EXECUTE FUNCTION count_vehicles();
 CREATE TRIGGER count_delete AFTER DELETE ON vehicles REFERENCING OLD TABLE AS old_rows
     FOR EACH STATEMENT EXECUTE FUNCTION count_vehicles();
+
+CREATE FUNCTION count_candidates() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF TG_OP <> 'INSERT' THEN
+        INSERT INTO counters SELECT 'candidates.' || status, '', -count(*) FROM old_rows GROUP BY 1;
+    END IF;
+    IF TG_OP <> 'DELETE' THEN
+        INSERT INTO counters SELECT 'candidates.' || status, '', count(*) FROM new_rows GROUP BY 1;
+    END IF;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER count_insert AFTER INSERT ON source_candidates REFERENCING NEW TABLE AS new_rows
+    FOR EACH STATEMENT EXECUTE FUNCTION count_candidates();
+CREATE TRIGGER count_update AFTER UPDATE ON source_candidates REFERENCING NEW TABLE AS new_rows OLD TABLE AS old_rows
+    FOR EACH STATEMENT EXECUTE FUNCTION count_candidates();
+CREATE TRIGGER count_delete AFTER DELETE ON source_candidates REFERENCING OLD TABLE AS old_rows
+    FOR EACH STATEMENT EXECUTE FUNCTION count_candidates();
