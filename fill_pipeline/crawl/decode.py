@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import importlib
-import zlib
 from typing import Any
 
 from isal import isal_zlib
+from isal.igzip_lib import IsalError
 
 from fill_pipeline.crawl.response import FetchResponse
 
 MAX_LAYERS = 3
 _MAX_MEMBERS = 1000
 _GZIP = 31  # window bits that mean a gzip wrapper
+_ZLIB = 15  # a zlib one
 _RAW = -15  # and none at all
 _CHUNK = 1 << 20
 
@@ -76,8 +77,8 @@ def _undo(name: str, body: bytes, limit: int) -> bytes:
         # A server that announces gzip and sends plain text is common enough to be understood.
         return gunzip(body, limit) if body.startswith(b"\x1f\x8b") else body
     if name == "deflate":
-        zlib_wrapped = body[0] & 0x0F == 8 and (body[0] << 8 | body[1:2][0] if len(body) > 1 else 1) % 31 == 0
-        return _inflate(body, 15 if zlib_wrapped else _RAW, limit)[0]
+        wrapped = body[0] & 0x0F == 8 and int.from_bytes(body[:2], "big") % 31 == 0  # RFC 1950
+        return _inflate(body, _ZLIB if wrapped else _RAW, limit)[0]
     if name == "br" and brotli is not None:
         return _unbrotli(body, limit)
     if name == "zstd" and zstd is not None:
@@ -90,7 +91,7 @@ def _inflate(body: bytes, window_bits: int, limit: int) -> tuple[bytes, bytes]:
     stream = isal_zlib.decompressobj(window_bits)
     try:
         plain = stream.decompress(body, limit + 1)
-    except (isal_zlib.error, zlib.error, ValueError) as error:
+    except (IsalError, ValueError) as error:  # type: ignore[misc]  # its stub declares an instance
         raise DecodeError(f"broken deflate stream: {error}") from None
     if len(plain) > limit:
         raise DecodeError(f"unpacks to more than {limit} bytes", too_large=True)
@@ -124,7 +125,7 @@ def _unzstd(body: bytes, limit: int) -> bytes:
     broken: type[Exception] = zstd.ZstdError
     try:
         plain: bytes = stream.decompress(body, max_length=limit + 1)
-    except broken as error:  # type: ignore[misc]
+    except broken as error:
         raise DecodeError(f"broken zstd stream: {error}") from None
     if len(plain) > limit:
         raise DecodeError(f"unpacks to more than {limit} bytes", too_large=True)

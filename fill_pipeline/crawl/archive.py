@@ -1,0 +1,311 @@
+"""The archive: every page as received, in WARC files, before anything reads it.
+
+One file per source, cycle and worker, written front to back and never changed. Records are stored
+uncompressed around bodies that are as the server sent them (its own gzip included).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import uuid
+from base64 import b32encode
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import IO, Any, cast
+
+import fsspec
+
+from fill_pipeline.crawl.response import FetchResponse, read_head
+
+_VERSION = b"WARC/1.1\r\n"
+_MAX_RECORD_HEADER = 64 * 1024
+_BUFFER_BYTES = 1 << 18
+_READ_BYTES = 1 << 20
+_NAME = re.compile(r"[^A-Za-z0-9._-]+")
+# A body is kept without the transfer coding it came in; the header that announced it keeps its place under this name.
+_TRANSFER_ENCODING = re.compile(rb"(?im)^(transfer-encoding[ \t]*:)")
+_RENAMED = rb"X-Archive-\1"
+
+
+class ArchiveError(ValueError):
+    """The archive does not hold, at this place, a whole record."""
+
+
+@dataclass(frozen=True, slots=True)
+class ArchiveRef:
+    """Where a record lies: the file's path below the archive's root, its first byte and its length in bytes."""
+
+    file: str
+    offset: int
+    length: int
+
+
+@dataclass(frozen=True, slots=True)
+class ArchivedPage:
+    """A page as it was received. ``headers`` are in their order, ``body_received`` still encoded."""
+
+    url: str
+    status: int
+    headers: list[tuple[str, str]]
+    body_received: bytes
+    fetched_at: datetime
+    ref: ArchiveRef
+    head: bytes = field(default=b"", repr=False)
+
+    def header(self, name: str) -> str:
+        """The first header of this (lower-case) name, or ''."""
+        return next((value for key, value in self.headers if key.lower() == name), "")
+
+    @property
+    def content_encoding(self) -> str:
+        """What ``decode.decode_bytes`` needs beside the body."""
+        return ", ".join(value for key, value in self.headers if key.lower() == "content-encoding")
+
+    @property
+    def content_type(self) -> str:
+        """The media type as the server named it, or ''."""
+        return self.header("content-type")
+
+
+class ArchiveWriter:
+    """Appends pages to one worker's file of one source and cycle.
+
+    ``append`` returns where the page will be; ``flush`` makes all appended pages readable and must
+    come before the rows that point to them are committed: from then on they outlive this process (a power cut
+    may still cost them, and ``read_record`` then says so). On a store that cannot append (S3) each
+    flush closes a part and the next page opens another.
+    """
+
+    def __init__(self, root: str, source: str, cycle_id: str, worker: str) -> None:
+        self._filesystem, self._root = fsspec.core.url_to_fs(root)
+        self._folder = f"{_plain(source)}/{_plain(cycle_id)}"
+        self._stem = f"{_plain(worker)}-{uuid.uuid4().hex[:8]}"
+        self._local = "file" in _protocols(self._filesystem)
+        self._stream: IO[bytes] | None = None
+        self._part = 0
+        self._file = ""
+        self._offset = 0
+
+    def append(self, response: FetchResponse, fetched_at: datetime) -> ArchiveRef:
+        """Add a response; raises OSError when the store is full or away."""
+        stream = self._stream or self._open(fetched_at)
+        record = response_record(response, fetched_at)
+        try:
+            for piece in record:
+                stream.write(piece)
+        except OSError:
+            self._abandon()
+            raise
+        length = sum(map(len, record))
+        ref = ArchiveRef(self._file, self._offset, length)
+        self._offset += length
+        return ref
+
+    def flush(self) -> None:
+        """Hand everything appended to the store."""
+        if self._stream is None:
+            return
+        if self._local:
+            self._stream.flush()
+        else:
+            self._stream.close()
+            self._stream = None
+
+    def close(self) -> None:
+        """Finish the file."""
+        if self._stream is not None:
+            self._stream.close()
+            self._stream = None
+
+    def __enter__(self) -> ArchiveWriter:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def _open(self, fetched_at: datetime) -> IO[bytes]:
+        # Every opening is a file of its own: what a killed worker or a full disk left behind stays as it is.
+        self._file = f"{self._folder}/{self._stem}-{self._part}.warc"
+        self._part += 1
+        path = f"{self._root}/{self._file}"
+        self._filesystem.makedirs(os.path.dirname(path), exist_ok=True)
+        # Local files are opened so that they are never opened twice; the stream outlives this call.
+        opened = open(path, "xb", buffering=_BUFFER_BYTES) if self._local else self._filesystem.open(path, "wb")  # noqa: SIM115
+        stream = cast("IO[bytes]", opened)
+        self._stream = stream
+        information = _information_record(self._file, fetched_at)
+        stream.write(information)
+        self._offset = len(information)
+        return stream
+
+    def _abandon(self) -> None:
+        """Leave a file whose last write failed; the next page starts another one."""
+        stream, self._stream = self._stream, None
+        if stream is not None:
+            try:
+                stream.close()
+            except OSError:
+                return
+
+
+def response_record(response: FetchResponse, fetched_at: datetime) -> tuple[bytes, bytes, bytes, bytes]:
+    """A WARC response record in pieces: its header, the HTTP head, the body, the end."""
+    body = response.body_received
+    head = _TRANSFER_ENCODING.sub(_RENAMED, response.head or b"HTTP/1.1 %d\r\n\r\n" % response.status)
+    block = hashlib.sha1(head, usedforsecurity=False)
+    block.update(body)
+    payload = hashlib.sha1(body, usedforsecurity=False)
+    truncated = b"WARC-Truncated: %s\r\n" % _truncation(response) if response.failure and body else b""
+    header = b"".join(
+        (
+            _VERSION,
+            b"WARC-Type: response\r\nWARC-Record-ID: <urn:uuid:",
+            str(uuid.uuid4()).encode(),
+            b">\r\nWARC-Target-URI: ",
+            response.final_url.encode("ascii", "replace"),
+            b"\r\nWARC-Date: ",
+            _timestamp(fetched_at),
+            b"\r\nWARC-Block-Digest: sha1:",
+            b32encode(block.digest()),
+            b"\r\nWARC-Payload-Digest: sha1:",
+            b32encode(payload.digest()),
+            b"\r\n",
+            truncated,
+            b"Content-Type: application/http; msgtype=response\r\nContent-Length: ",
+            str(len(head) + len(body)).encode(),
+            b"\r\n\r\n",
+        )
+    )
+    return header, head, body, b"\r\n\r\n"
+
+
+def read_record(root: str, ref: ArchiveRef) -> ArchivedPage:
+    """The page at a place; raises ArchiveError if no whole record is there, OSError if the file is away."""
+    filesystem, base = fsspec.core.url_to_fs(root)
+    with filesystem.open(f"{base}/{ref.file}", "rb") as stream:
+        stream.seek(ref.offset)
+        data = stream.read(ref.length)
+    if len(data) < ref.length:
+        raise ArchiveError(f"{ref.file} ends inside the record at {ref.offset}")
+    page = _page(data, 0, ref.file, ref.offset)[0]
+    if page is None:
+        raise ArchiveError(f"{ref.file} has no response at {ref.offset}")
+    return page
+
+
+def iterate(root: str, file: str) -> Iterator[ArchivedPage]:
+    """All pages of one file in order, read in large pieces; a torn last record is left out."""
+    filesystem, base = fsspec.core.url_to_fs(root)
+    with filesystem.open(f"{base}/{file}", "rb") as stream:
+        yield from _pages(cast("IO[bytes]", stream), file)
+
+
+def files(root: str, source: str, cycle_id: str | None = None) -> list[str]:
+    """The archive's files of a source, of one cycle or all, sorted."""
+    filesystem, base = fsspec.core.url_to_fs(root)
+    folder = f"{base}/{_plain(source)}" + (f"/{_plain(cycle_id)}" if cycle_id else "")
+    if not filesystem.exists(folder):
+        return []
+    return sorted(path[len(base) :].lstrip("/") for path in filesystem.find(folder) if path.endswith(".warc"))
+
+
+def _pages(stream: IO[bytes], file: str) -> Iterator[ArchivedPage]:
+    buffer, start, offset = b"", 0, 0
+    ended = False
+    while True:
+        try:
+            page, size = _page(buffer, start, file, offset)
+        except ArchiveError:
+            if ended:
+                return
+            wanted = max(_READ_BYTES, len(buffer) - start)
+            more = stream.read(wanted)
+            ended = len(more) < wanted
+            buffer, start = buffer[start:] + more, 0
+            continue
+        start += size
+        offset += size
+        if page is not None:
+            yield page
+
+
+def _page(data: bytes, start: int, file: str, offset: int) -> tuple[ArchivedPage | None, int]:
+    """The record that starts here (None if it is no response) and its length; ArchiveError if it is not whole."""
+    header_end = data.find(b"\r\n\r\n", start, start + _MAX_RECORD_HEADER)
+    if header_end < 0 or not data.startswith(b"WARC/1.", start):
+        raise ArchiveError(f"{file} has no record at {offset}")
+    fields: dict[bytes, bytes] = {}
+    for line in data[start:header_end].split(b"\r\n")[1:]:
+        name, _, value = line.partition(b":")
+        fields[name.lower()] = value.strip()
+    block_start = header_end + 4
+    try:
+        block_end = block_start + int(fields[b"content-length"])
+    except (KeyError, ValueError):
+        raise ArchiveError(f"{file} has a record without a length at {offset}") from None
+    if data[block_end : block_end + 4] != b"\r\n\r\n":
+        raise ArchiveError(f"{file} ends inside the record at {offset}")
+    size = block_end + 4 - start
+    if fields.get(b"warc-type") != b"response":
+        return None, size
+    head_end = data.find(b"\r\n\r\n", block_start, block_end)
+    head_end = block_end if head_end < 0 else head_end + 4
+    head = data[block_start:head_end]
+    status, _, headers = read_head(head.splitlines(keepends=True))
+    page = ArchivedPage(
+        url=fields.get(b"warc-target-uri", b"").decode("ascii", "replace"),
+        status=status,
+        headers=headers,
+        body_received=data[head_end:block_end],
+        fetched_at=_parsed_timestamp(fields.get(b"warc-date", b"")),
+        ref=ArchiveRef(file, offset, size),
+        head=head,
+    )
+    return page, size
+
+
+def _information_record(file: str, created_at: datetime) -> bytes:
+    body = b"software: fill_pipeline\r\nformat: WARC File Format 1.1\r\n"
+    return b"".join(
+        (
+            _VERSION,
+            b"WARC-Type: warcinfo\r\nWARC-Record-ID: <urn:uuid:",
+            str(uuid.uuid4()).encode(),
+            b">\r\nWARC-Filename: ",
+            os.path.basename(file).encode(),
+            b"\r\nWARC-Date: ",
+            _timestamp(created_at),
+            b"\r\nContent-Type: application/warc-fields\r\nContent-Length: ",
+            str(len(body)).encode(),
+            b"\r\n\r\n",
+            body,
+            b"\r\n\r\n",
+        )
+    )
+
+
+def _truncation(response: FetchResponse) -> bytes:
+    return {"too_large": b"length", "timeout": b"time"}.get(str(response.failure), b"disconnect")
+
+
+def _timestamp(time: datetime) -> bytes:
+    return time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ").encode()
+
+
+def _parsed_timestamp(text: bytes) -> datetime:
+    try:
+        return datetime.fromisoformat(text.decode("ascii"))
+    except ValueError:
+        raise ArchiveError("a record without a date") from None
+
+
+def _plain(name: str) -> str:
+    return _NAME.sub("_", name).strip(".") or "_"
+
+
+def _protocols(filesystem: Any) -> tuple[str, ...]:
+    protocol = filesystem.protocol
+    return (protocol,) if isinstance(protocol, str) else tuple(protocol)

@@ -1,0 +1,176 @@
+"""The index of the page archive: which page lies where."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+from fill_pipeline.db.connect import Connection, queries
+
+_sql = queries("archive")
+_PAGE_ROWS = 1000
+_COLUMNS = [
+    "id",
+    "source_id",
+    "cycle_id",
+    "kind",
+    "url",
+    "url_hash",
+    "fetched_at",
+    "http_status",
+    "content_type",
+    "etag",
+    "last_modified",
+    "file",
+    "offset",
+    "length",
+    "body_hash",
+]
+_COPY = """COPY archive_pages (id, source_id, cycle_id, kind, url, url_hash, fetched_at, http_status, content_type, etag,
+                               last_modified, file, "offset", length, body_hash) FROM STDIN (FORMAT BINARY)"""
+_COPY_TYPES = ["int8", "uuid", *["text"] * 3, "uuid", "timestamptz", "int2", *["text"] * 4, "int8", "int4", "uuid"]
+
+
+class ArchivedKind(StrEnum):
+    """What an archived page is to its source."""
+
+    INDEX = "index"  # lists vehicles
+    DETAIL = "detail"  # is one vehicle's own page
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PageRow:
+    """One archived page. ``file``, ``offset`` and ``length`` (bytes) say where its record lies in the archive."""
+
+    source_id: UUID
+    cycle_id: str
+    kind: str
+    url: str
+    url_hash: UUID
+    fetched_at: datetime
+    http_status: int
+    file: str
+    offset: int
+    length: int
+    content_type: str | None = None
+    etag: str | None = None
+    last_modified: str | None = None
+    body_hash: UUID | None = None
+    id: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Validators:
+    """What a conditional request for a page sends, and the hash of the body last received."""
+
+    etag: str | None
+    last_modified: str | None
+    body_hash: UUID | None
+
+
+@dataclass(frozen=True, slots=True)
+class ArchiveFile:
+    """An archive file as the index knows it; ``size`` is the bytes of its indexed records."""
+
+    file: str
+    pages: int
+    size: int
+
+
+def insert_pages(conn: Connection, rows: Sequence[PageRow]) -> list[int]:
+    """Add pages (one binary COPY) and return their ids in the order given. Runs in the caller's transaction."""
+    if not rows:
+        return []
+    ids = [int(row[0]) for row in _sql.take_ids(conn, how_many=len(rows))]
+    with conn.cursor() as cursor, cursor.copy(_COPY) as copy:
+        copy.set_types(_COPY_TYPES)
+        for page_id, row in zip(ids, rows, strict=True):
+            copy.write_row(
+                (
+                    page_id,
+                    row.source_id,
+                    row.cycle_id,
+                    str(row.kind),
+                    row.url,
+                    row.url_hash,
+                    row.fetched_at,
+                    row.http_status,
+                    row.content_type,
+                    row.etag,
+                    row.last_modified,
+                    row.file,
+                    row.offset,
+                    row.length,
+                    row.body_hash,
+                )
+            )
+    return ids
+
+
+def find_page(conn: Connection, source_id: UUID, url_hash: UUID, *, kind: ArchivedKind | None = None) -> PageRow | None:
+    """The page of a URL (by its canonical hash) archived last, or None."""
+    row = _sql.find_page(conn, source_id=source_id, url_hash=url_hash, kind=kind)
+    return _page_row(row) if row is not None else None
+
+
+def pages_of_cycle(
+    conn: Connection, source_id: UUID, cycle_id: str, *, kind: ArchivedKind | None = None, batch: int = _PAGE_ROWS
+) -> Iterator[list[PageRow]]:
+    """A source's pages of one cycle in batches, in the order they were archived; no transaction stays open between."""
+    after_id = 0
+    while True:
+        rows = [
+            _page_row(row)
+            for row in _sql.pages_of_cycle(
+                conn, source_id=source_id, cycle_id=cycle_id, after_id=after_id, kind=kind, max_rows=batch
+            )
+        ]
+        if rows:
+            yield rows
+        if len(rows) < batch:
+            return
+        after_id = rows[-1].id or 0
+
+
+def pages_of_window(
+    conn: Connection,
+    source_id: UUID,
+    start: datetime,
+    end: datetime,
+    *,
+    kind: ArchivedKind | None = None,
+    batch: int = _PAGE_ROWS,
+) -> Iterator[list[PageRow]]:
+    """A source's pages of all cycles whose window starts in [start, end), in batches, oldest cycle first."""
+    cycles = [str(row[0]) for row in _sql.cycles_of_window(conn, window_start=start, window_end=end)]
+    for cycle_id in cycles:
+        yield from pages_of_cycle(conn, source_id, cycle_id, kind=kind, batch=batch)
+
+
+def validators(conn: Connection, pages: Sequence[tuple[UUID, UUID]]) -> dict[tuple[UUID, UUID], Validators]:
+    """For (source id, URL hash) pairs: what the last whole answer said to send with the next request."""
+    if not pages:
+        return {}
+    rows = _sql.validators(conn, source_ids=[page[0] for page in pages], hashes=[page[1] for page in pages])
+    return {(row[0], row[1]): Validators(*row[2:]) for row in rows}
+
+
+def files_before(conn: Connection, source_id: UUID, before: datetime) -> list[ArchiveFile]:
+    """A source's archive files that hold nothing as young as ``before``, oldest first."""
+    return [
+        ArchiveFile(file, int(pages), int(size))
+        for file, pages, size in _sql.files_before(conn, source_id=source_id, before=before)
+    ]
+
+
+def forget_file(conn: Connection, source_id: UUID, file: str) -> int:
+    """Drop a file's pages from the index and return how many; then the file itself may go."""
+    return int(_sql.forget_file(conn, source_id=source_id, file=file))
+
+
+def _page_row(row: tuple[Any, ...]) -> PageRow:
+    return PageRow(**dict(zip(_COLUMNS, row, strict=True)))

@@ -1,0 +1,50 @@
+-- The index of the page archive. Every statement costs what its own rows cost.
+
+-- name: find_page^
+-- The latest archived page of a URL of a source, optionally of one kind.
+SELECT id, source_id, cycle_id, kind, url, url_hash, fetched_at, http_status, content_type, etag, last_modified,
+       file, "offset", length, body_hash
+FROM archive_pages
+WHERE source_id = :source_id AND url_hash = :url_hash AND ((:kind)::text IS NULL OR kind = :kind)
+ORDER BY id DESC
+LIMIT 1;
+
+-- name: pages_of_cycle
+-- A source's pages of one cycle after the given id, in the order they were archived (one index scan).
+SELECT id, source_id, cycle_id, kind, url, url_hash, fetched_at, http_status, content_type, etag, last_modified,
+       file, "offset", length, body_hash
+FROM archive_pages
+WHERE source_id = :source_id AND cycle_id = :cycle_id AND id > :after_id AND ((:kind)::text IS NULL OR kind = :kind)
+ORDER BY id
+LIMIT :max_rows;
+
+-- name: cycles_of_window
+-- The cycles whose window starts in [window_start, window_end), oldest first.
+SELECT cycle_id FROM fill_cycles
+WHERE window_start >= :window_start AND window_start < :window_end
+ORDER BY window_start;
+
+-- name: take_ids
+-- As many new page ids, so that rows can be copied in and their ids known.
+SELECT nextval(pg_get_serial_sequence('archive_pages', 'id')) FROM generate_series(1, :how_many);
+
+-- name: validators
+-- What to send with a conditional request for each of these pages: the latest whole answer's ETag, date, body hash.
+SELECT DISTINCT ON (source_id, url_hash) source_id, url_hash, etag, last_modified, body_hash
+FROM archive_pages
+WHERE (source_id, url_hash) IN (SELECT * FROM unnest((:source_ids)::uuid[], (:hashes)::uuid[]))
+  AND http_status = 200
+ORDER BY source_id, url_hash, id DESC;
+
+-- name: files_before
+-- Archive files whose newest page is older than the given time, with their pages' count and bytes.
+SELECT file, count(*), sum(length)
+FROM archive_pages
+WHERE source_id = :source_id
+GROUP BY file
+HAVING max(fetched_at) < :before
+ORDER BY max(fetched_at);
+
+-- name: forget_file!
+-- Drop a file's pages from the index (before the file itself is deleted).
+DELETE FROM archive_pages WHERE source_id = :source_id AND file = :file;
