@@ -8,7 +8,6 @@ from typing import Any
 
 import aiosql
 import psycopg
-from aiosql.queries import Queries
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 
@@ -30,6 +29,6 @@ def connect(url: str, *, name: str = "fill", autocommit: bool = True) -> Connect
 
 
 @cache
-def queries(group: str) -> Queries:
+def queries(group: str) -> Any:
     """The named statements of ``db/sql/<group>.sql``, each a method taking a connection and keywords."""
     return aiosql.from_path(Path(__file__).parent / "sql" / f"{group}.sql", "psycopg", mandatory_parameters=False)

@@ -85,6 +85,7 @@ class SourceStats:
     pages_fetched: int = 0
     pages_unchanged: int = 0
     pages_failed: int = 0
+    pages_empty: int = 0
     bytes_received: int = 0
     found: int = 0
     new: int = 0
@@ -105,10 +106,29 @@ class SourceStats:
         self.pages_failed += n
         self.failures[category] = self.failures.get(category, 0) + n
 
+    def add(self, part: SourceStats) -> None:
+        """Add what another batch did."""
+        for name in _SUMS:
+            setattr(self, name, getattr(self, name) + getattr(part, name))
+        for category, n in part.failures.items():
+            self.failures[category] = self.failures.get(category, 0) + n
+        self.notes += [note for note in part.notes if note not in self.notes]
+        if part.expected_count is not None:
+            self.expected_count = part.expected_count
+        if part.harvest_complete is not None:
+            self.harvest_complete = part.harvest_complete
+
     @property
     def quality(self) -> float | None:
         """Mean completeness (0 to 1) of the listings read; None when none was."""
         return self.quality_sum / self.quality_count if self.quality_count else None
+
+
+_SUMS = tuple(
+    name
+    for name in SourceStats.__dataclass_fields__
+    if name not in ("failures", "notes", "expected_count", "harvest_complete")
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -411,7 +431,7 @@ def accounts(conn: Connection, cycle_id: str) -> list[SourceAccount]:
     """Every source's account of a cycle, by slug."""
     names = list(SourceStats.__dataclass_fields__)
     return [
-        SourceAccount(*row[:6], SourceStats(**dict(zip(names, row[6:27], strict=True))), *row[27:])
+        SourceAccount(*row[:6], SourceStats(**dict(zip(names, row[6:28], strict=True))), *row[28:])
         for row in _sql.stats(conn, cycle_id=cycle_id)
     ]
 

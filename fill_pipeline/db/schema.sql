@@ -158,6 +158,7 @@ CREATE TABLE source_cycle_stats (
     pages_fetched   integer NOT NULL DEFAULT 0,
     pages_unchanged integer NOT NULL DEFAULT 0,
     pages_failed    integer NOT NULL DEFAULT 0,
+    pages_empty     integer NOT NULL DEFAULT 0,
     bytes_received  bigint NOT NULL DEFAULT 0,
     found           integer NOT NULL DEFAULT 0,
     new             integer NOT NULL DEFAULT 0,

@@ -15,6 +15,7 @@ DEGRADED_ERROR_RATE = 0.2
 YIELD_DROP = 0.5  # found less than this share of its usual yield
 QUALITY_DROP = 0.15  # completeness fell by more than this against its baseline
 LOW_QUALITY = 0.5
+MIN_PAGES = 5  # fewer pages say nothing about a source
 MAD_TO_SIGMA = 1.4826  # makes the median absolute deviation estimate a normal deviation (Rousseeuw & Croux 1993)
 
 
@@ -90,6 +91,10 @@ def judge(source: SourceStateRow, account: SourceAccount | None, past: Sequence[
             reason = f"{stats.pages_fetched} pages came but no vehicle could be read, though {promised}"
             return Verdict(HealthStatus.FAILING, reason, Diagnosis.REDESIGNED)
         return Verdict(HealthStatus.DEGRADED, "it works but has never given a vehicle", Diagnosis.EMPTY)
+    details = stats.pages_fetched - stats.index_pages
+    if details >= MIN_PAGES and stats.pages_empty / details >= FAILING_ERROR_RATE:
+        reason = f"{stats.pages_empty} of {details} listing pages show no vehicle that can be read"
+        return Verdict(HealthStatus.FAILING, reason, Diagnosis.REDESIGNED)
     if error_rate >= DEGRADED_ERROR_RATE:
         return Verdict(HealthStatus.DEGRADED, failures, diagnosis)
     if stats.harvests and stats.harvest_complete and len(usual) >= 3 and _far_below(stats.found, usual):

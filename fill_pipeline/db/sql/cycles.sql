@@ -97,16 +97,17 @@ ORDER BY s.slug;
 -- name: add_stats!
 -- Add what one batch of one source did.
 INSERT INTO source_cycle_stats AS c (source_id, cycle_id, index_pages, cards_seen, expected_count, queued, pages_fetched,
-    pages_unchanged, pages_failed, bytes_received, found, new, updated, skipped, quarantined, delisted, vehicles_added,
+    pages_unchanged, pages_failed, pages_empty, bytes_received, found, new, updated, skipped, quarantined, delisted, vehicles_added,
     quality_sum, quality_count, harvests, harvest_complete, failures, notes, first_at, last_at)
 VALUES (:source_id, :cycle_id, :index_pages, :cards_seen, :expected_count, :queued, :pages_fetched,
-    :pages_unchanged, :pages_failed, :bytes_received, :found, :new, :updated, :skipped, :quarantined, :delisted, :vehicles_added,
+    :pages_unchanged, :pages_failed, :pages_empty, :bytes_received, :found, :new, :updated, :skipped, :quarantined, :delisted, :vehicles_added,
     :quality_sum, :quality_count, :harvests, :harvest_complete, :failures::jsonb, :notes, :now, :now)
 ON CONFLICT (cycle_id, source_id) DO UPDATE
 SET index_pages = c.index_pages + excluded.index_pages, cards_seen = c.cards_seen + excluded.cards_seen,
     expected_count = coalesce(excluded.expected_count, c.expected_count), queued = c.queued + excluded.queued,
     pages_fetched = c.pages_fetched + excluded.pages_fetched, pages_unchanged = c.pages_unchanged + excluded.pages_unchanged,
-    pages_failed = c.pages_failed + excluded.pages_failed, bytes_received = c.bytes_received + excluded.bytes_received,
+    pages_failed = c.pages_failed + excluded.pages_failed, pages_empty = c.pages_empty + excluded.pages_empty,
+    bytes_received = c.bytes_received + excluded.bytes_received,
     found = c.found + excluded.found, new = c.new + excluded.new, updated = c.updated + excluded.updated,
     skipped = c.skipped + excluded.skipped, quarantined = c.quarantined + excluded.quarantined,
     delisted = c.delisted + excluded.delisted, vehicles_added = c.vehicles_added + excluded.vehicles_added,
@@ -135,7 +136,7 @@ FROM field_tallies t JOIN scrape_sources s ON s.id = t.source_id WHERE t.cycle_i
 
 -- name: stats
 SELECT c.source_id, s.slug, s.kind, s.status, s.active, s.config_error, c.index_pages, c.cards_seen, c.expected_count, c.queued,
-       c.pages_fetched, c.pages_unchanged, c.pages_failed, c.bytes_received, c.found, c.new, c.updated, c.skipped,
+       c.pages_fetched, c.pages_unchanged, c.pages_failed, c.pages_empty, c.bytes_received, c.found, c.new, c.updated, c.skipped,
        c.quarantined, c.delisted, c.vehicles_added, c.quality_sum, c.quality_count, c.harvests, c.harvest_complete,
        c.failures, c.notes, c.first_at, c.last_at
 FROM source_cycle_stats c JOIN scrape_sources s ON s.id = c.source_id WHERE c.cycle_id = :cycle_id ORDER BY s.slug;

@@ -1,0 +1,284 @@
+"""Act: carry out what the plan asked for. The command line and Dagster both come through here."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from fill_pipeline.cycle.clock import utc_now
+from fill_pipeline.cycle.lifecycle import open_by_hand
+from fill_pipeline.cycle.report import write_cycle_report, write_summaries
+from fill_pipeline.cycle.state import Action, ActionKind
+from fill_pipeline.cycle.window import Window, window_at
+from fill_pipeline.db import cycles
+from fill_pipeline.db.connect import Connection, connect
+from fill_pipeline.db.cycles import CycleRow, SourceStats
+from fill_pipeline.db.server import database_url
+from fill_pipeline.discovery.discover import discover
+from fill_pipeline.drain.drain import drain_queue
+from fill_pipeline.drain.harvest import harvest_sources
+from fill_pipeline.drain.replay import replay_window
+from fill_pipeline.drain.work import Source, Work, load_sources
+from fill_pipeline.repair.repair import repair_sources
+from fill_pipeline.settings import Settings
+from fill_pipeline.vehicles.fix import fix_data
+
+BEAT_SECONDS = 5.0
+CLOSING_TIME = timedelta(minutes=5)
+
+Progress = Callable[[dict[str, Any]], None]
+
+
+@dataclass(slots=True)
+class SourceOutcome:
+    """What one source gave in one action, as a person reads it."""
+
+    slug: str
+    pages: int = 0
+    failed: int = 0
+    found: int = 0
+    new: int = 0
+    updated: int = 0
+    skipped: int = 0
+    queued: int = 0
+    vehicles_added: int = 0
+    health: str | None = None
+    notes: list[str] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What an action did. ``gained`` is how many rows it moved; 0 tells the plan that trying again is idle."""
+
+    cycle_id: str
+    action: Action | None = None
+    gained: int = 0
+    sources: dict[str, SourceOutcome] = field(default_factory=dict)
+    details: dict[str, Any] = field(default_factory=dict)
+    report: dict[str, Any] | None = None
+
+
+def perform(
+    action: Action,
+    *,
+    cycle_id: str,
+    settings: Settings,
+    run_id: str | None = None,
+    now_fn: Callable[[], datetime] = utc_now,
+    should_stop: Callable[[], bool] = lambda: False,
+    progress: Progress | None = None,
+) -> Outcome:
+    """Carry out a requested action with a heartbeat and record how it ended; errors are recorded and raised.
+
+    An action that somebody else already took comes back with nothing gained.
+    """
+    url = database_url(settings)
+    with connect(url, name="fill perform") as conn:
+        action_id = cycles.start_action(
+            conn, cycle_id, action.kind, level=action.level, attempt=action.attempt, run_id=run_id, now=now_fn()
+        )
+        if action_id is None:
+            return Outcome(cycle_id, action, details={"note": "already taken by another process"})
+        cycle = cycles.cycle(conn, cycle_id)
+        assert cycle is not None
+        work = _work(settings, url, cycle, f"{action.key}:{os.getpid()}", now_fn, should_stop)
+        try:
+            with _beating(work, action_id, progress):
+                outcome = _DEEDS[action.kind](conn, work, action)
+        except BaseException as error:
+            cycles.finish_action(conn, action_id, now=now_fn(), outcome={}, error=f"{type(error).__name__}: {error}")
+            raise
+        outcome.action = action
+        cycles.finish_action(
+            conn, action_id, now=now_fn(), outcome={"gained": outcome.gained, **outcome.details}, error=None
+        )
+        return outcome
+
+
+def perform_by_hand(
+    slugs: Sequence[str],
+    *,
+    window: Window,
+    settings: Settings,
+    run_id: str | None = None,
+    now_fn: Callable[[], datetime] = utc_now,
+    should_stop: Callable[[], bool] = lambda: False,
+    progress: Progress | None = None,
+) -> Outcome:
+    """Do what a person asked for: for the current window harvest and drain these sources, for a past one replay it.
+
+    The current window's open cycle takes part in the account; when it is closed already an extra cycle is
+    opened and left for the plan to close. A replay reads the window's archive with today's rules and needs
+    no network; what it finds is counted in that window's own cycle.
+    """
+    now = now_fn()
+    url = database_url(settings)
+    with connect(url, name="fill by hand") as conn:
+        if window.start < window_at(now).start:
+            work = Work(settings, url, window.key, _owner("replay"), now_fn, now + timedelta(days=1), should_stop)
+            chosen = _chosen(conn, slugs, crawlable_only=False)
+            replay_window(work, chosen)
+            return _outcome(work, chosen)
+        cycle = open_by_hand(conn, settings, now=now)
+        work = _work(settings, url, cycle, "by-hand", now_fn, should_stop)
+        chosen = _chosen(conn, slugs)
+        with _beating(work, None, progress):
+            _harvest_and_drain(work, chosen, 1)
+        return _outcome(work, chosen)
+
+
+def _drain(conn: Connection, work: Work, action: Action) -> Outcome:
+    drain_queue(work, seed=action.level)
+    return _outcome(work, load_sources(conn).values())
+
+
+def _harvest(conn: Connection, work: Work, action: Action) -> Outcome:
+    chosen = _chosen(conn, action.parameters.get("slugs", ()))
+    _harvest_and_drain(work, chosen, int(action.parameters.get("limit_factor", 1)))
+    return _outcome(work, load_sources(conn).values())
+
+
+def _repair(conn: Connection, work: Work, action: Action) -> Outcome:
+    repairs = repair_sources(conn, work, list(action.parameters.get("slugs", ())))
+    return Outcome(work.cycle_id, gained=repairs.promoted, details=repairs.as_json())
+
+
+def _discover(conn: Connection, work: Work, action: Action) -> Outcome:
+    funnel = discover(conn, work)
+    return Outcome(work.cycle_id, gained=funnel.taken, details=funnel.as_json())
+
+
+def _improve(conn: Connection, work: Work, action: Action) -> Outcome:
+    fixes = fix_data(conn, cycle_id=work.cycle_id, now=work.now_fn())
+    return Outcome(work.cycle_id, gained=fixes.total, details=fixes.as_json())
+
+
+def _close(conn: Connection, work: Work, action: Action) -> Outcome:
+    report = close(work.cycle_id, settings=work.settings, now_fn=work.now_fn)
+    return Outcome(work.cycle_id, gained=1, report=report)
+
+
+_DEEDS: dict[ActionKind, Callable[[Connection, Work, Action], Outcome]] = {
+    ActionKind.DRAIN: _drain,
+    ActionKind.HARVEST: _harvest,
+    ActionKind.REPAIR: _repair,
+    ActionKind.DISCOVER: _discover,
+    ActionKind.IMPROVE: _improve,
+    ActionKind.CLOSE: _close,
+}
+
+
+def close(cycle_id: str, *, settings: Settings, now_fn: Callable[[], datetime] = utc_now) -> dict[str, Any]:
+    """Write a cycle's report and its day's, week's and month's summaries, and close it; returns the report.
+
+    A closed cycle's report may be written again (a backfill does); it then says when it was revised.
+    """
+    now = now_fn()
+    with connect(database_url(settings), name="fill close") as conn:
+        report = write_cycle_report(conn, settings, cycle_id, now=now)
+        cycle = cycles.cycle(conn, cycle_id)
+        assert cycle is not None
+        write_summaries(conn, settings, cycle.window_start.date(), now=now)
+    return report
+
+
+def _harvest_and_drain(work: Work, chosen: Sequence[Source], limit_factor: int) -> None:
+    """Harvest in a thread of its own while this one drains what comes in."""
+    failed: list[BaseException] = []
+
+    def harvest() -> None:
+        try:
+            harvest_sources(work, chosen, limit_factor=limit_factor)
+        except BaseException as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=harvest, name="harvest")
+    thread.start()
+    try:
+        drain_queue(work, feeding=thread.is_alive)
+    finally:
+        thread.join()
+    if failed:
+        raise failed[0]
+
+
+def _work(
+    settings: Settings,
+    url: str,
+    cycle: CycleRow,
+    name: str,
+    now_fn: Callable[[], datetime],
+    should_stop: Callable[[], bool],
+) -> Work:
+    ends = min(cycle.window_end, cycle.started_at + timedelta(minutes=settings.cycle_minutes))
+    return Work(settings, url, cycle.cycle_id, _owner(name), now_fn, ends - CLOSING_TIME, should_stop)
+
+
+def _owner(name: str) -> str:
+    return f"{os.uname().nodename}:{os.getpid()}:{name}"
+
+
+def _chosen(conn: Connection, slugs: Sequence[str], *, crawlable_only: bool = True) -> list[Source]:
+    wanted = set(slugs)
+    return [s for s in load_sources(conn, crawlable_only=crawlable_only).values() if s.slug in wanted]
+
+
+@contextmanager
+def _beating(work: Work, action_id: int | None, progress: Progress | None) -> Iterator[None]:
+    """While the work runs, show signs of life: to the database and to whoever watches."""
+    done = threading.Event()
+
+    def beat() -> None:
+        beaten = 0.0
+        with work.connect("beat") as conn:
+            while not done.wait(0.5):
+                so_far = {
+                    name: work.totals.sum(name)
+                    for name in ("pages_fetched", "pages_failed", "found", "vehicles_added", "queued")
+                }
+                if progress is not None:
+                    progress(so_far)
+                beaten += 0.5
+                if action_id is not None and beaten >= BEAT_SECONDS:
+                    beaten = 0.0
+                    cycles.beat(conn, action_id, now=work.now_fn(), outcome=so_far)
+
+    thread = threading.Thread(target=beat, name="beat", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+
+
+def _outcome(work: Work, sources: Sequence[Source] | Any) -> Outcome:
+    stats = work.totals.by_source()
+    outcome = Outcome(work.cycle_id)
+    for source in sources:
+        outcome.sources[source.slug] = _source_outcome(source.slug, stats.get(source.id, SourceStats()))
+    outcome.gained = work.totals.sum("queued") + work.totals.sum("pages_fetched")
+    outcome.details = {
+        name: work.totals.sum(name) for name in ("pages_fetched", "pages_failed", "found", "vehicles_added", "queued")
+    }
+    return outcome
+
+
+def _source_outcome(slug: str, stats: SourceStats) -> SourceOutcome:
+    return SourceOutcome(
+        slug=slug,
+        pages=stats.pages_fetched,
+        failed=stats.pages_failed,
+        found=stats.found,
+        new=stats.new,
+        updated=stats.updated,
+        skipped=stats.skipped,
+        queued=stats.queued,
+        vehicles_added=stats.vehicles_added,
+        notes=stats.notes[:10],
+    )

@@ -1,0 +1,400 @@
+"""Drain the import queue: claim, fetch at the reserved times, archive, hand to workers, until nothing is ready.
+
+One process fetches; worker processes read and write. No transaction is open while a page is fetched.
+"""
+
+from __future__ import annotations
+
+import heapq
+import random
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from itertools import count
+from uuid import UUID
+
+from fill_pipeline.crawl.archive import ArchiveWriter
+from fill_pipeline.crawl.config import RobotsPolicy
+from fill_pipeline.crawl.fetch import RETRYABLE, FailureCategory, Fetcher, FetchRequest, FetchResponse
+from fill_pipeline.crawl.robots import RobotsCache
+from fill_pipeline.crawl.urls import origin
+from fill_pipeline.db import cycles, queue, registry
+from fill_pipeline.db.cycles import SourceStats
+from fill_pipeline.db.queue import ClaimedPage, Failure
+from fill_pipeline.drain.read import RawPage
+from fill_pipeline.drain.robots import load_robots, save_robots
+from fill_pipeline.drain.work import Source, Work, load_sources
+from fill_pipeline.drain.worker import Batch, Worker
+from fill_pipeline.drain.write import reading_of
+
+PAGES_PER_BATCH = 100
+BATCH_AGE_SECONDS = 0.2
+HELD_PER_WORKER = 2
+CLAIM_HORIZON = timedelta(seconds=20)  # how far ahead slots are reserved
+PATIENCE = timedelta(seconds=30)  # how long a drain stays for a page that is soon ready
+TURN_SECONDS = 1.0  # how often the slower duties are done
+THROTTLE_PAUSE = timedelta(seconds=60)
+BACKOFF_SECONDS = 20.0
+MAX_BACKOFF_SECONDS = 3600.0
+MAX_OPEN_ARCHIVES = 100
+SOURCE_TROUBLE = frozenset(
+    {
+        FailureCategory.DNS,
+        FailureCategory.CONNECT,
+        FailureCategory.TLS,
+        FailureCategory.TIMEOUT,
+        FailureCategory.PROTOCOL,
+        FailureCategory.TRUNCATED,
+        FailureCategory.BLOCKED,
+        FailureCategory.HTTP_5XX,
+    }
+)
+"""Failures that say something about the source and not only about one page: they open its circuit breaker."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Tag:
+    """What a request is for."""
+
+    page: ClaimedPage
+    source: Source
+
+
+class Drain:
+    """One shard at work."""
+
+    def __init__(self, work: Work, *, feeding: Callable[[], bool] = lambda: False, seed: int = 0) -> None:
+        self._work = work
+        self._feeding = feeding
+        self._random = random.Random(seed)
+        self._lease = timedelta(seconds=work.settings.lease_seconds)
+        self._sources: dict[UUID, Source] = {}
+        self._robots = RobotsCache()
+        self._archives: dict[UUID, ArchiveWriter] = {}
+        self._waiting: list[tuple[float, int, _Tag]] = []
+        self._order = count()
+        self._flying: Counter[UUID] = Counter()
+        self._held: dict[int, ClaimedPage] = {}
+        self._ready: list[RawPage] = []
+        self._ready_since = 0.0
+        self._singles: list[RawPage] = []
+        self._batches = count(1)
+        self._stats: defaultdict[UUID, SourceStats] = defaultdict(SourceStats)
+        self._in_a_row: Counter[UUID] = Counter()
+
+    def run(self) -> None:
+        """Work until nothing is ready any more, time is up or we are told to stop. Counts are in ``work.totals``."""
+        work = self._work
+        workers = work.settings.workers or _cores()
+        with work.connect("drain") as conn, Fetcher(work.fetch_settings()) as fetcher:
+            self._conn, self._fetcher = conn, fetcher
+            self._workers = [Worker(work.url) for _ in range(workers)]
+            try:
+                self._loop()
+            finally:
+                self._give_back(list(self._held))
+                self._flush_stats()
+                for worker in self._workers:
+                    worker.stop()
+                for archive in self._archives.values():
+                    archive.close()
+
+    def _loop(self) -> None:
+        turn = beat = 0.0
+        dry = False
+        while True:
+            now = time.monotonic()
+            if now >= turn:
+                turn = now + TURN_SECONDS
+                self._sources = load_sources(self._conn)
+                self._drop_stopped()
+                self._flush_stats()
+                dry = False
+            if now >= beat:
+                beat = now + self._lease.total_seconds() / 3
+                queue.extend_leases(
+                    self._conn, list(self._held), owner=self._work.owner, now=self._work.now_fn(), lease=self._lease
+                )
+            stopping = self._work.stopping()
+            if stopping:
+                self._stop_fetching()
+            elif not dry and self._has_room():
+                dry = not self._claim()
+            self._start_due()
+            for response in self._fetcher.poll(0.02 if self._held else 0.1):
+                self._receive(response)
+            self._hand_over(everything=stopping or not (self._fetcher.in_flight or self._waiting))
+            self._collect()
+            if not self._held and (stopping or (dry and not self._feeding() and not self._soon())):
+                return
+
+    # ── Claiming ──
+
+    def _has_room(self) -> bool:
+        return len(self._held) < 2 * self._work.settings.batch_size
+
+    def _claim(self) -> bool:
+        now = self._work.now_fn()
+        pages = queue.claim(
+            self._conn,
+            owner=self._work.owner,
+            cycle_id=self._work.cycle_id,
+            now=now,
+            batch=self._work.settings.batch_size,
+            lease=self._lease,
+            horizon=CLAIM_HORIZON,
+            per_source=self._work.settings.batch_size,
+        )
+        at = time.monotonic()
+        for page in pages:
+            self._held[page.queue_id] = page
+            source = self._sources.get(page.source_id)
+            if source is None:
+                self._give_back([page.queue_id])
+                continue
+            slot = at + max(0.0, (page.slot_at - now).total_seconds())
+            heapq.heappush(self._waiting, (slot, next(self._order), _Tag(page, source)))
+        return bool(pages)
+
+    def _soon(self) -> bool:
+        now = self._work.now_fn()
+        ready_at = queue.next_ready(self._conn, now=now)
+        if ready_at is None or ready_at > now + PATIENCE or ready_at > self._work.deadline:
+            return False
+        time.sleep(min(0.2, max(0.0, (ready_at - now).total_seconds())))
+        return True
+
+    def _drop_stopped(self) -> None:
+        """Give back what belongs to sources that were switched off meanwhile."""
+        stopped = [tag.page.queue_id for _, _, tag in self._waiting if tag.source.id not in self._sources]
+        if stopped:
+            gone = set(stopped)
+            self._waiting = [entry for entry in self._waiting if entry[2].page.queue_id not in gone]
+            heapq.heapify(self._waiting)
+            self._give_back(stopped)
+
+    def _stop_fetching(self) -> None:
+        waiting = [tag.page.queue_id for _, _, tag in self._waiting]
+        self._waiting.clear()
+        dropped = [request.tag.page.queue_id for request in self._fetcher.abort()]
+        self._flying.clear()
+        self._give_back(waiting + dropped)
+
+    def _give_back(self, ids: list[int]) -> None:
+        queue.release(self._conn, ids, owner=self._work.owner)
+        for queue_id in ids:
+            self._held.pop(queue_id, None)
+
+    # ── Fetching ──
+
+    def _start_due(self) -> None:
+        now = time.monotonic()
+        crowded = []
+        while self._waiting and self._waiting[0][0] <= now:
+            entry = heapq.heappop(self._waiting)
+            tag = entry[2]
+            if self._flying[tag.source.id] >= tag.source.config.rate_limit.max_concurrency:
+                crowded.append(entry)
+                continue
+            if not self._permitted(tag):
+                self._fail(tag, FailureCategory.ROBOTS, "robots.txt forbids this page")
+                continue
+            self._flying[tag.source.id] += 1
+            config = tag.source.config
+            self._fetcher.submit(
+                FetchRequest(
+                    url=tag.page.url,
+                    headers=config.request_headers(),
+                    cookies=config.request_cookies(),
+                    secret_origin=origin(tag.source.row.base_url),
+                    max_bytes=config.limits.max_bytes,
+                    tag=tag,
+                )
+            )
+        for entry in crowded:
+            heapq.heappush(self._waiting, entry)
+
+    def _permitted(self, tag: _Tag) -> bool:
+        if tag.source.config.robots is not RobotsPolicy.OBEY:
+            return True
+        now = self._work.now_fn()
+        rules = self._robots.known(tag.page.url, now)
+        if rules is None:
+            load_robots(self._conn, self._robots, [tag.page.url], now=now)
+            rules = self._robots.rules_for(tag.page.url, self._fetcher, now)
+            save_robots(self._conn, self._robots, [tag.source], now=now)
+        return rules.allowed(tag.page.url)
+
+    def _receive(self, response: FetchResponse) -> None:
+        tag: _Tag = response.request.tag
+        self._flying[tag.source.id] -= 1
+        if tag.page.queue_id not in self._held:
+            return
+        stats = self._stats[tag.source.id]
+        stats.bytes_received += len(response.body_received)
+        if response.failure is not None:
+            self._fail(tag, response.failure, response.error or "", response.retry_after)
+            return
+        self._in_a_row[tag.source.id] = 0
+        now = self._work.now_fn()
+        ref = self._archive(tag.source).append(response, now)
+        page = RawPage(
+            source_id=tag.source.id,
+            url=response.final_url,
+            body=response.body_received,
+            content_encoding=response.content_encoding,
+            content_type=response.content_type,
+            http_status=response.status,
+            fetched_at=now,
+            kind="detail",
+            file=ref.file,
+            offset=ref.offset,
+            length=ref.length,
+            etag=response.etag,
+            last_modified=response.last_modified,
+            queue_id=tag.page.queue_id,
+            hint=tag.page.hint,
+        )
+        if tag.page.attempts > 1:
+            self._singles.append(page)  # what failed once, perhaps with its worker, no longer shares a batch
+        else:
+            if not self._ready:
+                self._ready_since = time.monotonic()
+            self._ready.append(page)
+
+    def _archive(self, source: Source) -> ArchiveWriter:
+        writer = self._archives.pop(source.id, None)
+        if writer is None:
+            if len(self._archives) >= MAX_OPEN_ARCHIVES:
+                self._archives.pop(next(iter(self._archives))).close()
+            work = self._work
+            writer = ArchiveWriter(work.settings.archive_root, source.slug, work.cycle_id, work.owner)
+        self._archives[source.id] = writer
+        return writer
+
+    def _fail(self, tag: _Tag, category: FailureCategory, error: str, retry_after: float | None = None) -> None:
+        now = self._work.now_fn()
+        page, source_id = tag.page, tag.source.id
+        backoff = min(BACKOFF_SECONDS * 2 ** (page.attempts - 1), MAX_BACKOFF_SECONDS)
+        delay = retry_after if retry_after is not None else backoff * self._random.uniform(0.5, 1.5)
+        retryable = category in RETRYABLE or category is FailureCategory.BLOCKED
+        ends = queue.fail(
+            self._conn,
+            [Failure(page.queue_id, str(category), error, delay, retryable)],
+            owner=self._work.owner,
+            now=now,
+        )
+        self._held.pop(page.queue_id, None)
+        if page.queue_id in ends:
+            self._stats[source_id].fail(str(category))
+        if category is FailureCategory.THROTTLED:
+            pause = THROTTLE_PAUSE if retry_after is None else timedelta(seconds=retry_after)
+            registry.delay_source(self._conn, source_id, now + pause)
+            self._hold_off(source_id)
+        elif category in SOURCE_TROUBLE:
+            self._in_a_row[source_id] += 1
+            registry.note_failures(self._conn, source_id, 1, now)
+            if self._in_a_row[source_id] >= registry.BREAKER_THRESHOLD:
+                self._hold_off(source_id)
+
+    def _hold_off(self, source_id: UUID) -> None:
+        """Give back what is still to be asked of a source that wants peace; its next slots come later."""
+        mine = [tag.page.queue_id for _, _, tag in self._waiting if tag.source.id == source_id]
+        self._waiting = [entry for entry in self._waiting if entry[2].source.id != source_id]
+        heapq.heapify(self._waiting)
+        self._give_back(mine)
+
+    # ── Handing over ──
+
+    def _hand_over(self, *, everything: bool) -> None:
+        old = self._ready and time.monotonic() - self._ready_since > BATCH_AGE_SECONDS
+        while self._singles and (worker := self._free_worker()) is not None:
+            self._send(worker, [self._singles.pop()])
+        while self._ready and (everything or old or len(self._ready) >= PAGES_PER_BATCH):
+            worker = self._free_worker()
+            if worker is None:
+                return
+            pages, self._ready = self._ready[:PAGES_PER_BATCH], self._ready[PAGES_PER_BATCH:]
+            self._send(worker, pages)
+
+    def _free_worker(self) -> Worker | None:
+        worker = min(self._workers, key=lambda w: len(w.held))
+        return worker if len(worker.held) < HELD_PER_WORKER else None
+
+    def _send(self, worker: Worker, pages: list[RawPage]) -> None:
+        sources = {page.source_id for page in pages}
+        for source_id in sources:
+            if source_id in self._archives:
+                self._archives[source_id].flush()
+        work = self._work
+        readings = {
+            source_id: reading_of(self._sources[source_id], work.settings)
+            for source_id in sources
+            if source_id in self._sources
+        }
+        dropped = [page for page in pages if page.source_id not in readings]
+        self._give_back([page.queue_id for page in dropped if page.queue_id is not None])
+        pages = [page for page in pages if page.source_id in readings]
+        if pages:
+            worker.send(
+                Batch(
+                    next(self._batches),
+                    work.cycle_id,
+                    work.owner,
+                    work.now_fn(),
+                    pages,
+                    readings,
+                    work.settings.core_fields,
+                )
+            )
+
+    def _collect(self) -> None:
+        for position, worker in enumerate(self._workers):
+            try:
+                while (done := worker.receive()) is not None:
+                    self._refuse(done.unwritten)
+                    for queue_id in done.queue_ids:
+                        self._held.pop(queue_id, None)
+                    for source_id, stats in done.stats.items():
+                        self._work.totals.add(source_id, stats)
+                        if stats.pages_fetched:
+                            registry.note_success(self._conn, source_id, self._work.now_fn())
+            except EOFError:
+                self._bury(worker)
+                self._workers[position] = Worker(self._work.url)
+
+    def _bury(self, worker: Worker) -> None:
+        """A worker died: its pages go back, and are tried alone from now on."""
+        worker.stop()
+        lost = [page.queue_id for batch in worker.held.values() for page in batch.pages if page.queue_id is not None]
+        self._refuse([(queue_id, "the worker reading this page died") for queue_id in lost], category="worker_lost")
+
+    def _refuse(self, pages: list[tuple[int, str]], category: str = "write") -> None:
+        failures = [Failure(queue_id, category, error, 1.0) for queue_id, error in pages]
+        now = self._work.now_fn()
+        ours = {f.queue_id: self._held[f.queue_id].source_id for f in failures if f.queue_id in self._held}
+        for queue_id in queue.fail(self._conn, failures, owner=self._work.owner, now=now):
+            if queue_id in ours:
+                self._stats[ours[queue_id]].fail(category)
+        for queue_id in ours:
+            self._held.pop(queue_id, None)
+
+    def _flush_stats(self) -> None:
+        stats, self._stats = self._stats, defaultdict(SourceStats)
+        now = self._work.now_fn()
+        for source_id, part in sorted(stats.items()):
+            cycles.add_stats(self._conn, source_id, self._work.cycle_id, part, now=now)
+            self._work.totals.add(source_id, part)
+
+
+def drain_queue(work: Work, *, feeding: Callable[[], bool] = lambda: False, seed: int = 0) -> None:
+    """Drain the queue as one shard; ``feeding`` says whether more rows may still come from a harvest beside us."""
+    Drain(work, feeding=feeding, seed=seed).run()
+
+
+def _cores() -> int:
+    import os
+
+    return max(1, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)

@@ -1,0 +1,198 @@
+"""Harvest sources: their index pages become queue rows, and listings where a card says enough."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from datetime import timedelta
+from uuid import UUID
+
+from fill_pipeline.crawl.archive import ArchiveWriter
+from fill_pipeline.crawl.config import DetailPolicy, SourceConfig
+from fill_pipeline.crawl.fetch import Fetcher
+from fill_pipeline.crawl.harvest import HarvestPage, SourceToCrawl, harvest_many
+from fill_pipeline.crawl.pagination import StopReason
+from fill_pipeline.crawl.robots import RobotsCache
+from fill_pipeline.crawl.urls import url_hash
+from fill_pipeline.db import cycles, queue, registry
+from fill_pipeline.db.connect import Connection
+from fill_pipeline.db.cycles import SourceStats
+from fill_pipeline.db.queue import PageToQueue
+from fill_pipeline.drain.read import RawPage, ReadPage, hint_of, rows_of_cards
+from fill_pipeline.drain.robots import load_robots, save_robots
+from fill_pipeline.drain.work import Source, Work
+from fill_pipeline.drain.write import Commit, in_transaction, reading_of, write_pages
+from fill_pipeline.vehicles.store import mark_absent
+
+STOP_CHECK_SECONDS = 1.0
+
+
+class SourceHarvest:
+    """One source's harvest on its way into the database."""
+
+    def __init__(self, work: Work, source: Source, conn: Connection) -> None:
+        self.source = source
+        self._work = work
+        self._conn = conn
+        self._reading = reading_of(source, work.settings)
+        self._archive = ArchiveWriter(work.settings.archive_root, source.slug, work.cycle_id, work.owner)
+        self._complete = True
+        self._expected: int | None = None
+
+    def take(self, page: HarvestPage) -> None:
+        """Archive one index page, write its complete cards, queue the rest: all or nothing."""
+        now = self._work.now_fn()
+        stats = SourceStats(cards_seen=max(len(page.cards), len(page.detail_urls)), expected_count=page.expected_count)
+        if page.expected_count is not None:
+            self._expected = page.expected_count
+        raw = self._archived(page)
+        if raw is not None:
+            stats.index_pages = stats.pages_fetched = 1
+            stats.bytes_received = len(raw.body)
+        if page.failure is not None:
+            stats.fail(str(page.failure))
+            stats.notes.append(f"{page.url}: {page.error or page.failure}")
+            self._complete = False
+        read, queued = self._sorted(page, raw)
+        if page.is_last:
+            self._complete &= page.stop_reason is StopReason.END
+            stats.harvests, stats.harvest_complete = 1, self._complete
+            if page.stop_reason not in (StopReason.END, None):
+                stats.notes.append(f"harvest stopped: {page.stop_reason}")
+        commit = Commit(self._work.cycle_id, self._work.owner, now, self._work.settings.core_fields)
+
+        def write() -> SourceStats:
+            done = SourceStats()
+            if read is not None:
+                done = write_pages(self._conn, [read], commit).get(self.source.id, done)
+            done.add(stats)
+            done.queued = queue.enqueue(
+                self._conn,
+                queued,
+                cycle_id=commit.cycle_id,
+                now=now,
+                revisit=timedelta(hours=self.source.config.revisit_hours),
+            )
+            queue.see_again(self._conn, self.source.id, [p.url_hash for p in queued], cycle_id=commit.cycle_id, now=now)
+            if page.is_last:
+                done.delisted = mark_absent(
+                    self._conn, self.source.id, cycle_id=commit.cycle_id, now=now, complete=self._complete
+                )
+                registry.note_harvest(self._conn, self.source.id, now=now, expected=self._expected)
+            cycles.add_stats(self._conn, self.source.id, commit.cycle_id, done, now=now)
+            return done
+
+        self._work.totals.add(self.source.id, in_transaction(self._conn, write))
+        if page.failure is None and raw is not None:
+            registry.note_success(self._conn, self.source.id, now)
+
+    def close(self) -> None:
+        """Finish the archive file."""
+        self._archive.close()
+
+    def _archived(self, page: HarvestPage) -> RawPage | None:
+        response = page.response
+        if response is None or not response.ok:
+            return None
+        fetched_at = self._work.now_fn()
+        ref = self._archive.append(response, fetched_at)
+        self._archive.flush()
+        return RawPage(
+            source_id=self.source.id,
+            url=response.final_url,
+            body=response.body_received,
+            content_encoding=response.content_encoding,
+            content_type=response.content_type,
+            http_status=response.status,
+            fetched_at=fetched_at,
+            kind="index",
+            file=ref.file,
+            offset=ref.offset,
+            length=ref.length,
+            etag=response.etag,
+            last_modified=response.last_modified,
+        )
+
+    def _sorted(self, page: HarvestPage, raw: RawPage | None) -> tuple[ReadPage | None, list[PageToQueue]]:
+        """What is written from the cards themselves, and what must be fetched."""
+        written: set[UUID] = set()
+        read = None
+        if raw is not None:
+            read = ReadPage(raw)
+            read.rows = rows_of_cards(page.cards, raw, self.source.config.detail, self._reading)
+            written = {key for row in read.rows if row.listing.url and (key := _key(row.listing.url))}
+        if self.source.config.detail is DetailPolicy.NEVER and page.cards:
+            return read, []
+        hints = {key: hint_of(card) for card in page.cards if card.url and (key := _key(card.url))}
+        queued = []
+        for url, hint, _modified in page.detail_urls:
+            key = _key(url)
+            if key is not None and key not in written:
+                queued.append(PageToQueue(self.source.id, url, key, hints.get(key) or hint))
+        return read, queued
+
+
+def harvest_sources(work: Work, sources: Sequence[Source], *, limit_factor: int = 1) -> None:
+    """Harvest these sources side by side over one fetcher, each at its own pace.
+
+    ``limit_factor`` raises the bounds on pages and listings per run. What each gave is in ``work.totals``.
+    """
+    with work.connect("harvest") as conn, Fetcher(work.fetch_settings()) as fetcher:
+        robots = RobotsCache()
+        load_robots(conn, robots, [s.row.base_url for s in sources], now=work.now_fn())
+        by_slug = {source.slug: SourceHarvest(work, source, conn) for source in sources}
+        watch = _Watch(work, conn, [s.id for s in sources])
+
+        def reserve(source: SourceToCrawl, n: int) -> float:
+            now = work.now_fn()
+            slots = registry.reserve_slots(conn, by_slug[source.slug].source.id, n, now=now)
+            if not slots.within_budget:
+                return float("inf")
+            return time.monotonic() + max(0.0, (slots.first - now).total_seconds())
+
+        crawled = [SourceToCrawl(s.slug, s.row.base_url, _raised(s.config, limit_factor)) for s in sources]
+        try:
+            for crawled_source, page in harvest_many(
+                crawled,
+                fetcher,
+                robots=robots,
+                now_fn=work.now_fn,
+                should_stop=lambda s: watch.stopped(by_slug[s.slug].source.id),
+                reserve_slot=reserve,
+            ):
+                by_slug[crawled_source.slug].take(page)
+                save_robots(conn, robots, [by_slug[s.slug].source for s in crawled], now=work.now_fn())
+        finally:
+            for one in by_slug.values():
+                one.close()
+
+
+class _Watch:
+    """Which sources were switched off while we work; asked at most once a second."""
+
+    def __init__(self, work: Work, conn: Connection, ids: Sequence[UUID]) -> None:
+        self._work, self._conn, self._ids = work, conn, list(ids)
+        self._stopped: set[UUID] = set()
+        self._next = 0.0
+
+    def stopped(self, source_id: UUID) -> bool:
+        if time.monotonic() >= self._next:
+            self._next = time.monotonic() + STOP_CHECK_SECONDS
+            self._stopped = registry.stopped_sources(self._conn, self._ids)
+        return source_id in self._stopped or self._work.stopping()
+
+
+def _raised(config: SourceConfig, factor: int) -> SourceConfig:
+    if factor == 1:
+        return config
+    pagination = config.pagination.model_copy(update={"max_pages": config.pagination.max_pages * factor})
+    listings = config.limits.max_listings_per_run * factor
+    limits = config.limits.model_copy(update={"max_listings_per_run": listings})
+    return config.model_copy(update={"pagination": pagination, "limits": limits})
+
+
+def _key(url: str) -> UUID | None:
+    try:
+        return url_hash(url)
+    except ValueError:
+        return None

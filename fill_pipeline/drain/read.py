@@ -1,0 +1,169 @@
+"""From a page as received to listings fit to store: decode, extract, take the index page's hint, clean. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+from fill_pipeline.crawl.config import DetailPolicy
+from fill_pipeline.crawl.decode import DecodeError, decode_bytes
+from fill_pipeline.crawl.urls import url_hash
+from fill_pipeline.extract.listing import Evidence, Layer, Listing
+from fill_pipeline.extract.page import PageKind, extract_page
+from fill_pipeline.extract.rules import ExtractRules
+from fill_pipeline.vehicles.clean import clean
+from fill_pipeline.vehicles.store import ListingToWrite
+
+MAX_DECODED_BYTES = 32_000_000
+COMPLETE = 1.0
+HINT_CONFIDENCE = 0.6  # the card of an index page is read in a hurry, the listing's own page decides
+_NOT_HINTED = frozenset({"url", "raw", "raw_payload", "provenance"})
+
+
+class SkipReason(StrEnum):
+    """Why a fetched page gave nothing to store."""
+
+    DECODE = "decode"  # its content encoding could not be undone
+    NO_LISTING = "no_listing"  # it shows no vehicle for sale
+    NOT_A_VEHICLE = "not_a_vehicle"  # it shows something, without make, model or VIN
+
+
+@dataclass(slots=True)
+class RawPage:
+    """A page as received, where it lies in the archive, and the queue row it answers (None for an index page)."""
+
+    source_id: UUID
+    url: str
+    body: bytes
+    content_encoding: str
+    content_type: str
+    http_status: int
+    fetched_at: datetime
+    kind: str
+    file: str
+    offset: int
+    length: int
+    etag: str | None = None
+    last_modified: str | None = None
+    queue_id: int | None = None
+    hint: dict[str, Any] | None = None
+    archive_id: int | None = None
+
+
+@dataclass(slots=True)
+class ReadPage:
+    """What a page gave: rows to write, or why there are none."""
+
+    page: RawPage
+    rows: list[ListingToWrite] = field(default_factory=list)
+    skipped: SkipReason | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How pages of one source are read."""
+
+    slug: str
+    rules: ExtractRules | None
+    min_confidence: float
+    core_fields: tuple[str, ...]
+
+
+def read_page(page: RawPage, reading: Reading, *, now: datetime) -> ReadPage:
+    """Read one listing page. Never raises on what a page may contain."""
+    try:
+        body = decode_bytes(page.body, page.content_encoding, MAX_DECODED_BYTES)
+    except DecodeError as error:
+        return ReadPage(page, skipped=SkipReason.DECODE, reason=str(error))
+    found = extract_page(body, url=page.url, content_type=page.content_type, rules=reading.rules)
+    listings = found.listings
+    if found.kind is PageKind.DETAIL and page.hint and len(listings) == 1:
+        take_hint(listings[0], page.hint)
+    rows = rows_to_write(listings, page, reading, now=now)
+    if rows:
+        return ReadPage(page, rows)
+    if listings:
+        return ReadPage(page, skipped=SkipReason.NOT_A_VEHICLE, reason="no make, model or VIN could be read")
+    return ReadPage(page, skipped=SkipReason.NO_LISTING, reason=found.reason or f"a page of kind {found.kind}")
+
+
+def read_cards(page: RawPage, policy: DetailPolicy, reading: Reading) -> ReadPage:
+    """Read an index page for the listings its cards give by themselves."""
+    try:
+        body = decode_bytes(page.body, page.content_encoding, MAX_DECODED_BYTES)
+    except DecodeError as error:
+        return ReadPage(page, skipped=SkipReason.DECODE, reason=str(error))
+    found = extract_page(body, url=page.url, content_type=page.content_type, kind="search", rules=reading.rules)
+    return ReadPage(page, rows_of_cards(found.listings, page, policy, reading))
+
+
+def rows_of_cards(
+    cards: Sequence[Listing], page: RawPage, policy: DetailPolicy, reading: Reading
+) -> list[ListingToWrite]:
+    """The cards that are written as they are: all, the complete ones, or none, as the source's policy says."""
+    if policy is DetailPolicy.ALWAYS:
+        return []
+    rows = rows_to_write(cards, page, reading, now=page.fetched_at)
+    return rows if policy is DetailPolicy.NEVER else [row for row in rows if row.completeness >= COMPLETE]
+
+
+def rows_to_write(
+    listings: Sequence[Listing], page: RawPage, reading: Reading, *, now: datetime
+) -> list[ListingToWrite]:
+    """Clean listings and dress them for the writer; those that name no vehicle are left out."""
+    rows = []
+    for listing in listings:
+        cleaned = clean(listing, now=now, min_confidence=reading.min_confidence, core_fields=reading.core_fields)
+        good = cleaned.listing
+        if good.vin is None and (good.make is None or (good.model is None and good.year is None)):
+            continue
+        if good.url is None:
+            good.url = page.url
+        if good.remote_id is None:
+            good.remote_id = _id_from_url(good.url)
+        rows.append(
+            ListingToWrite.of(
+                cleaned,
+                source_id=page.source_id,
+                source=reading.slug,
+                archive_id=page.archive_id,
+                queue_id=page.queue_id,
+            )
+        )
+    return rows
+
+
+def hint_of(card: Listing) -> dict[str, Any]:
+    """What a card said, as the queue keeps it."""
+    said: dict[str, Any] = msgspec.to_builtins(card)
+    return {name: value for name, value in said.items() if name not in _NOT_HINTED and value not in (None, [], {})}
+
+
+def take_hint(listing: Listing, hint: dict[str, Any]) -> None:
+    """Fill what the page did not say from what the card had said."""
+    try:
+        card = msgspec.convert(hint, Listing, strict=False)
+    except msgspec.ValidationError:
+        return
+    for name in hint:
+        if name in _NOT_HINTED or getattr(listing, name, None) not in (None, []):
+            continue
+        value = getattr(card, name, None)
+        if value in (None, []):
+            continue
+        setattr(listing, name, value)
+        listing.provenance[name] = Evidence(Layer.HINT, "card", HINT_CONFIDENCE)
+
+
+def _id_from_url(url: str) -> str:
+    try:
+        return url_hash(url).hex
+    except ValueError:
+        return url[:200]

@@ -1,0 +1,151 @@
+"""Worker processes: each takes batches of fetched pages, reads them and commits them on its own connection.
+
+A process per core, because reading is pure computing. A worker that dies takes nothing with it but its
+own batch, whose rows go back to the queue.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import logging
+import multiprocessing
+import os
+import signal
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from multiprocessing.connection import Connection as Pipe
+from multiprocessing.context import SpawnProcess
+from uuid import UUID
+
+import psycopg
+
+from fill_pipeline.db import cycles
+from fill_pipeline.db.connect import Connection, connect
+from fill_pipeline.db.cycles import SourceStats
+from fill_pipeline.drain.read import RawPage, Reading, ReadPage, read_page
+from fill_pipeline.drain.write import Commit, in_transaction, write_pages
+
+log = logging.getLogger(__name__)
+_PR_SET_PDEATHSIG = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Pages to read and write, with how each source's pages are read."""
+
+    number: int
+    cycle_id: str
+    owner: str
+    now: datetime
+    pages: list[RawPage]
+    readings: dict[UUID, Reading]
+    core_fields: tuple[str, ...]
+
+
+@dataclass(slots=True)
+class BatchDone:
+    """What became of a batch: sums by source, and pages that could not be written with the reason."""
+
+    number: int
+    queue_ids: list[int] = field(default_factory=list)
+    stats: dict[UUID, SourceStats] = field(default_factory=dict)
+    unwritten: list[tuple[int, str]] = field(default_factory=list)
+
+
+class Worker:
+    """A worker process and the batches it holds."""
+
+    def __init__(self, url: str) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.pipe, child = context.Pipe()
+        self.process: SpawnProcess = context.Process(target=_serve, args=(child, url, os.getpid()), daemon=True)
+        self.process.start()
+        child.close()
+        self.held: dict[int, Batch] = {}
+
+    def send(self, batch: Batch) -> None:
+        """Hand over a batch."""
+        self.held[batch.number] = batch
+        with contextlib.suppress(OSError):  # a dead worker is noticed when its answer is read
+            self.pipe.send(batch)
+
+    def receive(self) -> BatchDone | None:
+        """The next answer that is there, or None; raises EOFError when the worker died."""
+        try:
+            if not self.pipe.poll():
+                return None
+            done: BatchDone = self.pipe.recv()
+        except (OSError, EOFError) as error:
+            raise EOFError("the worker died") from error
+        self.held.pop(done.number, None)
+        return done
+
+    def stop(self) -> None:
+        """End the process; what it holds must have been answered or given up."""
+        with contextlib.suppress(OSError):
+            self.pipe.close()
+        self.process.join(5)
+        if self.process.is_alive():
+            self.process.kill()
+            self.process.join(5)
+
+
+def work_batch(conn: Connection, batch: Batch) -> BatchDone:
+    """Read and write one batch; pages that break the transaction are found by writing one at a time."""
+    done = BatchDone(batch.number, [page.queue_id for page in batch.pages if page.queue_id is not None])
+    read = [read_page(page, batch.readings[page.source_id], now=batch.now) for page in batch.pages]
+    try:
+        done.stats = _write(conn, read, batch)
+    except psycopg.OperationalError:
+        raise
+    except Exception as error:
+        if len(read) == 1:
+            done.unwritten.append((batch.pages[0].queue_id or 0, f"{type(error).__name__}: {error}"[:500]))
+            return done
+        log.warning("a batch of %d pages could not be written (%s); writing them one by one", len(read), error)
+        for one in batch.pages:
+            part = work_batch(conn, replace(batch, pages=[one]))
+            done.unwritten += part.unwritten
+            for source_id, stats in part.stats.items():
+                _merge(done.stats, source_id, stats)
+    return done
+
+
+def _write(conn: Connection, read: list[ReadPage], batch: Batch) -> dict[UUID, SourceStats]:
+    commit = Commit(batch.cycle_id, batch.owner, batch.now, batch.core_fields)
+
+    def write() -> dict[UUID, SourceStats]:
+        stats = write_pages(conn, read, commit)
+        for source_id, part in sorted(stats.items()):
+            cycles.add_stats(conn, source_id, batch.cycle_id, part, now=batch.now)
+        return stats
+
+    return in_transaction(conn, write)
+
+
+def _merge(sums: dict[UUID, SourceStats], source_id: UUID, part: SourceStats) -> None:
+    sums.setdefault(source_id, SourceStats()).add(part)
+
+
+def _serve(pipe: Pipe, url: str, parent: int) -> None:
+    """The worker's life: batches in, answers out, until the pipe closes or the parent is gone."""
+    _die_with_parent(parent)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    conn = connect(url, name="fill worker")
+    try:
+        while True:
+            batch: Batch = pipe.recv()
+            pipe.send(work_batch(conn, batch))
+    except (EOFError, OSError):
+        return
+    finally:
+        conn.close()
+
+
+def _die_with_parent(parent: int) -> None:
+    """Ask the kernel (Linux) to end this process with its parent, also when that is killed outright."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != parent:
+        raise SystemExit

@@ -1,0 +1,152 @@
+"""One transaction per batch: archive index, listings, vehicles, accounts and queue rows, together or not at all."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TypeVar
+from uuid import UUID
+
+import psycopg
+
+from fill_pipeline.crawl.urls import url_hash
+from fill_pipeline.db import archive, cycles, queue
+from fill_pipeline.db.archive import PageRow
+from fill_pipeline.db.connect import Connection
+from fill_pipeline.db.cycles import SourceStats, Tally
+from fill_pipeline.db.queue import Completion, QueueStatus
+from fill_pipeline.drain.read import Reading, ReadPage, SkipReason
+from fill_pipeline.drain.work import Source
+from fill_pipeline.settings import Settings
+from fill_pipeline.vehicles.store import WriteConflict, WriteResult, write_listings
+
+TRANSIENT = (
+    WriteConflict,
+    psycopg.errors.DeadlockDetected,
+    psycopg.errors.SerializationFailure,
+    psycopg.errors.LockNotAvailable,
+)
+ATTEMPTS = 5
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """For which cycle a batch is written, under whose lease, and when (UTC)."""
+
+    cycle_id: str
+    owner: str
+    now: datetime
+    core_fields: tuple[str, ...]
+
+
+def reading_of(source: Source, settings: Settings) -> Reading:
+    """How this source's pages are read."""
+    return Reading(source.slug, source.config.extract_rules(), settings.min_confidence, settings.core_fields)
+
+
+def in_transaction(conn: Connection, deed: Callable[[], T]) -> T:
+    """Do it in one transaction, again where another writer was in the way."""
+    for attempt in range(ATTEMPTS):
+        try:
+            with conn.transaction():
+                return deed()
+        except TRANSIENT:
+            if attempt == ATTEMPTS - 1:
+                raise
+    raise AssertionError("unreachable")
+
+
+def write_pages(conn: Connection, read: Sequence[ReadPage], commit: Commit) -> dict[UUID, SourceStats]:
+    """Write what pages gave and finish their queue rows, inside the caller's transaction.
+
+    Returns what each source's account must be raised by; the caller adds it in the same transaction.
+    """
+    fresh = [one for one in read if one.page.archive_id is None]
+    for one, archive_id in zip(fresh, archive.insert_pages(conn, [_page_row(o, commit) for o in fresh]), strict=True):
+        one.page.archive_id = archive_id
+    rows = []
+    for one in read:
+        for row in one.rows:
+            row.archive_id = one.page.archive_id
+            rows.append(row)
+    result = write_listings(conn, rows, cycle_id=commit.cycle_id, now=commit.now, core_fields=commit.core_fields)
+    cycles.add_tallies(conn, commit.cycle_id, _tallies(result, read))
+    queue.complete(conn, _completions(read, result), owner=commit.owner, now=commit.now)
+    return _stats(read, result)
+
+
+def _page_row(one: ReadPage, commit: Commit) -> PageRow:
+    page = one.page
+    return PageRow(
+        source_id=page.source_id,
+        cycle_id=commit.cycle_id,
+        kind=page.kind,
+        url=page.url,
+        url_hash=url_hash(page.url),
+        fetched_at=page.fetched_at,
+        http_status=page.http_status,
+        file=page.file,
+        offset=page.offset,
+        length=page.length,
+        content_type=page.content_type or None,
+        etag=page.etag,
+        last_modified=page.last_modified,
+    )
+
+
+def _completions(read: Sequence[ReadPage], result: WriteResult) -> list[Completion]:
+    listing_of: dict[int, int] = {}
+    for written in result.rows:
+        if written.queue_id is not None:
+            listing_of.setdefault(written.queue_id, written.listing_id)
+    ends = []
+    for one in read:
+        queue_id = one.page.queue_id
+        if queue_id is None:
+            continue
+        if queue_id in listing_of:
+            ends.append(Completion(queue_id, QueueStatus.COMPLETE, listing_of[queue_id]))
+        elif one.skipped is SkipReason.DECODE:
+            ends.append(Completion(queue_id, QueueStatus.FAILED, None, one.skipped, one.reason))
+        else:
+            ends.append(Completion(queue_id, QueueStatus.SKIPPED, None, one.skipped, one.reason))
+    return ends
+
+
+def _stats(read: Sequence[ReadPage], result: WriteResult) -> dict[UUID, SourceStats]:
+    stats: defaultdict[UUID, SourceStats] = defaultdict(SourceStats)
+    for source_id, sums in result.sources.items():
+        stats[source_id].add(
+            SourceStats(
+                found=sums.found,
+                new=sums.new,
+                updated=sums.updated,
+                skipped=sums.skipped,
+                quarantined=sums.quarantined,
+                vehicles_added=sums.vehicles_added,
+                quality_sum=sums.quality_sum,
+                quality_count=sums.quality_count,
+            )
+        )
+    for one in read:
+        if one.page.queue_id is None:
+            continue
+        of_source = stats[one.page.source_id]
+        if one.skipped is SkipReason.DECODE:
+            of_source.fail(one.skipped)
+            continue
+        of_source.pages_fetched += 1
+        if one.skipped is not None:
+            of_source.pages_empty += 1
+    return dict(stats)
+
+
+def _tallies(result: WriteResult, read: Sequence[ReadPage]) -> list[Tally]:
+    slugs = {row.source_id: row.source for one in read for row in one.rows}
+    return [
+        Tally(name, source_id, slugs[source_id], t.knowable, t.filled, t.compared, t.agreed, t.quarantined)
+        for (source_id, name), t in result.tallies.items()
+    ]
