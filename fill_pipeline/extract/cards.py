@@ -1,0 +1,322 @@
+"""Search pages: repeated parts of a page, each with a link of its own, read one by one and never mixed."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+from urllib.parse import urldefrag
+
+from selectolax.lexbor import LexborHTMLParser, LexborNode
+
+from fill_pipeline.extract.cleaning import clean
+from fill_pipeline.extract.dom import Words, ancestors, attribute, css, read_words
+from fill_pipeline.extract.evidence import Reading
+from fill_pipeline.extract.gazetteer import find_make_model, read_year_word
+from fill_pipeline.extract.listing import Layer
+from fill_pipeline.extract.numbers import read_bare_price, says_no_price
+from fill_pipeline.extract.rules import ExtractRules, apply_css, compiled_regex
+from fill_pipeline.extract.urls import absolute, link_shape
+from fill_pipeline.extract.values import offer_value
+from fill_pipeline.extract.visible import image_links, offer_mileage, offer_price, offer_vin, read_labels
+
+_MAX_LINKS = 6_000
+_MAX_CARDS = 1_500
+_TOKENS = re.compile(r"[0-9a-f]{8}-[0-9a-f-]{27}|[0-9a-f]{24,40}|\d{4,}", re.I)
+_PRICE = re.compile(r"[$€£]\s?\d|\d\s?[€£]|\b(?:USD|EUR|CAD|CHF)\s?\d|\d\s?(?:USD|EUR|CAD|CHF)\b")
+_DISTANCE = re.compile(r"\d\s*k?\s*(?:mi\b|miles|km\b)", re.I)
+_YEAR = re.compile(r"(?<!\d)(?:19[2-9]\d|20[0-4]\d)(?!\d)")
+
+
+@dataclass(slots=True)
+class Card:
+    """One repeated part of a page: its link, the elements that make it up, all links that lead to the same page."""
+
+    url: str | None
+    nodes: list[LexborNode]
+    links: list[LexborNode] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class _Group:
+    """Links of one shape: the key of each target → its links, in page order."""
+
+    links: dict[str, list[tuple[LexborNode, str]]]
+
+
+def find_cards(tree: LexborHTMLParser, *, url: str, rules: ExtractRules | None = None) -> list[Card]:
+    """The cards of a search page in page order; empty where the page repeats nothing that looks like a vehicle."""
+    best: tuple[float, list[Card]] = (0.0, [])
+    for group in _link_groups(tree, url, rules)[:8]:
+        cards = _cards_of(group)
+        score = sum(_card_score(card) for card in cards)
+        if rules is not None and (rules.link_selector or rules.link_pattern):
+            score += 0.001
+        if score > best[0]:
+            best = (score, cards)
+    score, cards = best
+    if not cards or (score / len(cards) < 0.8 and not (rules and (rules.link_selector or rules.link_pattern))):
+        return []
+    return cards
+
+
+def detail_links(tree: LexborHTMLParser, *, url: str, rules: ExtractRules | None = None) -> list[str]:
+    """Links that look like those of detail pages, whether or not their cards can be read."""
+    groups = _link_groups(tree, url, rules)
+    if rules is not None and (rules.link_selector or rules.link_pattern):
+        return [links[0][1] for group in groups for links in group.links.values()][:_MAX_CARDS]
+    out: list[str] = []
+    for group in groups:
+        named = [
+            links
+            for links in group.links.values()
+            if any(_names_vehicle(_link_text(node)) or _url_names_vehicle(href) for node, href in links[:3])
+        ]
+        if len(named) >= 2 and len(named) * 2 >= len(group.links):
+            out.extend(links[0][1] for links in named)
+    return list(dict.fromkeys(out))[:_MAX_CARDS]
+
+
+def read_card(card: Card, reading: Reading, *, url: str, rules: ExtractRules | None = None) -> None:
+    """Offer what one card says."""
+    if rules is not None and rules.card:
+        for node in card.nodes:
+            apply_css(rules.card, node, reading, url)
+    words = read_words(card.nodes)
+    if card.url:
+        reading.offer("url", card.url, Layer.CARD, "link", 0.9)
+    _read_title(card, words, reading)
+    read_labels(words, reading, url, layer=Layer.CARD)
+    offer_price(reading, words, 0, Layer.CARD, 0.85)
+    text = words.joined(20_000)
+    if not reading.has("price") and not any(says_no_price(line) for line in words.texts):
+        _bare_price(words, reading)
+    offer_mileage(reading, text, Layer.CARD)
+    offer_vin(reading, text, Layer.CARD)
+    if not reading.has("images"):
+        pictures: list[LexborNode] = []
+        for node in card.nodes:
+            pictures.extend([node] if node.tag == "img" else css(node, "img"))
+        links = image_links(pictures)
+        if links:
+            offer_value(reading, "images", links, Layer.CARD, "img", 0.7, url)
+    _read_place(words, reading)
+    if re.search(r"(?:^|\n)\s*(?:\W*sold\W*|verkauft|verkocht|vendu)\s*(?:\n|$)", text, re.I):
+        reading.offer("status", "sold", Layer.CARD, "text", 0.7)
+
+
+def _link_groups(tree: LexborHTMLParser, url: str, rules: ExtractRules | None) -> list[_Group]:
+    """Links by shape, the groups with most targets first."""
+    own = urldefrag(url)[0]
+    pattern = compiled_regex(rules.link_pattern) if rules is not None and rules.link_pattern else None
+    selector = rules.link_selector if rules is not None and rules.link_selector else "a[href]"
+    shapes: dict[str, list[tuple[LexborNode, str]]] = defaultdict(list)
+    for node in css(tree, selector)[:_MAX_LINKS]:
+        if node.tag != "a":
+            inner = css(node, "a[href]")
+            if not inner:
+                continue
+            node = inner[0]
+        href = attribute(node, "href")
+        target = absolute(url, href) if href else None
+        if target is None:
+            continue
+        target = urldefrag(target)[0]
+        if target == own or (pattern is not None and not pattern.search(target)):
+            continue
+        shapes["" if pattern or selector != "a[href]" else link_shape(target)].append((node, target))
+    groups = [_Group(_by_target(links)) for links in shapes.values()]
+    groups = [group for group in groups if group.links]
+    groups.sort(key=lambda group: -_promise(group))
+    return groups
+
+
+def _promise(group: _Group) -> float:
+    """How likely a group of links is to be the listing's: number of targets, those that name vehicles counting most."""
+    sample = list(group.links.values())[:24]
+    named = sum(
+        any(_names_vehicle(_link_text(node)) or _url_names_vehicle(href) for node, href in links[:3])
+        for links in sample
+    )
+    return len(group.links) * (0.1 + named / len(sample))
+
+
+def _by_target(links: list[tuple[LexborNode, str]]) -> dict[str, list[tuple[LexborNode, str]]]:
+    """Links by the page they lead to. Where links carry ids, links with one id lead to one page, whatever else differs."""
+    tokens = [_TOKENS.findall(target.split("://", 1)[-1]) for _, target in links]
+    spread = Counter(token for found in tokens for token in set(found))
+    common = max(2, len(links) // 2)
+    out: dict[str, list[tuple[LexborNode, str]]] = {}
+    for (node, target), found in zip(links, tokens, strict=True):
+        own = [token for token in found if spread[token] <= common and not (len(token) == 4 and read_year_word(token))]
+        path = target.split("?", 1)[0]
+        key = own[0] if own else (path if len(path) > 12 and "?" in target and len(found) > 0 else target)
+        out.setdefault(key, []).append((node, target))
+    return out
+
+
+def _cards_of(group: _Group) -> list[Card]:
+    """For each target the largest element that holds links to no other target of the group."""
+    keys_below: dict[int, set[str]] = defaultdict(set)
+    chains: dict[str, list[list[LexborNode]]] = {}
+    for key, links in list(group.links.items())[:_MAX_CARDS]:
+        for node, _ in links[:12]:
+            chain = [node, *ancestors(node)]
+            chains.setdefault(key, []).append(chain)
+            for element in chain:
+                keys_below[element.mem_id].add(key)
+    cards: list[Card] = []
+    for key, all_chains in chains.items():
+        # The part of the page where this target first stands with words of its own.
+        best: LexborNode | None = None
+        weight = -1
+        for chain in all_chains:
+            root = chain[0]
+            for element in chain:
+                if len(keys_below[element.mem_id]) > 1:
+                    break
+                root = element
+            size = len(root.text(deep=True)) if best is not None or len(all_chains) > 1 else 1
+            if size > weight:
+                best, weight = root, size
+        if best is not None:
+            links = group.links[key]
+            cards.append(Card(links[0][1], [best], [node for node, _ in links]))
+    _shrink(cards, chains)
+    _grow(cards)
+    return cards
+
+
+def _signature(node: LexborNode) -> tuple[str, str]:
+    return node.tag or "", (attribute(node, "class").split() or [""])[0]
+
+
+def _shrink(cards: list[Card], chains: dict[str, list[list[LexborNode]]]) -> None:
+    """Bring a card that took in its surroundings (the last of a section, say) down to the element the others are."""
+    if len(cards) < 3:
+        return
+    usual, times = Counter(_signature(card.nodes[0]) for card in cards).most_common(1)[0]
+    if times * 2 < len(cards):
+        return
+    for card, all_chains in zip(cards, chains.values(), strict=True):
+        if _signature(card.nodes[0]) == usual:
+            continue
+        for chain in all_chains:
+            inner = next((element for element in reversed(chain) if _signature(element) == usual), None)
+            if inner is not None and any(element.mem_id == card.nodes[0].mem_id for element in chain):
+                card.nodes = [inner]
+                break
+
+
+def _grow(cards: list[Card]) -> None:
+    """In a flat layout (heading, text, heading, text …) give each card the elements up to the next card."""
+    if len(cards) < 2:
+        return
+    poor = sum(_card_score(card) < 1.5 for card in cards)
+    if poor * 2 < len(cards):
+        return
+    roots = {card.nodes[0].mem_id for card in cards}
+    parents = Counter(parent.mem_id for card in cards if (parent := card.nodes[0].parent) is not None)
+    if not parents or parents.most_common(1)[0][1] < max(2, len(cards) // 2):
+        return
+    for card in cards:
+        sibling = card.nodes[0].next
+        for _ in range(12):
+            if sibling is None or sibling.mem_id in roots:
+                break
+            card.nodes.append(sibling)
+            sibling = sibling.next
+
+
+def _card_score(card: Card) -> float:
+    """Evidence that a card is a vehicle for sale: its name, a price, a distance."""
+    text = " ".join(node.text(separator=" ", strip=True)[:1_500] for node in card.nodes if node.tag != "-comment")
+    title = next((_link_text(node) for node in card.links if _names_vehicle(_link_text(node))), "")
+    score = 0.0
+    found = find_make_model(clean(title or text, 200))
+    if found is not None:
+        score += 1.0 if found.year or found.model else 0.5
+    elif _YEAR.search(text):
+        score += 0.3
+    if _PRICE.search(text):
+        score += 0.7
+    if _DISTANCE.search(text):
+        score += 0.5
+    return score if score >= 0.8 or len(text) > 0 else 0.0
+
+
+def _read_title(card: Card, words: Words, reading: Reading) -> None:
+    """The card's title: a heading or link that names a vehicle, else the words from the year on, else a picture's name."""
+    candidates: list[tuple[float, str, str]] = []
+    for node in card.nodes:
+        for heading in css(node, "h1, h2, h3, h4, h5, h6, [class*=title], [class*=heading], [class*=name]")[:8]:
+            candidates.append((0.85, clean(heading.text(separator=" "), 200), heading.tag or "heading"))
+    for node in card.links[:6]:
+        candidates.append((0.8, clean(node.text(separator=" "), 200), "link"))
+        candidates.append((0.7, clean(attribute(node, "title") or attribute(node, "aria-label"), 200), "link title"))
+    for at, text in enumerate(words.texts[:40]):
+        if 4 <= len(text) <= 160:
+            candidates.append((0.75, text, "text"))
+        if read_year_word(text.strip()) is not None:
+            candidates.append((0.72, " ".join(words.texts[at : at + 4]), "words"))
+    for node in card.nodes:
+        for image in css(node, "img[alt]")[:3]:
+            candidates.append((0.6, clean(attribute(image, "alt"), 200), "img"))
+    best: tuple[float, str, str] | None = None
+    for confidence, text, locator in candidates:
+        if not 3 <= len(text) <= 160:
+            continue
+        found = find_make_model(text)
+        score = confidence
+        if found is not None:
+            score += 1.0 if found.year else 0.6
+            score += 0.15 if found.model else 0.0
+        if len(text) > 90:
+            score -= 0.3
+        if best is None or score > best[0] + 1e-9:
+            best = (score, text, locator)
+    if best is not None and (best[0] > 1.0 or best[2] not in ("text", "words", "img")):
+        reading.offer("title", best[1], Layer.CARD, best[2], min(0.85, best[0]))
+    elif best is not None:
+        reading.offer("title", best[1], Layer.CARD, best[2], 0.4)
+
+
+def _bare_price(words: Words, reading: Reading) -> None:
+    """A number with grouped thousands standing alone, where no distance unit follows: a price without its sign."""
+    for at, text in enumerate(words.texts):
+        amount = read_bare_price(text)
+        if amount is None or not re.search(r"\d[.,]\d{3}\b", text) or not 300 <= amount <= 10_000_000:
+            continue
+        after = words.texts[at + 1][:12].lower() if at + 1 < len(words.texts) else ""
+        if re.match(r"(?:mi|km|miles|mls|kilom|cc|hp|lbs)\b", after):
+            continue
+        reading.offer("price", amount, Layer.CARD, "number alone", 0.6, raw=text)
+        return
+
+
+_PLACE = re.compile(r"[A-Z][A-Za-z.'\- ]{2,30}, (?:[A-Z]{2}|[A-Z][a-z]{3,20})(?: \d{5}| [A-Z]\d[A-Z] \d[A-Z]\d)?\Z")
+
+
+def _read_place(words: Words, reading: Reading) -> None:
+    if reading.has("place"):
+        return
+    for text in words.texts:
+        if len(text) <= 60 and _PLACE.match(text.strip("()")) and find_make_model(text) is None:
+            reading.offer("place", text.strip("() "), Layer.CARD, "text", 0.6)
+            return
+
+
+def _link_text(node: LexborNode) -> str:
+    text = node.text(separator=" ", strip=True)[:200] or attribute(node, "title") or attribute(node, "aria-label")
+    return clean(text, 160)
+
+
+def _names_vehicle(text: str) -> bool:
+    found = find_make_model(text) if text else None
+    return found is not None and (found.year is not None or found.model is not None)
+
+
+def _url_names_vehicle(url: str) -> bool:
+    path = url.split("?", 1)[0].split("://", 1)[-1].partition("/")[2]
+    found = find_make_model(re.sub(r"[/\-_.+]+", " ", path)[-160:])
+    return found is not None and found.year is not None

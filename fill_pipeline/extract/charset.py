@@ -1,0 +1,60 @@
+"""Bytes of a page to text: which charset, and whether it is JSON or markup."""
+
+from __future__ import annotations
+
+import codecs
+import re
+
+MAX_BODY = 8_000_000  # bytes; what follows is not looked at
+_META = re.compile(rb"""<meta[^>]{0,200}?charset\s*=\s*["']?\s*([\w\-]{2,20})""", re.I)
+_XML = re.compile(rb"""<\?xml[^>]{0,80}?encoding\s*=\s*["']([\w\-]{2,20})""", re.I)
+_HEADER = re.compile(r"charset\s*=\s*[\"']?([\w\-]{2,20})", re.I)
+_BOMS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
+
+
+def decode_body(body: bytes, content_type: str | None = None) -> str:
+    """The text of a body: byte order mark, then UTF-8 if it is valid, then the header's, the page's own word, then
+    Windows-1252. Never raises; at most :data:`MAX_BODY` bytes are read."""
+    body = body[:MAX_BODY]
+    for mark, name in _BOMS:
+        if body.startswith(mark):
+            return body[len(mark) :].decode(name, "replace")
+    try:
+        return body.decode("utf-8")
+    except UnicodeDecodeError:
+        pass
+    declared: list[str] = []
+    if content_type and (header := _HEADER.search(content_type)):
+        declared.append(header[1])
+    head = body[:4096]
+    declared.extend(found[1].decode("ascii") for found in (_META.search(head), _XML.search(head)) if found)
+    for name in declared:
+        try:
+            codec = codecs.lookup(name).name
+            if codec in ("utf-8", "ascii", "iso8859-1") or codec.startswith(("utf-16", "utf-32")):
+                continue
+            return body.decode(codec, "replace")
+        except (LookupError, ValueError):
+            continue
+    broken = body.decode("utf-8", "replace")
+    # A few broken sequences in UTF-8 text are damage; in most other text every accent is one.
+    accents = sum(byte >= 0xC2 for byte in body[:200_000])
+    return broken if broken.count("\ufffd") * 10 < accents else body.decode("cp1252", "replace")
+
+
+def looks_like_json(text: str, content_type: str | None = None) -> bool:
+    """Whether a text is a JSON body (its first character says so, whatever the header claims)."""
+    head = text[:64].lstrip("\ufeff \t\r\n")
+    if head.startswith(("{", "[")):
+        return True
+    return bool(content_type and "json" in content_type.lower() and not head.startswith("<"))
+
+
+def strip_json_prefix(text: str) -> str:
+    """The JSON of a body that is guarded against inclusion (")]}',", "for(;;);") or wrapped in a callback."""
+    start = text[:200]
+    for guard in (")]}',", ")]}'", "for(;;);", "while(1);"):
+        if start.lstrip().startswith(guard):
+            return text.lstrip()[len(guard) :]
+    callback = re.match(r"\s*[\w$.]{1,60}\(\s*(?=[{\[])", start)
+    return text[callback.end() :].rstrip().rstrip(");") if callback else text

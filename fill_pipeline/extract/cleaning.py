@@ -1,0 +1,45 @@
+"""Cleaning words taken from a page: entities, control characters, broken encodings, white space."""
+
+from __future__ import annotations
+
+import html
+import re
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\u200b\u200e\u200f\u2060\ufeff]")
+_TAG = re.compile(r"<[^>]{0,400}>")
+_MOJIBAKE = re.compile(r"[ÃÂâ][\x80-\xbf€™œ“”•–—‚ƒ„…†‡ˆ‰Š‹Œ¡-¿]")
+_BREAKS = re.compile(r"<\s*(?:br|p|li|div)\b[^>]{0,200}>", re.I)
+
+
+def clean(text: str, limit: int = 400) -> str:
+    """One line of plain words: entities decoded, control characters gone, white space single, at most ``limit``."""
+    text = text[: limit * 4]
+    if "&" in text:
+        text = html.unescape(text)
+    if not text.isascii():
+        text = mend_encoding(text)
+    text = _CONTROL.sub("", text)
+    return " ".join(text.split())[:limit].strip()
+
+
+def clean_markup(text: str, limit: int = 20_000) -> str:
+    """Like :func:`clean` for text that may hold tags; line breaks stay."""
+    text = text[: limit * 2]
+    if "<" in text:
+        text = _TAG.sub(" ", _BREAKS.sub("\n", text))
+    if "&" in text:
+        text = html.unescape(text)
+    if not text.isascii():
+        text = mend_encoding(text)
+    text = _CONTROL.sub("", text)
+    return "\n".join(line for line in (" ".join(line.split()) for line in text.splitlines()) if line)[:limit]
+
+
+def mend_encoding(text: str) -> str:
+    """Undo UTF-8 that was read as Windows-1252 ("GroÃŸ" → "Groß"); any other text comes back as it is."""
+    if not _MOJIBAKE.search(text):
+        return text
+    try:
+        return text.encode("cp1252").decode("utf-8")
+    except UnicodeError:
+        return text

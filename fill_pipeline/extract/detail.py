@@ -1,0 +1,125 @@
+"""A detail page as a person reads it: the heading, the labels, the price beside it, the description."""
+
+from __future__ import annotations
+
+import re
+
+from selectolax.lexbor import LexborHTMLParser, LexborNode
+
+from fill_pipeline.extract.cleaning import clean
+from fill_pipeline.extract.dom import Words, attribute, css, drop_foreign, read_words, strip_noise
+from fill_pipeline.extract.evidence import Reading
+from fill_pipeline.extract.gazetteer import find_make_model
+from fill_pipeline.extract.listing import Layer
+from fill_pipeline.extract.values import offer_value
+from fill_pipeline.extract.visible import image_links, offer_mileage, offer_price, offer_vin, read_labels
+
+_SITE_SUFFIX = re.compile(r"\s+(?:[|–—»«•]|-|::|\|\|)\s+")
+_PLACE_IN_TITLE = re.compile(r"\(([^()\d]{3,40})\)\s*\Z")
+
+
+def read_detail(tree: LexborHTMLParser, page: str, reading: Reading, *, url: str) -> Words:
+    """Offer what the visible part of a detail page says; gives its words for further use. Changes the tree."""
+    title_tag = tree.css_first("title")
+    tag_title = clean(title_tag.text()) if title_tag is not None else ""
+    strip_noise(tree)
+    drop_foreign(tree, page)
+    body = tree.body
+    words = read_words([body]) if body is not None else Words()
+    start = _read_title(tree, words, tag_title, reading)
+    read_labels(words, reading, url)
+    offer_price(reading, words, start, Layer.TEXT)
+    text = words.joined()
+    offer_mileage(reading, text, Layer.TEXT)
+    offer_vin(reading, text, Layer.TEXT)
+    if not reading.has("description"):
+        _read_description(tree, reading, url)
+    if not reading.has("images"):
+        links = image_links(css(tree, "img"))
+        links += [
+            attribute(node, "href")
+            for node in css(tree, "a[href]")
+            if re.search(r"\.(?:jpe?g|webp|png)(?:\?|$)", attribute(node, "href"), re.I)
+        ]
+        if links:
+            offer_value(reading, "images", list(dict.fromkeys(links)), Layer.TEXT, "img", 0.5, url)
+    return words
+
+
+def _read_title(tree: LexborHTMLParser, words: Words, tag_title: str, reading: Reading) -> int:
+    """Offer the page's title; gives the position of its words, 0 where it is not among them."""
+    candidates: list[tuple[float, str, str]] = []
+    for selector, confidence in (
+        ("h1", 0.85),
+        ("h2", 0.7),
+        ("h3", 0.62),
+        ("[class*=title]", 0.6),
+        ("[id*=title]", 0.6),
+    ):
+        for node in css(tree, selector)[:6]:
+            text = clean(node.text(separator=" "), 300)
+            if 3 < len(text) <= 200:
+                candidates.append((confidence, text, selector))
+        if selector == "h1" and any(_names_vehicle(text) for _, text, _ in candidates):
+            break
+    if tag_title:
+        head = max(_SITE_SUFFIX.split(tag_title), key=lambda part: (_names_vehicle(part), -tag_title.find(part)))
+        candidates.append((0.66, head.strip(" -|–"), "title"))
+    scored = [(confidence + 0.25 * _names_vehicle(text), text, locator) for confidence, text, locator in candidates]
+    if not scored or max(scored)[0] < 0.8:
+        for text in words.texts[:400]:
+            if 6 < len(text) <= 120 and _names_vehicle(text) == 1.0:
+                scored.append((0.75, text, "text"))
+                break
+    if not scored:
+        return 0
+    best = max(scored, key=lambda item: item[0])
+    confidence = min(0.88, best[0] - 0.2 * _names_vehicle(best[1]))
+    reading.offer("title", best[1], Layer.TITLE, best[2], confidence)
+    place = _PLACE_IN_TITLE.search(best[1])
+    if place:
+        reading.offer("place", place[1].strip(), Layer.TITLE, best[2], 0.45)
+    wanted = best[1][:40]
+    return next(
+        (at for at, text in enumerate(words.texts) if text.startswith(wanted[:20]) and wanted.startswith(text[:20])), 0
+    )
+
+
+def _names_vehicle(text: str) -> float:
+    """How much of a vehicle's name a text has: 1 for year and make, 0.7 for make and model, 0.3 for a make."""
+    found = find_make_model(text)
+    if found is None:
+        return 0.0
+    if found.year and found.make:
+        return 1.0
+    return 0.7 if found.model else 0.3
+
+
+def _read_description(tree: LexborHTMLParser, reading: Reading, url: str) -> None:
+    for selector in (
+        "[itemprop=description]",
+        "[id*=description]",
+        "[class*=description]",
+        "[id*=postingbody]",
+        "[class*=comments]",
+        "[id*=comments]",
+    ):
+        nodes = css(tree, selector)[:8]
+        texts = [node.text(separator="\n", strip=True) for node in nodes]
+        best = max(texts, key=len, default="")
+        if len(best) > 60:
+            offer_value(reading, "description", best, Layer.TEXT, selector, 0.6, url)
+            return
+    holders: dict[int, tuple[int, LexborNode]] = {}
+    for node in css(tree, "p, li, div > br")[:1_500]:
+        parent = node.parent
+        if parent is not None:
+            size = len(node.text(strip=True)) if node.tag == "p" else 0
+            held = holders.get(parent.mem_id)
+            holders[parent.mem_id] = ((held[0] if held else 0) + size, parent)
+    if holders:
+        size, holder = max(holders.values(), key=lambda item: item[0])
+        if size > 120:
+            offer_value(
+                reading, "description", holder.text(separator="\n", strip=True), Layer.TEXT, "paragraphs", 0.4, url
+            )

@@ -1,0 +1,112 @@
+"""Collecting what the layers of a page say, and merging it into one listing by confidence."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from fill_pipeline.extract.listing import Evidence, Layer, Listing
+
+# A listing with all of these needs no further layer.
+CORE_FIELDS = ("title", "year", "make", "model", "price", "mileage", "vin", "images")
+
+
+@dataclass(slots=True)
+class FieldExplanation:
+    """One value that one layer offered for one field, and whether it was taken."""
+
+    field: str
+    layer: Layer
+    locator: str
+    value: Any
+    confidence: float
+    won: bool
+
+
+class Reading:
+    """What the layers said about one vehicle: per field the most confident value, ties to the first.
+
+    With ``keep_all`` every offer is kept for an explanation.
+    """
+
+    __slots__ = ("_all", "_best", "payload")
+
+    def __init__(self, keep_all: bool = False) -> None:
+        self._best: dict[str, tuple[float, Any, Layer, str, str | None]] = {}
+        self._all: list[tuple[str, Layer, str, Any, float]] | None = [] if keep_all else None
+        self.payload: dict[str, Any] | None = None
+
+    def offer(
+        self, field: str, value: Any, layer: Layer, locator: str, confidence: float, raw: str | None = None
+    ) -> None:
+        """Put a value forward; ``raw`` is the words it was read from."""
+        if value is None or value == "" or value == []:
+            return
+        if self._all is not None:
+            self._all.append((field, layer, locator, value, confidence))
+        held = self._best.get(field)
+        if held is None or confidence > held[0]:
+            self._best[field] = (confidence, value, layer, locator, raw)
+
+    def value(self, field: str) -> Any:
+        """The value that leads for a field, or None."""
+        held = self._best.get(field)
+        return held[1] if held else None
+
+    def confidence(self, field: str) -> float:
+        """The confidence of the leading value, 0 where there is none."""
+        held = self._best.get(field)
+        return held[0] if held else 0.0
+
+    def raw(self, field: str) -> str | None:
+        """The words behind the leading value."""
+        held = self._best.get(field)
+        return held[4] if held else None
+
+    def has(self, *fields: str) -> bool:
+        """Whether every one of the fields has a value."""
+        return all(field in self._best for field in fields)
+
+    def count(self, *fields: str) -> int:
+        """How many of the fields have a value."""
+        return sum(field in self._best for field in fields)
+
+    def drop(self, field: str) -> None:
+        """Take a field back: what was read turned out to be something else."""
+        self._best.pop(field, None)
+
+    def replace(self, field: str, value: Any, raw: str | None = None) -> None:
+        """Put a canonical value in place of the leading one, keeping its evidence and its words."""
+        confidence, old, layer, locator, words = self._best[field]
+        if words is None:
+            words = raw if raw is not None else (str(old) if old != value else None)
+        self._best[field] = (confidence, value, layer, locator, words)
+
+    def absorb(self, other: Reading, discount: float = 1.0) -> None:
+        """Take over what another reading of the same vehicle offers."""
+        for field, (confidence, value, layer, locator, raw) in other._best.items():
+            self.offer(field, value, layer, locator, confidence * discount, raw)
+        if self.payload is None:
+            self.payload = other.payload
+
+    def listing(self) -> Listing:
+        """The merged listing with its provenance."""
+        values: dict[str, Any] = {}
+        provenance: dict[str, Evidence] = {}
+        words: dict[str, str] = {}
+        for field, (confidence, value, layer, locator, raw) in self._best.items():
+            values[field] = value
+            provenance[field] = Evidence(layer, locator, round(confidence, 3))
+            if raw is not None:
+                words[field] = raw[:200]
+        return Listing(**values, raw=words, raw_payload=self.payload, provenance=provenance)
+
+    def explanations(self) -> list[FieldExplanation]:
+        """Every offer, field by field, winners first; empty unless ``keep_all``."""
+        out: list[FieldExplanation] = []
+        for field, layer, locator, value, confidence in self._all or ():
+            held = self._best.get(field)
+            won = held is not None and held[0] == confidence and held[2] == layer and held[3] == locator
+            out.append(FieldExplanation(field, layer, locator, value, confidence, won))
+        out.sort(key=lambda e: (e.field, not e.won, -e.confidence))
+        return out

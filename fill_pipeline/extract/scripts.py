@@ -1,0 +1,245 @@
+"""Structured data inside a page's scripts, found by a scan of the text before any parsing."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+_SCRIPT = re.compile(r"<script\b([^>]{0,2000})>", re.I)
+_TYPE = re.compile(r"""\btype\s*=\s*["']?([^"'\s>]+)""", re.I)
+_ID = re.compile(r"""\bid\s*=\s*["']?([^"'\s>]+)""", re.I)
+# "window.STATE = {", "var data = [", "self.__x__=JSON.parse('", "dataLayer.push({"
+_ASSIGNMENT = re.compile(
+    r"(?:^|[;\s{}(])((?:(?:window|self|globalThis|this)\s*(?:\.|\[\s*[\"']))?[A-Za-z_$][\w$.\-]{0,80})(?:[\"']\s*\])?\s*"
+    r"(?:=\s*(?P<parse>JSON\.parse\(\s*)?|\.push\(\s*)(?=[{\[\"'`])"
+)
+_VEHICLE_WORD = re.compile(
+    r"""["']?(?:vin|make|model|mileage|odometer|price|vehicle\w*|listings?|year|brand|offers|modelYear|asking\w*)["']?\s*:""",
+    re.I,
+)
+_FLIGHT = re.compile(r'self\.__next_f\.push\(\[1,\s*("(?:[^"\\]|\\.)*")\s*\]\)')
+_FLIGHT_ROW = re.compile(r"(?:^|\n)[0-9a-f]{1,6}:(?=[\[{])")
+_MAX_BLOCKS = 400
+_MAX_ASSIGNMENTS = 60  # per script
+_MAX_SCRIPT = 4_000_000  # characters
+
+
+@dataclass(frozen=True, slots=True)
+class ScriptData:
+    """A decoded block: where it stood, and what it holds."""
+
+    locator: str
+    data: Any
+    linked: bool  # JSON-LD, else application state
+
+
+def script_data(page: str) -> Iterator[ScriptData]:
+    """Every JSON-LD block and embedded state of a page, in page order. Broken blocks cost only themselves."""
+    flight: list[str] = []
+    count = 0
+    for match in _SCRIPT.finditer(page):
+        attributes, start = match[1], match.end()
+        end = page.find("</script", start)
+        if end < 0:
+            end = page.find("</SCRIPT", start)
+        if end < 0:
+            end = len(page)
+        if end - start < 20 or end - start > _MAX_SCRIPT:
+            continue
+        count += 1
+        if count > _MAX_BLOCKS:
+            return
+        kind = _TYPE.search(attributes)
+        mime = kind[1].lower() if kind else ""
+        if "ld+json" in mime:
+            data = parse_tolerant(page[start:end])
+            if data is not None:
+                yield ScriptData("json-ld", data, True)
+        elif "json" in mime:
+            text = page[start:end]
+            if _VEHICLE_WORD.search(text):
+                data = parse_tolerant(text)
+                if data is not None:
+                    identity = _ID.search(attributes)
+                    yield ScriptData(identity[1] if identity else "application/json", data, False)
+        elif mime in ("", "text/javascript", "application/javascript", "module"):
+            text = page[start:end]
+            if "__next_f" in text:
+                flight.extend(found[1] for found in _FLIGHT.finditer(text))
+            elif _VEHICLE_WORD.search(text) or "JSON.parse" in text:
+                yield from _assigned(text)
+    if flight:
+        yield from _flight_data(flight)
+
+
+def parse_tolerant(text: str) -> Any | None:
+    """JSON, or what a careless page calls JSON: comments, trailing commas, single quotes, bare keys, entities.
+
+    None for anything that is still no JSON, or is nested too deep.
+    """
+    text = text.strip()
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError:
+        pass
+    if text.startswith("<!--"):
+        text = text[4:]
+    text = re.sub(
+        r"^\s*(?:/\*\s*)?<!\[CDATA\[\s*(?:\*/)?|(?:/\*\s*|//\s*)?\]\]>\s*(?:\*/)?\s*$|-->\s*$", "", text
+    ).strip()
+    if text.startswith("&quot;") or text[:40].count("&quot;") > 1:
+        text = text.replace("&quot;", '"').replace("&amp;", "&")
+    value = _decode_first(text)
+    if value is not None:
+        return value
+    value = _decode_first(_to_json(text))
+    return value
+
+
+def _decode_first(text: str) -> Any | None:
+    """The first JSON value of a text; what follows it is ignored."""
+    start = next((at for at, char in enumerate(text[:200]) if char in "{["), -1)
+    if start < 0:
+        return None
+    try:
+        return orjson.loads(text[start:])
+    except orjson.JSONDecodeError:
+        pass
+    try:
+        return _DECODER.raw_decode(text, start)[0]
+    except (ValueError, RecursionError):
+        return None
+
+
+_DECODER = json.JSONDecoder(strict=False)
+_TOKEN = re.compile(
+    r"""(?P<double>"(?:[^"\\]|\\.)*")|(?P<single>'(?:[^'\\]|\\.)*'|`(?:[^`\\]|\\.)*`)|(?P<comment>/\*.*?\*/|//[^\n]*)"""
+    r"""|(?P<comma>,\s*(?=(?:/\*.*?\*/\s*|//[^\n]*\s*)*[}\]]))|(?P<word>[A-Za-z_$][\w$.]*(?:\([^()]*\))?)|(?P<not>!\s*[01])""",
+    re.S,
+)
+_WORDS = {"true", "false", "null"}
+
+
+def _to_json(text: str) -> str:
+    """A JavaScript literal written as JSON, in one pass over its tokens."""
+    if len(text) > 1_000_000:
+        return text
+
+    def write(match: re.Match[str]) -> str:
+        kind = match.lastgroup
+        token = match[0]
+        if kind == "double":
+            return token
+        if kind == "single":
+            return json.dumps(token[1:-1].replace("\\'", "'").replace('\\"', '"'))
+        if kind in ("comment", "comma"):
+            return ""
+        if kind == "not":
+            return "true" if token.endswith("0") else "false"
+        if text[match.end() : match.end() + 8].lstrip().startswith(":"):
+            return json.dumps(token)
+        return token if token in _WORDS else "null"
+
+    return _TOKEN.sub(write, text)
+
+
+def _assigned(text: str) -> Iterator[ScriptData]:
+    """Objects assigned to names or pushed onto a data layer."""
+    position, found = 0, 0
+    for _ in range(_MAX_ASSIGNMENTS):
+        match = _ASSIGNMENT.search(text, position)
+        if match is None:
+            return
+        start, name = match.end(), match[1]
+        position = start + 1
+        data: Any = None
+        if text[start] in "\"'`":
+            if match["parse"]:
+                literal = _TOKEN.match(text, start)
+                if literal is None:
+                    continue
+                position = literal.end()
+                data = _decode_string(literal[0])
+        else:
+            try:
+                data, position = _decode_at(text, start)
+            except (ValueError, RecursionError):
+                end = _closing(text, start)
+                if end and _VEHICLE_WORD.search(text, start, end):
+                    data = _decode_first(_to_json(text[start:end]))
+                    position = end if data is not None else position
+        if isinstance(data, (dict, list)) and data:
+            found += 1
+            yield ScriptData(name, data, False)
+            if found >= 20:
+                return
+
+
+def _decode_at(text: str, start: int) -> tuple[Any, int]:
+    """The JSON value that starts here and the position after it; the fast decoder first."""
+    if len(text) - start > 2_000:
+        rest = text[start:].rstrip().rstrip(";")
+        try:
+            return orjson.loads(rest), len(text)
+        except orjson.JSONDecodeError:
+            pass
+    return _DECODER.raw_decode(text, start)
+
+
+def _decode_string(literal: str) -> Any | None:
+    body = literal[1:-1]
+    if literal[0] != '"':
+        body = body.replace("\\'", "'").replace('\\"', '"').replace("\\\\", "\\")
+        return parse_tolerant(body)
+    try:
+        return parse_tolerant(orjson.loads(literal))
+    except orjson.JSONDecodeError:
+        return None
+
+
+_BRACKET = re.compile(r"""["'`{}\[\]]""")
+
+
+def _closing(text: str, start: int) -> int | None:
+    """The end of the bracketed literal that starts here; strings are skipped. None when it never closes."""
+    depth, position, limit = 0, start, min(len(text), start + 500_000)
+    while position < limit:
+        match = _BRACKET.search(text, position, limit)
+        if match is None:
+            return None
+        char, position = match[0], match.end()
+        if char in "\"'`":
+            literal = _TOKEN.match(text, match.start())
+            if literal is None:
+                return None
+            position = literal.end()
+        elif char in "{[":
+            depth += 1
+        else:
+            depth -= 1
+            if depth == 0:
+                return position
+    return None
+
+
+def _flight_data(chunks: list[str]) -> Iterator[ScriptData]:
+    """Rows of React's server component stream that hold vehicle data."""
+    parts: list[str] = []
+    for chunk in chunks[:_MAX_BLOCKS]:
+        try:
+            parts.append(orjson.loads(chunk))
+        except orjson.JSONDecodeError:
+            continue
+    stream = "".join(parts)
+    for match in list(_FLIGHT_ROW.finditer(stream))[:_MAX_BLOCKS]:
+        end = stream.find("\n", match.end())
+        row = stream[match.end() : end if end >= 0 else len(stream)]
+        if _VEHICLE_WORD.search(row):
+            data = _decode_first(row)
+            if data is not None:
+                yield ScriptData("flight", data, False)

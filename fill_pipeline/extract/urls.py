@@ -1,0 +1,64 @@
+"""Links of a page: made absolute, compared by shape, and read for the id they carry."""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import urljoin, urlsplit
+
+_SCHEME = re.compile(r"(?:javascript|mailto|tel|data|about|sms|blob|file|intent|whatsapp|viber)\s*:", re.I)
+_ID = re.compile(
+    r"(?:listing|ad|item|vehicle|car|stock|inventory|offer|post|auto|v)?_?-?id=([\w\-]{2,40})|[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
+    r"|(?<![\d.])\d{5,14}(?![\d])",
+    re.I,
+)
+_DIGITS = re.compile(r"\d+")
+
+
+def absolute(base_url: str, url: str) -> str | None:
+    """An http(s) URL made absolute against the page's own, None for anything else (mailto:, fragments, garbage)."""
+    url = url.strip()
+    if not url or url[0] == "#" or len(url) > 4_000 or _SCHEME.match(url):
+        return None
+    if url.startswith(("https://", "http://")):
+        return url.replace(" ", "%20")
+    try:
+        joined = urljoin(base_url, url)
+    except ValueError:
+        return None
+    return joined.replace(" ", "%20") if joined.startswith(("http://", "https://")) else None
+
+
+def id_in_url(url: str) -> str | None:
+    """The id that a detail URL carries: an id parameter, a UUID or the last number of five digits or more in it."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return None
+    found = None
+    for match in _ID.finditer(f"{parts.path[-300:]}?{parts.query[:200]}"):
+        if match[1]:
+            return match[1]
+        found = match[0]
+    return found
+
+
+def link_shape(url: str) -> str:
+    """What links to pages of one kind have in common: host, path depth, first part, whether numbers are in it."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return ""
+    pieces = [piece for piece in parts.path.split("/") if piece]
+    first = _DIGITS.sub("0", pieces[0])[:40] if len(pieces) > 1 else ""
+    last = pieces[-1] if pieces else ""
+    extension = last.rpartition(".")[2][:6] if "." in last[-6:] else ""
+    keys = ",".join(sorted({pair.partition("=")[0] for pair in parts.query.split("&") if pair})[:3])
+    return f"{parts.netloc}|{len(pieces)}|{first}|{extension}|{keys}"
+
+
+def host_of(url: str) -> str:
+    """The lower-case host of a URL, "" where it has none."""
+    try:
+        return (urlsplit(url).hostname or "").lower()
+    except ValueError:
+        return ""

@@ -1,0 +1,296 @@
+"""One value as a record or a label gives it, turned into what a listing holds."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from typing import Any
+
+from fill_pipeline.extract.cleaning import clean, clean_markup
+from fill_pipeline.extract.evidence import Reading
+from fill_pipeline.extract.listing import Layer, ListingStatus, PriceKind
+from fill_pipeline.extract.numbers import (
+    MAX_MILEAGE,
+    MAX_PRICE,
+    currency_code,
+    read_bare_mileage,
+    read_bare_price,
+    read_mileage,
+    read_number,
+    read_price,
+    says_no_price,
+)
+from fill_pipeline.extract.urls import absolute
+from fill_pipeline.extract.vin import VinKind, classify_vin, clean_vin, find_labelled_vin, find_vins
+
+MIN_YEAR = 1885  # Benz's patent motor car
+MAX_YEAR = 2035  # no page sells a car of a later model year than this
+_MAX_IMAGES = 60
+_YEAR = re.compile(r"(?<![\d.,])(1[89]\d\d|20[0-4]\d)(?![\d,]|\.\d)")
+_TEXT_FIELDS = frozenset(
+    ["title", "make", "model", "trim", "body_style", "engine", "fuel_type", "fuel_economy", "transmission", "drivetrain", "exterior_color", "interior_color", "place", "city", "region", "postal_code", "country", "seller_name", "seller_type", "seller_phone", "remote_id", "remote_slug", "condition"]
+)
+_LIMITS = {"title": 300, "place": 160, "engine": 160, "fuel_economy": 80, "remote_id": 100, "remote_slug": 200}
+_EMPTY_WORDS = frozenset(
+    ("n/a", "na", "none", "null", "-", "–", "—", "--", "unknown", "not specified", "undefined", "unspecified", "tbd", "not available", "keine angabe",
+     "k.a.", "nan", "not provided", "other", "not listed", "select", "any", "?", ".", "false", "true", "[object object]", "unlisted", "n.v.t.", "nvt")
+)  # fmt: skip
+_UNITS = {"smi": "mi", "mi": "mi", "mile": "mi", "miles": "mi", "kmt": "km", "km": "km", "kms": "km", "kilometers": "km", "kilometres": "km",
+          "kilometer": "km", "mls": "mi", "m": "mi"}  # fmt: skip
+
+
+def offer_value(
+    reading: Reading,
+    field: str,
+    value: Any,
+    layer: Layer,
+    locator: str,
+    confidence: float,
+    base_url: str,
+    *,
+    key: str = "",
+) -> None:
+    """Offer a value for a field after reading it as that field's type; what cannot be read is left out."""
+    if isinstance(value, bool):
+        if field == "status" and value and "sold" in key.lower():
+            reading.offer("status", ListingStatus.SOLD.value, layer, locator, confidence)
+        elif field == "seller_type" and "dealer" in key.lower():
+            reading.offer("seller_type", "dealer" if value else "private", layer, locator, confidence)
+        return
+    if field in _TEXT_FIELDS:
+        _offer_text(reading, field, value, layer, locator, confidence)
+    elif field in ("price", "sold_price", "bid"):
+        _offer_price(reading, field, value, layer, locator, confidence, key)
+    elif field == "mileage":
+        _offer_mileage(reading, value, layer, locator, confidence, key)
+    elif field == "year":
+        _offer_year(reading, value, layer, locator, confidence)
+    elif field == "images":
+        _offer_images(reading, value, layer, locator, confidence, base_url)
+    elif field == "url":
+        link = absolute(base_url, value) if isinstance(value, str) else None
+        if link:
+            reading.offer("url", link, layer, locator, confidence)
+    elif field == "vin":
+        _offer_vin(reading, value, layer, locator, confidence)
+    elif field == "currency":
+        code = currency_code(str(value)[:8])
+        if code:
+            reading.offer("currency", code, layer, locator, confidence)
+    elif field == "mileage_unit":
+        unit = _UNITS.get(str(value).strip().lower()[:12])
+        if unit:
+            reading.offer("mileage_unit", unit, layer, locator, confidence)
+    elif field in ("doors", "seats"):
+        number = read_number(str(value))
+        if number is not None and 1 <= number <= 99 and number == int(number):
+            reading.offer(field, int(number), layer, locator, confidence)
+    elif field in ("latitude", "longitude"):
+        _offer_coordinate(reading, field, value, layer, locator, confidence)
+    elif field == "description":
+        text = clean_markup(value) if isinstance(value, str) else ""
+        if len(text) > 1:
+            reading.offer("description", text, layer, locator, confidence)
+    elif field == "posted_at":
+        moment = read_moment(value)
+        if moment:
+            reading.offer("posted_at", moment, layer, locator, confidence, raw=str(value)[:80])
+    elif field == "status":
+        status = read_status(str(value)[:80])
+        if status:
+            reading.offer("status", status.value, layer, locator, confidence, raw=clean(str(value), 80))
+
+
+def _offer_text(reading: Reading, field: str, value: Any, layer: Layer, locator: str, confidence: float) -> None:
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    text = clean(str(value), _LIMITS.get(field, 120))
+    if text.startswith(("http://schema.org/", "https://schema.org/")):
+        text = text.rsplit("/", 1)[-1]
+    if not text or text.lower() in _EMPTY_WORDS or "{{" in text or not any(char.isalnum() for char in text):
+        return
+    if field in ("make", "model", "city", "region", "seller_name") and text.startswith(("http://", "https://", "/")):
+        return
+    if (field == "make" and text.isdigit()) or (field == "region" and len(text) > 60):
+        return
+    if field == "model" and isinstance(value, int) and value > 9999:
+        return
+    if field in ("fuel_type", "transmission", "drivetrain", "body_style", "exterior_color", "interior_color") and (
+        text.isdigit() or len(text) > 80
+    ):
+        return
+    if field == "seller_phone" and sum(char.isdigit() for char in text) < 6:
+        return
+    if field == "seller_type":
+        low = text.lower()
+        text = "private" if re.match(r"priv|particul|owner|individual|person", low) else "dealer" if re.search(r"deal|händler|haendler|handel|business|profession|garage|commercial", low) else text  # fmt: skip
+    reading.offer(field, text, layer, locator, confidence)
+
+
+def _offer_price(
+    reading: Reading, field: str, value: Any, layer: Layer, locator: str, confidence: float, key: str
+) -> None:
+    kind = {"sold_price": PriceKind.SOLD, "bid": PriceKind.BID}.get(field, PriceKind.ASKING)
+    amount: int | None = None
+    raw: str | None = None
+    if isinstance(value, (int, float)):
+        amount = int(value / 100) if "cents" in key.lower() else int(value)
+    elif isinstance(value, str):
+        raw = clean(value, 160)
+        found = read_price(raw)
+        if found is not None and found.high is None:
+            if (field == "price" and found.kind is not PriceKind.ASKING) or found.kind is PriceKind.RESERVE:
+                kind = found.kind
+            amount = found.amount
+            if found.currency:
+                reading.offer("currency", found.currency, layer, locator, confidence - 0.02, raw=found.raw)
+        elif found is None and not says_no_price(raw):
+            if re.fullmatch(r"\d+\.\d+", raw) and len(raw) < 18:
+                amount = int(float(raw))
+            else:
+                amount = read_bare_price(raw)
+    if amount is None or not 1 <= amount <= MAX_PRICE:
+        return
+    if field != "price":
+        confidence -= 0.01
+    if confidence > reading.confidence("price"):
+        reading.offer("price", amount, layer, locator, confidence, raw=raw)
+        reading.drop("price_kind")
+        reading.offer("price_kind", kind.value, layer, locator, confidence)
+
+
+def _offer_mileage(reading: Reading, value: Any, layer: Layer, locator: str, confidence: float, key: str) -> None:
+    amount: int | None = None
+    unit: str | None = None
+    raw: str | None = None
+    if isinstance(value, (int, float)):
+        amount = int(value)
+    elif isinstance(value, str):
+        raw = clean(value, 80)
+        found = read_mileage(raw)
+        if found:
+            amount, unit = found.value, found.unit
+        elif re.fullmatch(r"\d+\.\d+", raw) and not re.fullmatch(r"\d{1,3}\.\d{3}", raw):
+            amount = int(float(raw))
+        else:
+            amount = read_bare_mileage(re.sub(r"\s*(?:\(.*\)|TMU|actual|approx\.?|exempt)\s*", "", raw, flags=re.I))
+    if amount is None or not 0 <= amount <= MAX_MILEAGE:
+        return
+    if unit is None:
+        folded = key.lower()
+        unit = "km" if "km" in folded or folded.startswith("kilom") else "mi" if "miles" in folded else None
+    if confidence > reading.confidence("mileage"):
+        reading.offer("mileage", amount, layer, locator, confidence, raw=raw)
+        if unit:
+            if reading.confidence("mileage_unit") <= confidence:
+                reading.drop("mileage_unit")
+            reading.offer("mileage_unit", unit, layer, locator, confidence)
+
+
+def _offer_year(reading: Reading, value: Any, layer: Layer, locator: str, confidence: float) -> None:
+    year: int | None = None
+    if isinstance(value, (int, float)):
+        year = int(value)
+        if year > 100_000_000_000:  # milliseconds since 1970
+            year = datetime.fromtimestamp(year / 1000, UTC).year if year < 4_000_000_000_000 else 0
+    elif isinstance(value, str):
+        match = _YEAR.search(value[:40])
+        year = int(match[1]) if match else None
+    if year is not None and MIN_YEAR <= year <= MAX_YEAR:
+        reading.offer("year", year, layer, locator, confidence, raw=None if isinstance(value, int) else str(value)[:40])
+
+
+def _offer_images(reading: Reading, value: Any, layer: Layer, locator: str, confidence: float, base_url: str) -> None:
+    links: list[str] = []
+    _collect_images(value, links, base_url, 0)
+    if links:
+        many = 0.02 if len(links) > 1 else 0.0
+        reading.offer("images", list(dict.fromkeys(links))[:_MAX_IMAGES], layer, locator, min(1.0, confidence + many))
+
+
+def _collect_images(value: Any, links: list[str], base_url: str, depth: int) -> None:
+    if len(links) >= _MAX_IMAGES or depth > 4:
+        return
+    if isinstance(value, str):
+        for part in value.split("|") if value.count("http") > 1 and "|" in value else [value]:
+            link = absolute(base_url, part)
+            if link and not link.endswith((".svg", ".mp4", ".m3u8")) and " " not in link:
+                links.append(link)
+    elif isinstance(value, list):
+        for item in value[: _MAX_IMAGES * 2]:
+            _collect_images(item, links, base_url, depth + 1)
+    elif isinstance(value, dict):
+        for key in ("contentUrl", "url", "large", "src", "full", "original", "href", "uri", "imageUrl", "photoUrl", "big", "medium", "small",
+                    "sizes", "image", "items", "images", "photos", "list", "links", "@list"):  # fmt: skip
+            if value.get(key):
+                before = len(links)
+                _collect_images(value[key], links, base_url, depth + 1)
+                if len(links) > before:
+                    return
+
+
+def _offer_vin(reading: Reading, value: Any, layer: Layer, locator: str, confidence: float) -> None:
+    if not isinstance(value, str):
+        return
+    vin = clean_vin(value)
+    kind = classify_vin(vin)
+    if kind is VinKind.INVALID:
+        found = find_vins(value[:200])
+        vin = found[0] if found else find_labelled_vin("VIN: " + value[:40].strip()) or ""
+        kind = classify_vin(vin) if vin else VinKind.INVALID
+    if kind is VinKind.INVALID or (kind is VinKind.CLASSIC and sum(char.isdigit() for char in vin) < 3):
+        return
+    reading.offer(
+        "vin",
+        vin,
+        layer,
+        locator,
+        confidence if kind is not VinKind.CLASSIC else confidence * 0.85,
+        raw=clean(value, 60),
+    )
+
+
+def _offer_coordinate(reading: Reading, field: str, value: Any, layer: Layer, locator: str, confidence: float) -> None:
+    try:
+        number = float(value)
+    except (TypeError, ValueError, OverflowError):
+        return
+    limit = 90 if field == "latitude" else 180
+    if -limit <= number <= limit and number != 0:
+        reading.offer(field, number, layer, locator, confidence)
+
+
+def read_moment(value: Any) -> datetime | None:
+    """A point in time in UTC from ISO 8601 text or a Unix time in seconds or milliseconds; None for anything else."""
+    try:
+        if isinstance(value, str):
+            text = value.strip()[:40]
+            if text.isdigit() and len(text) in (10, 13):
+                value = int(text)
+            elif re.match(r"\d{4}-\d\d-\d\d", text):
+                moment = datetime.fromisoformat(text.replace("Z", "+00:00"))
+                return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
+            else:
+                return None
+        if isinstance(value, (int, float)) and 0 < value < 4_000_000_000_000:
+            seconds = value / 1000 if value > 10_000_000_000 else value
+            return datetime.fromtimestamp(seconds, UTC) if seconds > 500_000_000 else None
+    except (ValueError, OverflowError, OSError):
+        return None
+    return None
+
+
+_SOLD = re.compile(r"\b(?:sold|verkauft|verkocht|vendue?)\b|(?:sold ?out|outofstock)$", re.I)
+_ACTIVE = re.compile(
+    r"\b(?:in ?stock|active|available|for sale|live|limitedavailability|onlineonly|instoreonly|preorder)$", re.I
+)
+
+
+def read_status(text: str) -> ListingStatus | None:
+    """Sold or active, where the words say so plainly; None for anything else ("pending", "reserved")."""
+    words = text.strip().rstrip("/").rsplit("/", 1)[-1]
+    if re.search(r"not sold|unsold|\bnever\b", words, re.I):
+        return None
+    if _SOLD.search(words):
+        return ListingStatus.SOLD
+    return ListingStatus.ACTIVE if _ACTIVE.search(words) else None
