@@ -114,7 +114,7 @@ class App:
         if faults.fail_status and faults.fails_now():
             return Page.text(f"error {faults.fail_status}", status=faults.fail_status)
         if faults.soft404 and site.id_in(path) is not None:
-            return Page.text(self.router.not_found_body(site))
+            return self.router.not_found(site, 200)
         if faults.endless:
             return connection.stream(_head(HTML), _endless())
         if faults.bomb:

@@ -8,6 +8,7 @@ from random import Random
 import orjson
 
 from .catalog import load_catalog
+from .page import HTML, Block, Page, gzip_of
 from .places import Market
 from .sites import Layout, Site
 
@@ -36,13 +37,14 @@ _RIBBONS = 45  # style rules per role, so that a page weighs what real pages wei
 class Chrome:
     """The fixed parts of a site's pages."""
 
-    head: str  # up to the title, which the page adds
-    top: str  # from the end of the head to the beginning of the main part
-    bottom: str
+    head: Block  # up to the title, which the page adds
+    top: Block  # from the end of the head to the beginning of the main part
+    bottom: Block
 
-    def page(self, title: str, body: str, head: str = "") -> str:
+    def page(self, title: str, body: str, head: str = "", status: int = 200) -> Page:
         """A whole page."""
-        return f"{self.head}<title>{title}</title>{head}{self.top}{body}{self.bottom}"
+        parts = (self.head, f"<title>{title}</title>{head}", self.top, body, self.bottom)
+        return Page(status, HTML, gzip_of(parts), packed=True)
 
 
 def make_chrome(site: Site, base: str, partners: list[tuple[str, str]]) -> Chrome:
@@ -75,17 +77,17 @@ def make_chrome(site: Site, base: str, partners: list[tuple[str, str]]) -> Chrom
         f'<form action="{site.index_path}"><input name="q" placeholder="{all_cars}"></form></header>\n'
         f'<main class="{c["main"]}">\n'
     )
-    towns = "".join(f"<li><span>{make} · {site.place.city}</span></li>" for make in makes)
+    towns = "".join(f"<li><span>{make} | {site.place.city}</span></li>" for make in makes)
     links = "".join(f'<li><a href="{url}">{name}</a></li>' for name, url in partners)
     private = '<a href="/private/dealers">Dealer area</a> ' if site.plan.private else ""
     bottom = (
         f'\n</main>\n<footer class="{c["footer"]}"><p>{site.name}, {site.place.city}, {site.place.region} '
-        f"{site.place.postal_code} · {site.phone}</p><ul>{towns}</ul><ul>{links}</ul>"
+        f"{site.place.postal_code} | {site.phone}</p><ul>{towns}</ul><ul>{links}</ul>"
         f"<ul>{shelves}</ul>{private}<p>{(_LEGAL_DE if german else _LEGAL) * 6}</p></footer>\n</div>\n"
         f"<script>window.__config={orjson.dumps(config).decode()};"
         "(function(w){w.q=w.q||[];w.q.push(['view',w.location.pathname]);})(window);</script>\n</body>\n</html>\n"
     )
-    return Chrome(head, top, bottom)
+    return Chrome(Block(head), Block(top), Block(bottom))
 
 
 def _styles(site: Site, rng: Random) -> str:

@@ -8,6 +8,7 @@ import orjson
 
 from .catalog import load_catalog
 from .chrome import Chrome
+from .page import Page
 from .sites import Site, SiteKind
 
 _POSTS = 60
@@ -24,7 +25,7 @@ _PART_NAMES = [
 _FARM_PAGES = 5_000
 
 
-def decoy_page(site: Site, path: str, chrome: Chrome, links: list[tuple[str, str]]) -> str | None:
+def decoy_page(site: Site, path: str, chrome: Chrome, links: list[tuple[str, str]]) -> Page | None:
     """The page of a decoy at a path, None when it has none; ``links`` are other sites' names and URLs."""
     match site.kind:
         case SiteKind.BLOG:
@@ -39,7 +40,7 @@ def decoy_page(site: Site, path: str, chrome: Chrome, links: list[tuple[str, str
             return _parked(site)
 
 
-def _blog(site: Site, path: str, chrome: Chrome) -> str | None:
+def _blog(site: Site, path: str, chrome: Chrome) -> Page | None:
     if path == "/":
         posts = "".join(f'<li><a href="/post/{n}">{_headline(site, n)}</a></li>' for n in range(_POSTS))
         return chrome.page(site.name, f"<h1>{site.name}</h1><ul>{posts}</ul>")
@@ -61,7 +62,7 @@ def _headline(site: Site, number: int) -> str:
     return f"Living with the {pattern.year} {pattern.make} {pattern.model}"
 
 
-def _parts(site: Site, path: str, chrome: Chrome) -> str | None:
+def _parts(site: Site, path: str, chrome: Chrome) -> Page | None:
     if path == "/":
         goods = "".join(f'<li><a href="/part/{n}">{_part(site, n)[0]}</a></li>' for n in range(100))
         return chrome.page(site.name, f"<h1>{site.name}</h1><ul>{goods}</ul>")
@@ -86,7 +87,7 @@ def _part(site: Site, number: int) -> tuple[str, float]:
     return f"{rng.choice(_PART_NAMES)} for {pattern.year} {pattern.make} {pattern.model}", rng.randrange(9, 400) + 0.99
 
 
-def _link_farm(site: Site, path: str, chrome: Chrome, links: list[tuple[str, str]]) -> str | None:
+def _link_farm(site: Site, path: str, chrome: Chrome, links: list[tuple[str, str]]) -> Page | None:
     number = 0 if path == "/" else _number(path, "/links/", _FARM_PAGES)
     if number is None:
         return None
@@ -98,15 +99,15 @@ def _link_farm(site: Site, path: str, chrome: Chrome, links: list[tuple[str, str
     return chrome.page("Best links", f"<p>{inner}</p><p>{outer}</p>")
 
 
-def _parked(site: Site) -> str:
-    return (
+def _parked(site: Site) -> Page:
+    return Page.text(
         f"<!DOCTYPE html><html><head><title>{site.host} is for sale</title></head><body>"
         f"<h1>This domain is for sale</h1><p>Make an offer for {site.host}.</p>"
         "<p>Related searches: used cars, car loans, car insurance.</p></body></html>"
     )
 
 
-def _calendar(path: str, chrome: Chrome) -> str | None:
+def _calendar(path: str, chrome: Chrome) -> Page | None:
     year, month = 2026, 3
     if path != "/":
         parts = path.removeprefix("/calendar/").split("/")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 
 import orjson
 
 from . import records, wording
 from .chrome import Chrome
 from .design import Design
+from .page import Page
 from .places import Market
 from .world import Ad, Stand
 
@@ -30,7 +32,7 @@ _ITEMPROPS = {
 }
 
 
-def detail_page(ad: Ad, now: int, base: str, chrome: Chrome) -> str:
+def detail_page(ad: Ad, now: int, base: str, chrome: Chrome) -> Page:
     """The ad's page as HTML."""
     site, design = ad.site, ad.site.design
     c, text, micro = design.classes, design.text_tag, design.structured == "microdata"
@@ -48,11 +50,7 @@ def detail_page(ad: Ad, now: int, base: str, chrome: Chrome) -> str:
         head += f'<script id="__STATE__" type="application/json">{orjson.dumps(state).decode()}</script>\n'
     scope = ' itemscope itemtype="https://schema.org/Car"' if micro else ""
     name = ' itemprop="name"' if micro else ""
-    image = ' itemprop="image"' if micro else ""
-    gallery = "".join(
-        f'<img{image} src="{url}" srcset="{url}?w=640 640w, {url}?w=1280 1280w" alt="{title}" loading="lazy">'
-        for url in photos
-    )
+    gallery = _gallery(base, len(photos), micro).replace("{id}", str(ad.remote_id)).replace("{title}", title)
     blocks = [
         f'<{design.title_tag} class="{c["title"]}"{name}>{title}</{design.title_tag}>',
         _status(ad, now, c["status"]),
@@ -71,33 +69,36 @@ def detail_page(ad: Ad, now: int, base: str, chrome: Chrome) -> str:
 
 def specs(design: Design, facts: Iterable[tuple[str, str]], micro: Ad | None = None) -> str:
     """Labels and values in the form the design has; with itemprops when ``micro`` names the ad."""
-    c = design.classes
+    c, form = design.classes, design.specs_form
     row, label, value = c["row"], c["label"], c["value"]
-    rows = []
+    rows: list[str] = []
     for field, text in facts:
-        words = design.labels[field]
         attr = ""
         if micro is not None:
             attr = f' itemprop="{_ITEMPROPS[field]}"' if field in _ITEMPROPS else ""
             text = _quantity(micro) if field == "mileage" else text
-        match design.specs_form:
-            case "table":
-                rows.append(
-                    f'<tr class="{row}"><th class="{label}">{words}</th><td class="{value}"{attr}>{text}</td></tr>'
-                )
-            case "dl":
-                rows.append(f'<dt class="{label}">{words}</dt><dd class="{value}"{attr}>{text}</dd>')
-            case "divs":
-                rows.append(
-                    f'<div class="{row}"><span class="{label}">{words}</span>'
-                    f'<span class="{value}"{attr}>{text}</span></div>'
-                )
-            case "list":
-                rows.append(f'<li class="{row}"><b class="{label}">{words}:</b> <span{attr}>{text}</span></li>')
-            case _:
-                rows.append(f'<span class="{row}">{words.lower()}: <b{attr}>{text}</b></span><br>')
+        before, after = _around(form, row, label, value, design.labels[field], attr)
+        rows += (before, text, after)
     tag = {"table": "table", "dl": "dl", "divs": "div", "list": "ul"}.get(design.specs_form, "p")
     return f'<{tag} class="{c["specs"]}">{"".join(rows)}</{tag}>'
+
+
+@lru_cache(maxsize=8_000)
+def _around(form: str, row: str, label: str, value: str, words: str, attr: str) -> tuple[str, str]:
+    """The markup before and after a value."""
+    match form:
+        case "table":
+            return f'<tr class="{row}"><th class="{label}">{words}</th><td class="{value}"{attr}>', "</td></tr>"
+        case "dl":
+            return f'<dt class="{label}">{words}</dt><dd class="{value}"{attr}>', "</dd>"
+        case "divs":
+            return (
+                f'<div class="{row}"><span class="{label}">{words}</span><span class="{value}"{attr}>',
+                "</span></div>",
+            )
+        case "list":
+            return f'<li class="{row}"><b class="{label}">{words}:</b> <span{attr}>', "</span></li>"
+    return f'<span class="{row}">{words.lower()}: <b{attr}>', "</b></span><br>"
 
 
 def place_text(ad: Ad) -> str:
@@ -106,6 +107,17 @@ def place_text(ad: Ad) -> str:
     if ad.site.market is Market.DE:
         return f"{place.postal_code} {place.city}"
     return f"{place.city}, {place.region} {place.postal_code}"
+
+
+@lru_cache(maxsize=1_000)
+def _gallery(base: str, count: int, micro: bool) -> str:
+    """The photos of any ad of a site, with {id} and {title} to fill in."""
+    image = ' itemprop="image"' if micro else ""
+    urls = [f"{base}/photos/{{id}}/{number}.png" for number in range(1, count + 1)]
+    return "".join(
+        f'<img{image} src="{url}" srcset="{url}?w=640 640w, {url}?w=1280 1280w" alt="{{title}}" loading="lazy">'
+        for url in urls
+    )
 
 
 def _quantity(ad: Ad) -> str:
@@ -190,10 +202,13 @@ def _similar(ad: Ad, now: int) -> str:
         return ""
     design = ad.site.design
     c, (outer, inner) = design.classes, design.card_tags
-    cards = "".join(
-        f'<{inner}><a href="{other.path}">{wording.title(other)}</a> '
-        f"<span>{wording.price_text(other, other.posted_at)}</span> <span>{wording.miles_text(other)}</span></{inner}>"
-        for other in ad.similar
-    )
+    cards = "".join(f"<{inner}>{_mini_card(other)}</{inner}>" for other in ad.similar)
     heading = "Ähnliche Fahrzeuge" if ad.site.market is Market.DE else "Similar vehicles"
     return f'<aside class="{c["similar"]}"><h3>{heading}</h3><{outer}>{cards}</{outer}></aside>'
+
+
+@lru_cache(maxsize=8_000)
+def _mini_card(ad: Ad) -> str:
+    """Another car beside a page's own, as it was when posted; several pages show it."""
+    price, miles = wording.price_text(ad, ad.posted_at), wording.miles_text(ad)
+    return f'<a href="{ad.path}">{wording.title(ad)}</a> <span>{price}</span> <span>{miles}</span>'

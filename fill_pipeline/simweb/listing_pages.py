@@ -11,6 +11,7 @@ import orjson
 from . import records, wording
 from .chrome import Chrome
 from .detail import place_text, specs
+from .page import Page
 from .places import Market
 from .sites import Layout, Site
 from .world import Ad, World
@@ -23,7 +24,7 @@ CARDS_PAGE_SIZE = 100  # on the site whose search pages carry everything
 Query = dict[str, str]
 
 
-def search_page(world: World, site: Site, query: Query, path_page: int | None, base: str, chrome: Chrome) -> str:
+def search_page(world: World, site: Site, query: Query, path_page: int | None, base: str, chrome: Chrome) -> Page:
     """A page of search results as HTML; a page beyond the last one has no cards."""
     design = site.design
     c, german = design.classes, site.market is Market.DE
@@ -47,7 +48,7 @@ def search_page(world: World, site: Site, query: Query, path_page: int | None, b
     return chrome.page(f"{heading} | {site.name}", body)
 
 
-def home_page(world: World, site: Site, base: str, chrome: Chrome) -> str:
+def home_page(world: World, site: Site, base: str, chrome: Chrome) -> Page:
     """The front page: a few of the newest ads and the way to all."""
     c = site.design.classes
     outer, inner = site.design.card_tags

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from isal import isal_zlib
@@ -12,7 +13,37 @@ HTML = "text/html; charset=utf-8"
 JSON = "application/json"
 XML = "application/xml; charset=utf-8"
 TEXT = "text/plain; charset=utf-8"
+_GZIP_HEAD = b"\x1f\x8b\x08\0\0\0\0\0\0\xff"  # RFC 1952: deflate, no name, no time
+_LAST_BLOCK = b"\x03\x00"  # RFC 1951: an empty final block
 _GZIP_WINDOW = 31  # zlib's window bits that mean "gzip"
+
+
+# One for all: a full flush forgets what came before, and making one costs more than a page's text.
+_packer = isal_zlib.compressobj(1, isal_zlib.DEFLATED, -15)
+
+
+class Block:
+    """A piece of text that many pages share, compressed once."""
+
+    def __init__(self, text: str) -> None:
+        self.raw = text.encode()
+        packer = zlib.compressobj(6, zlib.DEFLATED, -15)
+        self.deflated = packer.compress(self.raw) + packer.flush(zlib.Z_FULL_FLUSH)
+
+
+def gzip_of(parts: Sequence[Block | str]) -> bytes:
+    """One gzip stream of blocks and texts; a full flush after each lets compressed blocks be joined (RFC 1951)."""
+    pieces, crc, size = [_GZIP_HEAD], 0, 0
+    for part in parts:
+        if isinstance(part, Block):
+            raw, deflated = part.raw, part.deflated
+        else:
+            raw = part.encode()
+            deflated = _packer.compress(raw) + _packer.flush(isal_zlib.Z_FULL_FLUSH)
+        pieces.append(deflated)
+        crc, size = isal_zlib.crc32(raw, crc), size + len(raw)
+    pieces.append(_LAST_BLOCK + struct.pack("<II", crc, size & 0xFFFFFFFF))
+    return b"".join(pieces)
 
 
 @dataclass(slots=True)

@@ -70,9 +70,9 @@ class Router:
 
     def _rendered(self, ad: Ad, now: int) -> Page:
         base = self.base_url(ad.site)
-        body = detail_page(ad, now, base, self.chrome(ad.site)).encode()
-        changed = formatdate(ad.changed_at(now), usegmt=True)
-        return Page.text(body).with_etag(f'"{blake2b(body, digest_size=10).hexdigest()}"', changed)
+        page = detail_page(ad, now, base, self.chrome(ad.site))
+        etag = blake2b(page.stored, digest_size=10).hexdigest()
+        return page.with_etag(f'"{etag}"', formatdate(ad.changed_at(now), usegmt=True))
 
     def _api_detail(self, site: Site, path: str) -> Page:
         text = path.removeprefix("/api/listings/")
@@ -87,7 +87,7 @@ class Router:
     def _other(self, site: Site, path: str, query: str) -> Page:
         world, base = self.world, self.base_url(site)
         if path == "/":
-            return Page.text(listing_pages.home_page(world, site, base, self.chrome(site)))
+            return listing_pages.home_page(world, site, base, self.chrome(site))
         if path == "/robots.txt":
             return Page.text(listing_pages.robots_txt(site, base), TEXT)
         if path.startswith("/sitemap"):
@@ -102,31 +102,31 @@ class Router:
         number = _page_number(site, path)
         if number != 0:
             chrome = self.chrome(site)
-            return Page.text(listing_pages.search_page(world, site, dict(parse_qsl(query)), number, base, chrome))
+            return listing_pages.search_page(world, site, dict(parse_qsl(query)), number, base, chrome)
         if path in _STATIC or (path.startswith("/private/") and site.plan.private):
-            return Page.text(self._static(site, path))
+            return self._static(site, path)
         return self._missing(site, 404)
 
-    def _static(self, site: Site, path: str) -> str:
+    def _static(self, site: Site, path: str) -> Page:
         name = path.strip("/").replace("/", " ").title()
-        words = " ".join(Random(f"{site.seed}{path}").choices(FEATURES, k=40))
+        words = ", ".join(Random(f"{site.seed}{path}").choices(FEATURES, k=40))
         return self.chrome(site).page(f"{name} | {site.name}", f"<h1>{name}</h1><p>{site.name}. {words}.</p>")
 
-    def not_found_body(self, site: Site) -> str:
-        """The words of a page that is not there."""
+    def not_found(self, site: Site, status: int) -> Page:
+        """The page that says that a page is not there."""
         german = site.market is Market.DE
         words = "Dieses Fahrzeug ist nicht mehr verfügbar." if german else "Sorry, this page is no longer available."
-        return self.chrome(site).page(words, f"<h1>{words}</h1>")
+        return self.chrome(site).page(words, f"<h1>{words}</h1>", status=status)
 
     def _missing(self, site: Site, status: int) -> Page:
         key = (site.host, site.revision, "missing", status)
-        return self._cached(key, lambda: Page.text(self.not_found_body(site), status=status))
+        return self._cached(key, lambda: self.not_found(site, status))
 
     def _decoy(self, site: Site, path: str) -> Page:
         if path == "/robots.txt":
             return Page.text("User-agent: *\nDisallow:\n", TEXT)
         body = decoy_page(site, path, self.chrome(site), self._partners(site, 12))
-        return self._missing(site, 404) if body is None else Page.text(body)
+        return self._missing(site, 404) if body is None else body
 
     def _photo(self, path: str) -> Page:
         shade = Random(path).getrandbits(24)

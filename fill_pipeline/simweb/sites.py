@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from enum import StrEnum
 from random import Random
@@ -57,6 +58,7 @@ class Plan:
     private: bool = False
 
 
+_NUMBER = re.compile(r"(?<!\d)\d{10,12}(?!\d)")  # of an ad, in its URL
 K, L = SiteKind, Layout
 INITIAL = (
     Plan(K.MARKETPLACE, L.API, 0.20),
@@ -168,13 +170,8 @@ class Site:
 
     def id_in(self, path: str) -> int | None:
         """The ad's number in a path of a detail page, None when it is none."""
-        if not path.startswith(self.detail_prefix):
-            return None
-        rest = path[len(self.detail_prefix) :]
-        for part in reversed(rest.replace(".", "/").replace("-", "/").split("/")):
-            if part.isdigit() and len(part) >= 10:
-                return int(part)
-        return None
+        found = _NUMBER.search(path, len(self.detail_prefix)) if path.startswith(self.detail_prefix) else None
+        return int(found[0]) if found else None
 
     def suggested_config(self) -> dict[str, Any]:
         """The source configuration that fits this site."""

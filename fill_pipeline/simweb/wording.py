@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from random import Random
 
 from .places import Market
 from .sites import SiteKind
 from .world import Ad, Stand
 
-FEATURES = [
+FEATURES = (
     "Backup Camera",
     "Bluetooth",
     "Heated Seats",
@@ -38,8 +37,8 @@ FEATURES = [
     "Steering Wheel Controls",
     "Split Folding Rear Seat",
     "Tinted Glass",
-]
-FEATURES_DE = [
+)
+FEATURES_DE = (
     "Rückfahrkamera",
     "Bluetooth",
     "Sitzheizung",
@@ -60,7 +59,7 @@ FEATURES_DE = [
     "Regensensor",
     "Einparkhilfe",
     "Klimaautomatik",
-]
+)
 _OPENINGS = (
     "Here is a clean {year} {make} {model} that has been looked after and shows it.",
     "This {colour} {make} {model} came to us on trade and is ready for its next driver.",
@@ -102,6 +101,7 @@ _GERMAN = (
     "HU und AU sind neu, auf Wunsch erhalten Sie eine Garantie für zwölf Monate.",
     "Das Interieur ist sauber, es wurde nicht im Auto geraucht.",
     "Inzahlungnahme und Finanzierung sind jederzeit möglich, fragen Sie uns gern.",
+    "Zwei Schlüssel und alle Rechnungen sind vorhanden.",
     "Eine Probefahrt vereinbaren Sie bitte telefonisch, wir freuen uns auf Sie.",
 )
 _IN_GERMAN = {
@@ -205,40 +205,50 @@ def facts(ad: Ad) -> list[tuple[str, str]]:
     return [(name, value) for name, value in rows if value]
 
 
-def features(ad: Ad) -> list[str]:
+def features(ad: Ad) -> tuple[str, ...]:
     """The equipment of the ad, six to eighteen items."""
-    rng = Random(ad.wording)
     pool = FEATURES_DE if ad.site.market is Market.DE else FEATURES
-    return rng.sample(pool, rng.randrange(6, 19))
+    return _some(pool, ad.wording, 6 + ad.wording % 13)
 
 
 def description(ad: Ad) -> str:
     """The seller's own words, in paragraphs."""
-    rng = Random(ad.wording + 1)
-    car, p = ad.car, ad.car.pattern
+    car, p, seed = ad.car, ad.car.pattern, ad.wording // 13
     if ad.site.market is Market.DE:
-        return "\n".join(rng.sample(_GERMAN, 4))
-    words = {
-        "year": p.year,
-        "make": p.make,
-        "model": p.model,
-        "colour": car.colour.lower(),
-        "interior": car.interior.lower(),
-        "body": p.body.lower() if p.body != "SUV" else "SUV",
-        "engine": p.engine,
-        "transmission": p.transmission.lower(),
-        "drivetrain": p.drivetrain,
-    }
+        return "\n".join(_some(_GERMAN, seed, 4))
+    parts: tuple[str, ...]
     if ad.private:
-        parts = [rng.choice(_PRIVATE), *rng.sample(_MIDDLES, 3), rng.choice(_PRIVATE_ENDS)]
+        miles = ""
         if ad.miles is not None:
-            text = rng.choice(_PRIVATE_MILES).replace("{miles}", f"{ad.miles:,}")
-            parts.insert(1, text.replace("{unit}", "miles" if ad.site.market is Market.US else "km"))
-        if ad.vin:
-            parts.append(f"VIN {ad.vin} if you want to run a report.")
+            unit = "miles" if ad.site.market is Market.US else "km"
+            miles = _one(_PRIVATE_MILES, seed).replace("{miles}", f"{ad.miles:,}").replace("{unit}", unit)
+        vin = f"VIN {ad.vin} if you want to run a report." if ad.vin else ""
+        parts = (_one(_PRIVATE, seed), miles, *_some(_MIDDLES, seed, 3), _one(_PRIVATE_ENDS, seed), vin)
     else:
-        parts = [rng.choice(_OPENINGS), *rng.sample(_MIDDLES, rng.randrange(4, 8)), rng.choice(_ENDINGS)]
-    return "\n".join(part.format_map(words) for part in parts)
+        parts = (_one(_OPENINGS, seed), *_some(_MIDDLES, seed, 4 + seed % 4), _one(_ENDINGS, seed))
+    return "\n".join(part for part in parts if part).format_map(
+        {
+            "year": p.year,
+            "make": p.make,
+            "model": p.model,
+            "colour": car.colour.lower(),
+            "interior": car.interior.lower(),
+            "body": p.body.lower() if p.body != "SUV" else "SUV",
+            "engine": p.engine,
+            "transmission": p.transmission.lower(),
+            "drivetrain": p.drivetrain,
+        }
+    )
+
+
+def _one(options: tuple[str, ...], seed: int) -> str:
+    return options[seed // 7 % len(options)]
+
+
+def _some(options: tuple[str, ...], seed: int, count: int) -> tuple[str, ...]:
+    """``count`` different options: every step-th one; no pool's length is a multiple of three."""
+    step = (1, 3, 9)[seed % 3]
+    return (options * (step + 1))[seed // 3 % len(options) :: step][:count]
 
 
 def date_text(when: int, german: bool = False) -> str:

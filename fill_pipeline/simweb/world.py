@@ -24,6 +24,7 @@ SHORTEST_LIFE, LONGEST_LIFE = 1.5 * 3600, 12 * 3600  # seconds an ad stands
 MEAN_LIFE = 4.5 * 3600
 SOLD_PAGE_LIFE = 3_600  # a sold car's page says so that long, then it is gone
 RESULT_LIFE = 4 * 3600  # an ended auction stays among the results that long
+SIMILAR = 5  # other ads a page shows
 _PARTNERS = 36  # dealers without a site of their own
 _SLOTS_KEPT = 300  # slots in memory before untouched ones are forgotten; they can be drawn again
 SLOTS_ALIVE = int((LONGEST_LIFE + RESULT_LIFE) // SLOT_SECONDS) + 1
@@ -62,16 +63,13 @@ class Ad:
     wording: int  # seed of its description
     similar: list[Ad] = field(default_factory=list)
 
-    @property
-    def words(self) -> str:
-        """The part of the URL that names the car."""
-        p = self.car.pattern
-        return f"{p.year}-{p.make}-{p.model}".lower().replace(" ", "-")
+    words: str = ""  # the part of the URL that names the car
+    path: str = ""  # of its page
 
-    @property
-    def path(self) -> str:
-        """Path of its page."""
-        return self.site.detail_path_of(self.remote_id, self.words)
+    def __post_init__(self) -> None:
+        p = self.car.pattern
+        self.words = f"{p.year}-{p.make}-{p.model}".lower().replace(" ", "-")
+        self.path = self.site.detail_path_of(self.remote_id, self.words)
 
     @property
     def is_lot(self) -> bool:
@@ -119,6 +117,7 @@ class Stream:
     per_slot: int
 
 
+Slot = dict[str, dict[int, Ad]]  # the ads of a slot by site and number
 Partner = tuple[str, Site | None]  # a dealer who advertises on marketplaces: name, and site if he has one
 
 
@@ -147,7 +146,7 @@ class World:
         self._partners += [(site.name, site) for site in dealers]
         for site in self.linked:
             self._add_stream(site)
-        self._slots: dict[tuple[str, int], dict[str, list[Ad]]] = {}
+        self._slots: dict[tuple[str, int], Slot] = {}
         self._touched: set[tuple[str, int]] = set()  # slots with an ad the control API changed
         self._live: dict[str, tuple[int, list[Ad]]] = {}
         self._made = 0
@@ -173,7 +172,7 @@ class World:
         stream = self._streams.get(site.slug)
         if stream is None or place < 0 or not 0 <= slot <= self._slot_now():
             return None
-        return next((ad for ad in self._slot(stream, slot).get(site.slug, ()) if ad.remote_id == remote_id), None)
+        return self._slot(stream, slot).get(site.slug, {}).get(remote_id)
 
     def open_site(self, wanted: str) -> Site | None:
         """Opens a hidden site by slug, or by kind the first hidden one or else a brand-new one."""
@@ -232,12 +231,12 @@ class World:
             return
         last = self._slot_now()
         for slot in range(max(0, last - SLOTS_ALIVE), last + 1):
-            for ad in self._slot(stream, slot).get(site.slug, ()):
+            for ad in self._slot(stream, slot).get(site.slug, {}).values():
                 stand = ad.stand(self.now)
                 if stand is Stand.ACTIVE or (ad.is_lot and stand in (Stand.SOLD, Stand.ENDED)):
                     yield ad
 
-    def _slot(self, stream: Stream, slot: int) -> dict[str, list[Ad]]:
+    def _slot(self, stream: Stream, slot: int) -> Slot:
         """The ads of a slot by site; slot 0 is the stock the world starts with."""
         ads = self._slots.get((stream.name, slot))
         if ads is None:
@@ -245,7 +244,7 @@ class World:
         return ads
 
 
-def _draw_slot(seed: int, stream: Stream, slot: int, partners: list[Partner]) -> dict[str, list[Ad]]:
+def _draw_slot(seed: int, stream: Stream, slot: int, partners: list[Partner]) -> Slot:
     drawn: dict[str, list[Ad]] = defaultdict(list)
     shares = list(accumulate(site.plan.share for site in stream.sites))
     seconds = [site for site in stream.sites if site.kind is not SiteKind.DEALER and site.market is Market.US]
@@ -263,8 +262,8 @@ def _draw_slot(seed: int, stream: Stream, slot: int, partners: list[Partner]) ->
     for ads in drawn.values():
         ads.sort(key=lambda ad: (ad.posted_at, ad.remote_id))
         for i, ad in enumerate(ads):
-            ad.similar = ads[max(0, i - 6) : i]
-    return drawn
+            ad.similar = ads[max(0, i - SIMILAR) : i]
+    return {slug: {ad.remote_id: ad for ad in ads} for slug, ads in drawn.items()}
 
 
 def _draw_ad(rng: Random, site: Site, car: Car, slot: int, number: int, partners: list[Partner]) -> Ad:
