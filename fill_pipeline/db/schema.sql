@@ -388,7 +388,8 @@ CREATE TABLE listing_sightings (
     last_seen_at timestamptz NOT NULL,
     last_cycle   text NOT NULL,
     seen_count   integer NOT NULL DEFAULT 1,
-    absences     smallint NOT NULL DEFAULT 0
+    absences     smallint NOT NULL DEFAULT 0,
+    absent_cycle text
 ) WITH (fillfactor = 70);
 
 CREATE VIEW listings AS

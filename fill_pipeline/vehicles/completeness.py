@@ -1,0 +1,56 @@
+"""How complete a record is, counting only what can be known about its vehicle."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+CORE_FIELDS = ("year", "make", "model", "price", "mileage", "place", "image")
+"""The fields whose completeness is the quality score (settings may name others)."""
+
+_FIRST_VIN_YEAR = 1981
+_HORSELESS = frozenset(("electric", "hydrogen"))
+
+
+def filled(record: Any, field: str) -> bool:
+    """Whether the record (a listing or a vehicle) has a value for the field."""
+    if field == "image":
+        images = getattr(record, "images", None)
+        return bool(images) if images is not None else getattr(record, "image", None) is not None
+    if field == "place":
+        return any(getattr(record, name, None) for name in ("place", "city", "region", "postal_code")) or (
+            getattr(record, "latitude", None) is not None
+        )
+    return getattr(record, field, None) not in (None, "", [])
+
+
+def knowable(record: Any, field: str) -> bool:
+    """Whether a perfect page about this vehicle could state the field.
+
+    - a 17-character VIN did not exist before model year 1981;
+    - a new car's odometer reads next to nothing and dealers do not state it, so its mileage is not
+      missing (stated, it counts as filled);
+    - the engine size of an electric car does not exist;
+    - a price withheld ("Call for price", an auction without a bid) is a price missing: the buyer
+      needs it and the seller knows it.
+    """
+    if field == "vin":
+        year = getattr(record, "year", None)
+        return year is None or year >= _FIRST_VIN_YEAR
+    if field == "mileage":
+        return getattr(record, "condition", None) != "new"
+    if field in ("engine", "fuel_economy"):
+        return getattr(record, "fuel_type", None) not in _HORSELESS
+    return True
+
+
+def completeness(record: Any, fields: Iterable[str] = CORE_FIELDS) -> float:
+    """The share of knowable fields that have a value, 0 to 1; 1 where nothing is knowable."""
+    known = have = 0
+    for field in fields:
+        if filled(record, field):
+            known += 1
+            have += 1
+        elif knowable(record, field):
+            known += 1
+    return have / known if known else 1.0

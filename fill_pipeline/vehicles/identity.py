@@ -1,0 +1,248 @@
+"""Whether two advertisements are for one vehicle, decided without asking the database."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Protocol
+
+from fill_pipeline.db.listings import ListingRow
+from fill_pipeline.extract.gazetteer import fold
+from fill_pipeline.extract.listing import ListingStatus
+from fill_pipeline.vehicles.vin import IDENTIFYING, same_make
+
+MERGE_AT = 0.95
+"""From this score on two records are one vehicle."""
+PROPOSE_AT = 0.80
+"""From this score on a person or a later pass is asked."""
+
+_KM_PER_MILE = 1.609344
+_WINDOW = 0.03
+"""How far apart two odometers of one car may read in its advertisements, as a share."""
+_WINDOW_KM = 3_000
+_PRIOR = -7.0
+"""Log2 odds that two records of one block and window are one vehicle, before any further evidence."""
+_SAME_DAY = timedelta(hours=36)
+_LOCK_BUCKETS = 4_096
+
+
+class _Named(Protocol):
+    @property
+    def make(self) -> str | None: ...
+    @property
+    def model(self) -> str | None: ...
+    @property
+    def year(self) -> int | None: ...
+
+
+class _Described(_Named, Protocol):
+    @property
+    def mileage(self) -> int | None: ...
+    @property
+    def mileage_unit(self) -> str | None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What to do with a record: join ``vehicle_id``, or be a new vehicle with perhaps proposals.
+
+    ``proposals`` are (vehicle id, score, reasons), best first.
+    """
+
+    vehicle_id: int | None
+    score: float
+    reasons: dict[str, float]
+    proposals: tuple[tuple[int, float, dict[str, float]], ...] = ()
+
+
+NO_MATCH = Decision(None, 0.0, {})
+"""Nothing to compare with: a new vehicle."""
+
+
+def block_of(record: _Described) -> tuple[str, int | None] | None:
+    """(block key, odometer in km): only records of one block are ever compared; None where too little is known."""
+    if not record.make or not record.model or not record.year:
+        return None
+    return f"{fold(record.make)}|{fold(record.model)}|{record.year}", odometer_km(record)
+
+
+def odometer_km(record: _Described) -> int | None:
+    """The odometer in kilometres; a reading without a unit is taken as kilometres."""
+    if record.mileage is None:
+        return None
+    return round(record.mileage * _KM_PER_MILE) if record.mileage_unit == "mi" else record.mileage
+
+
+def window_of(km: int | None) -> tuple[int, int]:
+    """The odometer readings (km) another advertisement of the same vehicle may show."""
+    if km is None:
+        return 0, -1
+    slack = max(int(km * _WINDOW), min(_WINDOW_KM, 200 + km // 10))
+    return max(0, km - slack), km + slack
+
+
+def lock_key(block_key: str) -> int:
+    """The advisory lock of a block, one of 4,096, so that a batch never fills the server's lock table."""
+    return zlib.crc32(block_key.encode()) % _LOCK_BUCKETS
+
+
+def is_identifiable(record: ListingRow) -> bool:
+    """Whether a listing says enough to be a vehicle: an identifying VIN, or a make with a model or a year."""
+    return record.vin_status in IDENTIFYING or bool(record.make and (record.model or record.year))
+
+
+def vin_contradicted(a: _Named, b: _Named) -> bool:
+    """Whether two records of one VIN cannot be one vehicle: another make, or model years apart by more than one."""
+    if a.make and b.make and not same_make(a.make, b.make):
+        return True
+    return bool(a.year and b.year and abs(a.year - b.year) > 1)
+
+
+def score(a: ListingRow, b: ListingRow) -> tuple[float, dict[str, float]]:
+    """The probability (0 to 1) that two listings of one block are one vehicle, and the weight of each reason.
+
+    Weights are log2 likelihood ratios added to prior odds (Fellegi and Sunter, 1969, "A Theory for
+    Record Linkage"): how much more often the agreement or disagreement is seen between two
+    advertisements of one car than between those of two cars of one make, model and year.
+    """
+    reasons: dict[str, float] = {}
+    for weigh in (_weigh_vin, _weigh_odometer, _weigh_price, _weigh_place, _weigh_seller, _weigh_traits, _weigh_images):
+        weigh(a, b, reasons)
+    if _both_live_on_one_site(a, b):
+        # One site does not list one car twice at a time; twins at one dealer look exactly like this.
+        reasons["both live on one site"] = -12.0
+    exponent = max(-60.0, min(60.0, _PRIOR + sum(reasons.values())))
+    return 1.0 / (1.0 + 2.0**-exponent), reasons
+
+
+def decide(listing: ListingRow, candidates: dict[int, Sequence[ListingRow]]) -> Decision:
+    """Match a listing against vehicles of its block, each given by its listings.
+
+    A vehicle scores as its best listing does, unless one of its listings rules the match out.
+    """
+    scored: list[tuple[float, int, dict[str, float]]] = []
+    for vehicle_id, rows in candidates.items():
+        results = [score(listing, row) for row in rows]
+        if results and not any(
+            reasons.get("both live on one site") or reasons.get("vin", 0) < 0 for _, reasons in results
+        ):
+            best, reasons = max(results, key=lambda r: r[0])
+            scored.append((best, -vehicle_id, reasons))
+    scored.sort(key=lambda s: (s[0], s[1]), reverse=True)
+    proposals = tuple((-v, s, r) for s, v, r in scored if s >= PROPOSE_AT)
+    if scored and scored[0][0] >= MERGE_AT:
+        # Two vehicles matching equally well are twins: neither can be chosen.
+        if len(scored) > 1 and scored[1][0] >= MERGE_AT:
+            return Decision(None, scored[0][0], scored[0][2], proposals[:3])
+        return Decision(proposals[0][0], scored[0][0], scored[0][2])
+    return Decision(None, scored[0][0] if scored else 0.0, scored[0][2] if scored else {}, proposals[:3])
+
+
+def _weigh_vin(a: ListingRow, b: ListingRow, reasons: dict[str, float]) -> None:
+    if a.vin and b.vin and a.vin_status in IDENTIFYING and b.vin_status in IDENTIFYING:
+        reasons["vin"] = 20.0 if a.vin == b.vin and not vin_contradicted(a, b) else -40.0
+
+
+def _weigh_odometer(a: ListingRow, b: ListingRow, reasons: dict[str, float]) -> None:
+    one, other = odometer_km(a), odometer_km(b)
+    if one is None or other is None:
+        return
+    if max(one, other) < 300:
+        reasons["odometer of a new car"] = 0.0
+        return
+    apart = abs(one - other)
+    if apart <= 1:
+        reading = a.mileage or 0
+        # Round figures meet by chance: one in a thousand readings ends in three zeros.
+        reasons["same odometer"] = 3.5 if reading % 1000 == 0 else 7.0 if reading % 100 == 0 else 9.5
+    elif apart <= max(one, other) * 0.01:
+        reasons["odometer within 1 %"] = 3.0
+    elif apart <= max(one, other) * _WINDOW:
+        reasons["odometer within 3 %"] = 1.0
+    else:
+        reasons["odometers differ"] = -5.0
+
+
+def _weigh_price(a: ListingRow, b: ListingRow, reasons: dict[str, float]) -> None:
+    if a.price is None or b.price is None or a.currency != b.currency or a.price_kind != b.price_kind:
+        return
+    apart = abs(a.price - b.price) / max(a.price, b.price)
+    if apart == 0:
+        reasons["same price"] = 3.5
+    elif apart <= 0.04:
+        reasons["price within 4 %"] = 2.0
+    elif apart > 0.3:
+        reasons["prices differ"] = -4.0
+    elif apart > 0.15:
+        reasons["prices differ"] = -1.5
+
+
+def _weigh_place(a: ListingRow, b: ListingRow, reasons: dict[str, float]) -> None:
+    if a.postal_code and b.postal_code and fold(a.postal_code) == fold(b.postal_code):
+        reasons["same postal code"] = 4.0
+    elif a.city and b.city:
+        same = fold(a.city) == fold(b.city) and (not a.region or not b.region or fold(a.region) == fold(b.region))
+        reasons["same city" if same else "other city"] = 3.5 if same else -2.5
+    elif a.region and b.region and fold(a.region) != fold(b.region):
+        reasons["other region"] = -3.5
+    elif a.place and b.place and fold(a.place) == fold(b.place):
+        reasons["same place"] = 3.0
+
+
+def _weigh_seller(a: ListingRow, b: ListingRow, reasons: dict[str, float]) -> None:
+    if a.seller_phone and b.seller_phone:
+        one, other = _digits(a.seller_phone), _digits(b.seller_phone)
+        if len(one) >= 7 and one[-7:] == other[-7:]:
+            reasons["same phone"] = 3.0
+    if a.seller_name and b.seller_name:
+        same = fold(a.seller_name) == fold(b.seller_name)
+        if same:
+            reasons["same seller"] = 2.0
+
+
+def _digits(text: str) -> str:
+    return "".join(c for c in text if c.isdigit())
+
+
+_TRAITS = (
+    ("exterior_color", 1.5, -5.0),
+    ("interior_color", 0.7, -1.5),
+    ("transmission", 0.3, -4.0),
+    ("drivetrain", 0.5, -2.5),
+    ("fuel_type", 0.2, -4.0),
+    ("body_style", 0.3, -2.0),
+    ("doors", 0.1, -1.0),
+)
+"""Canonical fields, and the weight of agreeing and of disagreeing."""
+
+
+def _weigh_traits(a: ListingRow, b: ListingRow, reasons: dict[str, float]) -> None:
+    for name, agree, disagree in _TRAITS:
+        one, other = getattr(a, name), getattr(b, name)
+        if one is not None and other is not None:
+            reasons[name if one == other else f"other {name}"] = agree if one == other else disagree
+    if a.trim and b.trim:
+        one, other = fold(a.trim), fold(b.trim)
+        if one and other:
+            alike = one in other or other in one
+            reasons["trim" if alike else "other trim"] = 1.0 if alike else -2.5
+
+
+def _weigh_images(a: ListingRow, b: ListingRow, reasons: dict[str, float]) -> None:
+    if a.images and b.images and {_picture(u) for u in a.images[:3]} & {_picture(u) for u in b.images[:3]}:
+        reasons["same picture"] = 4.0
+
+
+def _picture(url: str) -> str:
+    return url.partition("?")[0]
+
+
+def _both_live_on_one_site(a: ListingRow, b: ListingRow) -> bool:
+    if a.source_id != b.source_id or a.remote_id == b.remote_id:
+        return False
+    if a.status != ListingStatus.ACTIVE or b.status != ListingStatus.ACTIVE:
+        return False
+    seen_a, seen_b = a.last_seen_at or a.changed_at, b.last_seen_at or b.changed_at
+    return abs(seen_a - seen_b) <= _SAME_DAY

@@ -1,0 +1,136 @@
+"""Putting two vehicles together, and taking them apart again exactly as they were."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any
+
+from fill_pipeline.db import listings as db
+from fill_pipeline.db.connect import Connection
+from fill_pipeline.vehicles.completeness import CORE_FIELDS
+from fill_pipeline.vehicles.survivorship import survive
+
+
+class MergeError(Exception):
+    """The vehicles cannot be merged, or the merge cannot be undone; the message says why."""
+
+
+def merge_vehicles(
+    conn: Connection,
+    keep: int,
+    absorb: int,
+    *,
+    reason: str,
+    evidence: dict[str, Any],
+    now: datetime,
+    cycle_id: str,
+    decided_by: str = "identity",
+    core_fields: Sequence[str] = CORE_FIELDS,
+) -> int:
+    """Make vehicle ``keep`` stand for the listings of ``absorb`` too, inside the caller's transaction.
+
+    Returns the id of the row of ``vehicle_repairs`` that ``unmerge`` takes. Raises ``MergeError``
+    where a vehicle is missing or both have a VIN of their own.
+    """
+    if keep == absorb or db.lock_vehicles(conn, sorted((keep, absorb))) != {keep, absorb}:
+        raise MergeError(f"vehicles {keep} and {absorb} are not two existing vehicles")
+    before = db.vehicle_snapshots(conn, [keep, absorb])
+    kept, absorbed = before[keep], before[absorb]
+    vin = absorbed.row["vin"]
+    if vin and kept.row["vin"]:
+        raise MergeError(f"vehicles {keep} and {absorb} have VINs of their own: {kept.row['vin']}, {vin}")
+    db.move_listings(conn, absorbed.listings, origin=absorb, target=keep)
+    db.delete_vehicles(conn, [absorb])
+    if vin:
+        db.claim_vin(conn, keep, vin)
+    derive(conn, {keep}, now=now, cycle_id=cycle_id, core_fields=core_fields)
+    db.decide_proposal(conn, keep, absorb, status="merged", decided_by=decided_by, now=now)
+    return db.record_repair(
+        conn,
+        vehicle_id=keep,
+        kind="merge",
+        before={
+            "kept": kept.row,
+            "absorbed": absorbed.row,
+            "kept_listings": kept.listings,
+            "absorbed_listings": absorbed.listings,
+        },
+        after=db.vehicle_snapshots(conn, [keep])[keep].row,
+        reason=reason,
+        evidence=evidence,
+        cycle_id=cycle_id,
+        now=now,
+    )
+
+
+def unmerge(
+    conn: Connection,
+    repair_id: int,
+    *,
+    reason: str,
+    now: datetime,
+    cycle_id: str,
+    core_fields: Sequence[str] = CORE_FIELDS,
+) -> tuple[int, int]:
+    """Undo a merge inside the caller's transaction; returns (kept vehicle, restored vehicle).
+
+    Both vehicles and their listings are exactly as before the merge. Where listings came or changed
+    since, those go to the kept vehicle and the vehicles concerned are derived anew. Raises
+    ``MergeError`` where there is no such merge in force.
+    """
+    found = db.merge_record(conn, repair_id)
+    if found is None:
+        raise MergeError(f"no merge {repair_id} is in force")
+    keep, before, after = found
+    absorbed_id = int(before["absorbed"]["id"])
+    if db.lock_vehicles(conn, [keep]) != {keep}:
+        raise MergeError(f"vehicle {keep} was itself merged since; undo that merge first")
+    now_kept = db.vehicle_snapshots(conn, [keep])[keep]
+    untouched = now_kept.row == after and set(now_kept.listings) == {
+        *before["kept_listings"],
+        *before["absorbed_listings"],
+    }
+    db.write_vehicle(conn, before["kept"])  # first, since it gives the VIN free
+    db.restore_vehicle(conn, before["absorbed"])
+    db.move_listings(conn, before["absorbed_listings"], origin=keep, target=absorbed_id)
+    if not untouched:
+        derive(conn, {keep, absorbed_id}, now=now, cycle_id=cycle_id, core_fields=core_fields)
+    db.decide_proposal(conn, keep, absorbed_id, status="undone", decided_by=reason, now=now)
+    db.record_repair(
+        conn,
+        vehicle_id=keep,
+        kind="unmerge",
+        before=now_kept.row,
+        after=before["kept"],
+        reason=reason,
+        evidence={"merge": repair_id, "restored": absorbed_id},
+        cycle_id=cycle_id,
+        now=now,
+    )
+    return keep, absorbed_id
+
+
+def derive(
+    conn: Connection,
+    vehicle_ids: Iterable[int],
+    *,
+    now: datetime,
+    cycle_id: str,
+    core_fields: Sequence[str] = CORE_FIELDS,
+) -> int:
+    """Derive these (locked) vehicles again from their listings; returns how many.
+
+    One without listings keeps its values and is delisted.
+    """
+    wanted = set(vehicle_ids)
+    observed = db.observations(conn, sorted(wanted))
+    derived = [
+        survive(rows, vehicle_id=vehicle_id, now=now, cycle_id=cycle_id, core_fields=core_fields)
+        for vehicle_id, rows in observed.items()
+    ]
+    count = db.update_vehicles(conn, derived) if derived else 0
+    unlisted = wanted - observed.keys()
+    if unlisted:
+        count += db.unlist_vehicles(conn, sorted(unlisted), cycle_id=cycle_id, now=now)
+    return count

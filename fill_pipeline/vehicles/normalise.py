@@ -1,0 +1,194 @@
+"""A listing in canonical terms: one word for one thing, whatever the site and its language."""
+
+from __future__ import annotations
+
+import re
+
+import msgspec
+
+from fill_pipeline.extract.gazetteer import canonical_make, canonical_model
+from fill_pipeline.extract.listing import Listing
+from fill_pipeline.vehicles.text import clean_text, storable, storable_json
+from fill_pipeline.vehicles.vocabulary import canonical_term
+
+_TERMS = {
+    "body_style": "body_style",
+    "fuel_type": "fuel_type",
+    "transmission": "transmission",
+    "drivetrain": "drivetrain",
+    "exterior_color": "color",
+    "interior_color": "color",
+    "condition": "condition",
+    "seller_type": "seller_type",
+    "country": "country",
+}
+"""Listing fields held in canonical terms, each with its vocabulary."""
+
+_LONGEST = {
+    "title": 300,
+    "trim": 120,
+    "engine": 160,
+    "fuel_economy": 120,
+    "place": 200,
+    "city": 120,
+    "region": 120,
+    "postal_code": 20,
+    "seller_name": 200,
+    "seller_phone": 40,
+    "remote_id": 200,
+    "remote_slug": 200,
+}
+"""Free-text fields and the most characters each may have."""
+
+_LONGEST_DESCRIPTION = 20_000
+_LONGEST_URL = 2_000
+_LONGEST_RAW = 500
+_MOST_RAW = 80
+_MOST_IMAGES = 40
+_LARGEST_PAYLOAD = 32_768
+_HOME_UNIT = {"US": "mi", "GB": "mi"}
+_HOME_CURRENCY = {
+    "US": "USD",
+    "CA": "CAD",
+    "GB": "GBP",
+    "CH": "CHF",
+    "AU": "AUD",
+    "MX": "MXN",
+    "JP": "JPY",
+} | dict.fromkeys(("DE", "NL", "FR", "BE", "AT", "IT", "ES", "LU", "IE", "PT"), "EUR")
+_DOLLAR = {"CA": "CAD", "AU": "AUD"}
+_MILEAGE_UNITS = {"mi": "mi", "mile": "mi", "miles": "mi", "smi": "mi", "km": "km", "kms": "km", "kmt": "km"} | {
+    "kilometer": "km",
+    "kilometers": "km",
+    "kilometre": "km",
+    "kilometres": "km",
+    "kmtr": "km",
+}
+_NOT_VIN = re.compile(r"[^A-Z0-9]")
+
+
+def normalise(listing: Listing) -> Listing:
+    """A new listing in canonical terms; the site's own words stay in ``raw``.
+
+    A term the vocabulary does not know leaves the field None and its words in ``raw[field]``
+    (see ``unknown_terms``). Text loses what cannot be stored, entities and mojibake are mended, lengths
+    are bounded. Units and currencies are canonical codes and nothing is converted.
+    """
+    out = msgspec.structs.replace(
+        listing,
+        raw={storable(k)[:60]: storable(v)[:_LONGEST_RAW] for k, v in list(listing.raw.items())[:_MOST_RAW]},
+        provenance=dict(listing.provenance),
+    )
+    for field, longest in _LONGEST.items():
+        text = getattr(out, field)
+        if text is not None:
+            setattr(out, field, clean_text(text, longest))
+    for field, vocabulary in _TERMS.items():
+        words = getattr(out, field)
+        if words is not None:
+            _to_term(out, field, vocabulary, words)
+    _make_and_model(out)
+    _place(out)
+    _money_and_distance(out)
+    if out.description is not None:
+        out.description = clean_text(out.description, _LONGEST_DESCRIPTION, keep_emoji=True)
+    if out.vin is not None:
+        out.vin = _NOT_VIN.sub("", out.vin.upper()) or None
+    out.url = storable(out.url)[:_LONGEST_URL] if out.url else None
+    out.images = _images(out.images)
+    out.raw_payload = _payload(out)
+    return out
+
+
+def unknown_terms(listing: Listing) -> list[str]:
+    """The fields of a normalised listing whose words no vocabulary knows, in field order."""
+    return [f for f in (*_TERMS, "make", "model") if getattr(listing, f) is None and listing.raw.get(f)]
+
+
+def _to_term(listing: Listing, field: str, vocabulary: str, words: str) -> None:
+    cleaned = clean_text(words, _LONGEST_RAW)
+    term = canonical_term(vocabulary, cleaned) if cleaned else None
+    if cleaned and term != cleaned:
+        listing.raw.setdefault(field, cleaned)
+    if term is None:
+        listing.provenance.pop(field, None)
+    setattr(listing, field, term)
+
+
+def _make_and_model(listing: Listing) -> None:
+    make = clean_text(listing.make, 80) if listing.make else None
+    model = clean_text(listing.model, 120) if listing.model else None
+    if make is not None:
+        known = canonical_make(make)
+        if known != make:
+            listing.raw.setdefault("make", make)
+        make = known or _capitalised(make)
+    if make is not None and model is not None:
+        known = canonical_model(make, model)
+        if known is not None and known != model:
+            listing.raw.setdefault("model", model)
+        model = known or model
+    listing.make, listing.model = make, model
+
+
+def _capitalised(make: str) -> str | None:
+    """A make the gazetteer does not know: kept as the site wrote it, unless it is no name at all."""
+    if not any(c.isalpha() for c in make) or len(make) > 40:
+        return None
+    return make.title() if make.isupper() and len(make) > 3 else make
+
+
+def _place(listing: Listing) -> None:
+    region = listing.region
+    if region is not None:
+        code = canonical_term("region", region) if listing.country in (None, "US", "CA") else None
+        if code is not None and code != region:
+            listing.raw.setdefault("region", region)
+        if code is not None:
+            listing.region = code
+    if listing.place is None:
+        parts = [p for p in (listing.city, listing.region) if p]
+        listing.place = ", ".join(parts) or listing.postal_code
+        if listing.place is not None and "place" not in listing.provenance:
+            evidence = listing.provenance.get("city") or listing.provenance.get("postal_code")
+            if evidence is not None:
+                listing.provenance["place"] = evidence
+
+
+def _money_and_distance(listing: Listing) -> None:
+    words = listing.currency
+    if words is not None:
+        code = _DOLLAR.get(listing.country or "", "USD") if words.strip() == "$" else canonical_term("currency", words)
+        if code is None and len(words.strip()) == 3 and words.strip().isascii() and words.strip().isalpha():
+            code = words.strip().upper()
+        if code != words:
+            listing.raw.setdefault("currency", storable(words)[:60])
+        listing.currency = code
+    if listing.price is not None and listing.currency is None:
+        listing.currency = _HOME_CURRENCY.get(listing.country or "")
+    if listing.mileage_unit is not None:
+        unit = listing.mileage_unit.strip(" .").lower()
+        listing.mileage_unit = _MILEAGE_UNITS.get(unit) if listing.mileage is not None else None
+    if listing.mileage is not None and listing.mileage_unit is None and listing.country is not None:
+        listing.mileage_unit = _HOME_UNIT.get(listing.country, "km")
+
+
+def _images(urls: list[str]) -> list[str]:
+    seen: dict[str, None] = {}
+    for url in urls:
+        if len(seen) >= _MOST_IMAGES:
+            break
+        url = storable(url).strip()
+        if url.startswith(("http://", "https://")) and len(url) <= _LONGEST_URL:
+            seen[url] = None
+    return list(seen)
+
+
+def _payload(listing: Listing) -> dict[str, object] | None:
+    if listing.raw_payload is None:
+        return None
+    payload: dict[str, object] = storable_json(listing.raw_payload)
+    try:
+        return payload if len(msgspec.json.encode(payload)) <= _LARGEST_PAYLOAD else None
+    except (TypeError, ValueError, msgspec.MsgspecError):
+        return None

@@ -1,0 +1,190 @@
+"""What an observation makes of what was known about its advertisement."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import fields, replace
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+from fill_pipeline.db.listings import ListingRow
+from fill_pipeline.extract.listing import ListingStatus
+from fill_pipeline.vehicles.validate import Finding, Verdict
+from fill_pipeline.vehicles.vin import same_make
+
+_NOT_CONTENT = frozenset(
+    [
+        "id",
+        "source_id",
+        "source",
+        "remote_id",
+        "images",
+        "posted_at",
+        "status",
+        "first_seen_at",
+        "first_cycle",
+        "changed_at",
+        "changed_cycle",
+        "raw",
+        "raw_payload",
+        "provenance",
+        "quarantine",
+        "completeness",
+        "content_hash",
+        "archive_id",
+        "vehicle_id",
+        "last_seen_at",
+        "last_cycle",
+    ]
+)
+_CONTENT = tuple(f.name for f in fields(ListingRow) if f.name not in _NOT_CONTENT)
+"""The fields whose change is a change of what the listing says (its status is compared beside them). Pictures
+count by path; posting time, raw words and evidence do not count: they change without the advertisement changing."""
+
+_KEPT = tuple(
+    f
+    for f in _CONTENT
+    if f not in ("url", "price", "currency", "price_kind", "mileage", "mileage_unit", "vin", "vin_status")
+)
+_FALL_KM = 800
+_FALL_SHARE = 0.02
+_encode = msgspec.json.Encoder().encode
+
+
+def content_hash(row: ListingRow) -> UUID:
+    """What the listing says, in 128 bits; equal for equal content whatever the evidence."""
+    pictures = [url.partition("?")[0] for url in row.images]
+    content = [getattr(row, name) for name in _CONTENT]
+    return UUID(bytes=hashlib.md5(_encode((content, pictures, row.quarantine)), usedforsecurity=False).digest())
+
+
+def revise(old: ListingRow, new: ListingRow) -> ListingRow:
+    """The stored listing after a new observation of it; ``new`` carries the time in ``changed_at``.
+
+    - A value the new observation states replaces the old one; one it does not state stays: an index
+      card says less than a detail page, and a broken page says nothing.
+    - A price is taken back only where the page puts other words in its place ("Call for price"),
+      never where it was quarantined; the mileage is never taken back.
+    - A mileage that fell is quarantined and the old one stays.
+    - An observation older than the stored one only fills what is missing.
+    - Another VIN or make under the same id is another car: nothing of the old one stays.
+    """
+    if is_other_car(old, new):
+        return replace(
+            new, id=old.id, first_seen_at=old.first_seen_at, first_cycle=old.first_cycle, vehicle_id=old.vehicle_id
+        )
+    if new.changed_at < old.changed_at:
+        return _fill_gaps(old, new)
+    row = replace(
+        new,
+        id=old.id,
+        first_seen_at=min(old.first_seen_at, new.first_seen_at),
+        first_cycle=old.first_cycle,
+        vehicle_id=old.vehicle_id,
+        quarantine=dict(new.quarantine),
+    )
+    inherited: list[str] = []
+    for name in _KEPT:
+        if getattr(row, name) is None and getattr(old, name) is not None:
+            setattr(row, name, getattr(old, name))
+            inherited.append(name)
+    if row.vin is None and old.vin is not None:
+        row.vin, row.vin_status = old.vin, old.vin_status
+        inherited.append("vin")
+    if row.price is None and old.price is not None and ("price" in row.quarantine or not row.raw.get("price")):
+        row.price, row.currency, row.price_kind = old.price, old.currency, old.price_kind
+        inherited.append("price")
+    _keep_mileage(old, row, inherited)
+    row.images = row.images or old.images
+    row.posted_at = old.posted_at or row.posted_at
+    row.raw_payload = row.raw_payload or old.raw_payload
+    row.provenance = _evidence(old.provenance, new.provenance, inherited)
+    row.raw = {**{k: v for k, v in old.raw.items() if k in inherited}, **row.raw}
+    return row
+
+
+def is_other_car(old: ListingRow, new: ListingRow) -> bool:
+    """Whether an advertisement's id was given to another car."""
+    if old.make and new.make and not same_make(old.make, new.make):
+        return True
+    if old.vin and new.vin and old.vin != new.vin:
+        return not is_corrected_vin(old, new)
+    return False
+
+
+def is_corrected_vin(old: ListingRow, new: ListingRow) -> bool:
+    """Whether a changed VIN is a typing error put right: all but two characters and the car itself are the same."""
+    if not old.vin or not new.vin or len(old.vin) != len(new.vin):
+        return False
+    wrong = sum(a != b for a, b in zip(old.vin, new.vin, strict=True))
+    return (
+        wrong <= 2
+        and (old.year, old.model) == (new.year, new.model)
+        and (old.mileage or 0) // 1000 == (new.mileage or 0) // 1000
+    )
+
+
+def _keep_mileage(old: ListingRow, row: ListingRow, inherited: list[str]) -> None:
+    if old.mileage is None:
+        return
+    if row.mileage is not None and row.mileage_unit == old.mileage_unit:
+        fell = old.mileage - row.mileage
+        if fell > max(_FALL_KM, old.mileage * _FALL_SHARE):
+            finding = Finding(
+                "mileage_falling",
+                Verdict.QUARANTINE,
+                "mileage",
+                row.mileage,
+                f"was {old.mileage} {old.mileage_unit or ''}".rstrip(),
+            )
+            row.quarantine["mileage"] = finding.as_json()
+            row.mileage = None
+    if row.mileage is None:
+        row.mileage, row.mileage_unit = old.mileage, old.mileage_unit
+        inherited.append("mileage")
+
+
+def _fill_gaps(old: ListingRow, new: ListingRow) -> ListingRow:
+    row = replace(old, quarantine={**new.quarantine, **old.quarantine})
+    filled: list[str] = []
+    for name in _KEPT:
+        if getattr(old, name) is None and getattr(new, name) is not None:
+            setattr(row, name, getattr(new, name))
+            filled.append(name)
+    for first, *rest in (("price", "currency", "price_kind"), ("mileage", "mileage_unit"), ("vin", "vin_status")):
+        if getattr(old, first) is None and getattr(new, first) is not None and first not in old.raw:
+            for name in (first, *rest):
+                setattr(row, name, getattr(new, name))
+            filled.append(first)
+    if not old.images and new.images:
+        row.images = new.images
+        filled.append("images")
+    row.first_seen_at = min(old.first_seen_at, new.first_seen_at)
+    row.provenance = _evidence(new.provenance, old.provenance, filled)
+    row.raw = {**{k: v for k, v in new.raw.items() if k in filled}, **old.raw}
+    return row
+
+
+def _evidence(
+    other: dict[str, Sequence[Any]], own: dict[str, Sequence[Any]], taken: list[str]
+) -> dict[str, Sequence[Any]]:
+    evidence = dict(own)
+    for name in taken:
+        evidence.pop(name, None)
+        if name in other:
+            evidence[name] = other[name]
+    return evidence
+
+
+def status_of(stated: str | None) -> str:
+    """The status an observation gives: sold where the page says so, else active, since it was seen."""
+    return (
+        ListingStatus.SOLD
+        if stated == ListingStatus.SOLD
+        else ListingStatus.DELISTED
+        if stated == ListingStatus.DELISTED
+        else ListingStatus.ACTIVE
+    )

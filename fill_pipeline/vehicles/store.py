@@ -1,0 +1,317 @@
+"""The one way into listings and vehicles."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from fill_pipeline.db import listings as db
+from fill_pipeline.db.connect import Connection
+from fill_pipeline.db.listings import KnownListing, ListingRow
+from fill_pipeline.extract.listing import Listing
+from fill_pipeline.vehicles import identity, revision
+from fill_pipeline.vehicles.assignment import Assignment, Pending
+from fill_pipeline.vehicles.clean import Cleaned
+from fill_pipeline.vehicles.completeness import CORE_FIELDS, completeness, filled, knowable
+from fill_pipeline.vehicles.tally import FieldTally, Outcome, SourceSums, WriteResult, WrittenListing
+from fill_pipeline.vehicles.vin import VinStatus
+
+TALLIED = (
+    *CORE_FIELDS,
+    "vin",
+    "trim",
+    "body_style",
+    "engine",
+    "fuel_type",
+    "transmission",
+    "drivetrain",
+    "exterior_color",
+)
+"""The fields whose completeness is tallied for every listing written."""
+
+
+@dataclass(slots=True, kw_only=True)
+class ListingToWrite:
+    """One cleaned observation. ``listing.remote_id`` and ``listing.url`` must be set.
+
+    ``promote`` false keeps the listing from becoming or changing a vehicle (a batch held back by a
+    quality gate).
+    """
+
+    source_id: UUID
+    source: str
+    listing: Listing
+    quarantine: dict[str, dict[str, Any]] = field(default_factory=dict)
+    vin_status: VinStatus | None = None
+    completeness: float = 0.0
+    agreement: dict[str, bool] = field(default_factory=dict)
+    issues: list[tuple[str, str]] = field(default_factory=list)
+    archive_id: int | None = None
+    queue_id: int | None = None
+    promote: bool = True
+
+    @classmethod
+    def of(
+        cls,
+        cleaned: Cleaned,
+        *,
+        source_id: UUID,
+        source: str,
+        archive_id: int | None = None,
+        queue_id: int | None = None,
+    ) -> ListingToWrite:
+        """A row from the result of ``clean``."""
+        return cls(
+            source_id=source_id,
+            source=source,
+            listing=cleaned.listing,
+            quarantine=cleaned.quarantine,
+            vin_status=cleaned.vin_status,
+            completeness=cleaned.completeness,
+            agreement=cleaned.agreement,
+            issues=cleaned.issues,
+            archive_id=archive_id,
+            queue_id=queue_id,
+        )
+
+
+_Key = tuple[UUID, str]
+
+
+def write_listings(
+    conn: Connection,
+    rows: Sequence[ListingToWrite],
+    *,
+    cycle_id: str,
+    now: datetime,
+    core_fields: Sequence[str] = CORE_FIELDS,
+) -> WriteResult:
+    """Write a batch of observations made at ``now`` (UTC) inside the caller's transaction.
+
+    Call it once in a transaction and before other locks are taken. Two writers may hold the same
+    advertisements and the same VINs: neither fails and no vehicle is made twice. Raises
+    ``WriteConflict`` (or psycopg's DeadlockDetected) where a vehicle was merged away meanwhile:
+    roll back and write the batch again.
+    """
+    result = WriteResult()
+    if not rows:
+        return result
+    chosen = _best_of_each(rows)
+    known = db.find_known(conn, sorted(chosen))
+    pending: dict[_Key, Pending] = {}
+    unchanged: dict[_Key, KnownListing] = {}
+    for key, to_write in chosen.items():
+        row = _row_of(to_write, now, cycle_id)
+        promote = to_write.promote and identity.is_identifiable(row)
+        before = known.get(key)
+        if before is not None and _says_the_same(before, row, promote):
+            unchanged[key] = before
+        else:
+            pending[key] = Pending(row, None, promote)
+    _revise_known(conn, pending, known, unchanged, core_fields)
+    assignment = Assignment(conn, list(pending.values()), now=now, cycle_id=cycle_id, core_fields=core_fields)
+    assignment.find_vehicles()
+    _store(conn, pending, unchanged, assignment, cycle_id, now)
+    assignment.derive_vehicles()
+    result.vehicles_added, result.vehicles_updated = len(assignment.added), assignment.updated
+    _account(result, rows, chosen, pending, unchanged, assignment.added)
+    return result
+
+
+def _best_of_each(rows: Sequence[ListingToWrite]) -> dict[_Key, ListingToWrite]:
+    """One observation per advertisement: the most complete, the later of equals."""
+    chosen: dict[_Key, ListingToWrite] = {}
+    for row in rows:
+        if not row.listing.remote_id or not row.listing.url:
+            raise ValueError(f"listing of {row.source} without remote_id or url: {row.listing.url!r}")
+        key = (row.source_id, row.listing.remote_id)
+        if key not in chosen or row.completeness >= chosen[key].completeness:
+            chosen[key] = row
+    return chosen
+
+
+def _says_the_same(before: KnownListing, row: ListingRow, promote: bool) -> bool:
+    return (
+        before.content_hash == row.content_hash
+        and before.status == row.status
+        and (before.vehicle_id is not None or not promote)
+    )
+
+
+def _row_of(to_write: ListingToWrite, now: datetime, cycle_id: str) -> ListingRow:
+    listing = to_write.listing
+    row = ListingRow(
+        id=0,
+        source_id=to_write.source_id,
+        source=to_write.source,
+        remote_id=listing.remote_id or "",
+        remote_slug=listing.remote_slug,
+        url=listing.url or "",
+        title=listing.title,
+        price=listing.price,
+        currency=listing.currency,
+        price_kind=listing.price_kind,
+        mileage=listing.mileage,
+        mileage_unit=listing.mileage_unit,
+        year=listing.year,
+        make=listing.make,
+        model=listing.model,
+        trim=listing.trim,
+        vin=listing.vin,
+        vin_status=to_write.vin_status,
+        condition=listing.condition,
+        body_style=listing.body_style,
+        engine=listing.engine,
+        fuel_type=listing.fuel_type,
+        fuel_economy=listing.fuel_economy,
+        transmission=listing.transmission,
+        drivetrain=listing.drivetrain,
+        exterior_color=listing.exterior_color,
+        interior_color=listing.interior_color,
+        doors=listing.doors,
+        seats=listing.seats,
+        place=listing.place,
+        city=listing.city,
+        region=listing.region,
+        postal_code=listing.postal_code,
+        country=listing.country,
+        latitude=listing.latitude,
+        longitude=listing.longitude,
+        seller_name=listing.seller_name,
+        seller_type=listing.seller_type,
+        seller_phone=listing.seller_phone,
+        images=listing.images,
+        description=listing.description,
+        posted_at=listing.posted_at,
+        status=revision.status_of(listing.status),
+        first_seen_at=now,
+        first_cycle=cycle_id,
+        changed_at=now,
+        changed_cycle=cycle_id,
+        raw=listing.raw,
+        raw_payload=listing.raw_payload,
+        provenance={name: (e.layer.value, e.locator, round(e.confidence, 3)) for name, e in listing.provenance.items()},
+        quarantine=to_write.quarantine,
+        completeness=to_write.completeness,
+        archive_id=to_write.archive_id,
+    )
+    row.content_hash = revision.content_hash(row)
+    return row
+
+
+def _revise_known(
+    conn: Connection,
+    pending: dict[_Key, Pending],
+    known: dict[_Key, KnownListing],
+    unchanged: dict[_Key, KnownListing],
+    core_fields: Sequence[str],
+) -> None:
+    """Merge each changed observation into its stored row; what then says nothing new is unchanged after all."""
+    to_lock = {known[key].id: key for key in pending if key in known}
+    if not to_lock:
+        return
+    for listing_id, old in db.lock_listings(conn, list(to_lock)).items():
+        key = to_lock[listing_id]
+        item = pending[key]
+        row = revision.revise(old, item.row)
+        row.completeness = completeness(row, core_fields)
+        row.content_hash = revision.content_hash(row)
+        says_more = row.content_hash != old.content_hash or row.status != old.status
+        if not says_more and (old.vehicle_id is not None or not item.promote):
+            unchanged[key] = known[key]
+            del pending[key]
+        else:
+            item.row, item.known, item.stored = row, old, (old.id, old.vehicle_id)
+
+
+def _store(
+    conn: Connection,
+    pending: dict[_Key, Pending],
+    unchanged: dict[_Key, KnownListing],
+    assignment: Assignment,
+    cycle_id: str,
+    now: datetime,
+) -> None:
+    if pending:
+        stored = db.upsert_listings(conn, [item.row for item in pending.values()])
+        for key, item in pending.items():
+            item.stored = stored[key]
+        assignment.settle_races()
+    fresh = [item for item in pending.values() if item.known is None]
+    seen_again = [item.stored[0] for item in pending.values() if item.known is not None]
+    seen_again += [known.id for known in unchanged.values()]
+    if fresh:
+        db.add_sightings(conn, [(i.stored[0], i.row.source_id) for i in fresh], cycle_id=cycle_id, now=now)
+    if seen_again:
+        db.touch_sightings(conn, seen_again, cycle_id=cycle_id, now=now)
+    first = [item.row.id for item in fresh if item.stored[0] == item.row.id]
+    if first:
+        db.add_first_history(conn, first, cycle_id=cycle_id, now=now)
+    later = [item.stored[0] for item in pending.values() if item.known is not None or item.stored[0] != item.row.id]
+    if later:
+        db.add_history(conn, later, cycle_id=cycle_id, now=now)
+
+
+def _account(
+    result: WriteResult,
+    rows: Sequence[ListingToWrite],
+    chosen: dict[_Key, ListingToWrite],
+    pending: dict[_Key, Pending],
+    unchanged: dict[_Key, KnownListing],
+    added: set[int],
+) -> None:
+    counted: set[int] = set()
+    for to_write in rows:
+        key = (to_write.source_id, to_write.listing.remote_id or "")
+        sums = result.sources.setdefault(to_write.source_id, SourceSums())
+        sums.found += 1
+        first = chosen[key] is to_write
+        item = pending.get(key)
+        if item is None:
+            known = unchanged[key]
+            result.rows.append(WrittenListing(known.id, Outcome.UNCHANGED, known.vehicle_id, to_write.queue_id))
+            sums.skipped += 1
+        else:
+            outcome = _outcome(item) if first else Outcome.UNCHANGED
+            listing_id, vehicle_id = item.stored
+            result.rows.append(WrittenListing(listing_id, outcome, vehicle_id, to_write.queue_id))
+            sums.new += outcome is Outcome.NEW
+            sums.updated += outcome is Outcome.UPDATED
+            sums.quarantined += outcome is Outcome.QUARANTINED
+            sums.skipped += outcome is Outcome.UNCHANGED
+            if vehicle_id in added and vehicle_id not in counted:
+                counted.add(vehicle_id)
+                sums.vehicles_added += 1
+        if first:
+            sums.quality_sum += to_write.completeness
+            sums.quality_count += 1
+            _tally(result, to_write)
+
+
+def _outcome(item: Pending) -> Outcome:
+    if not item.promote:
+        return Outcome.QUARANTINED
+    fresh = item.known is None and item.stored[0] == item.row.id
+    return Outcome.NEW if fresh else Outcome.UPDATED
+
+
+def _tally(result: WriteResult, to_write: ListingToWrite) -> None:
+    source_id, listing = to_write.source_id, to_write.listing
+    for name in TALLIED:
+        tally = result.tallies.setdefault((source_id, name), FieldTally())
+        if filled(listing, name):
+            tally.filled += 1
+            tally.knowable += 1
+        elif knowable(listing, name):
+            tally.knowable += 1
+    for name, agrees in to_write.agreement.items():
+        tally = result.tallies.setdefault((source_id, name), FieldTally())
+        tally.compared += 1
+        tally.agreed += agrees
+    for name in to_write.quarantine:
+        result.tallies.setdefault((source_id, name), FieldTally()).quarantined += 1
+    for name, rule in to_write.issues:
+        result.issues[source_id, name, rule] += 1
