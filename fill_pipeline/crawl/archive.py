@@ -50,7 +50,7 @@ class ArchivedPage:
     url: str
     status: int
     headers: list[tuple[str, str]]
-    body_received: bytes
+    body_received: bytes = field(repr=False)
     fetched_at: datetime
     ref: ArchiveRef
     head: bytes = field(default=b"", repr=False)
@@ -210,6 +210,13 @@ def files(root: str, source: str, cycle_id: str | None = None) -> list[str]:
     if not filesystem.exists(folder):
         return []
     return sorted(path[len(base) :].lstrip("/") for path in filesystem.find(folder) if path.endswith(".warc"))
+
+
+def remove(root: str, file: str) -> None:
+    """Delete a file of the archive; one that is gone already is fine."""
+    filesystem, base = fsspec.core.url_to_fs(root)
+    if filesystem.exists(f"{base}/{file}"):
+        filesystem.rm(f"{base}/{file}")
 
 
 def _pages(stream: IO[bytes], file: str) -> Iterator[ArchivedPage]:

@@ -6,7 +6,7 @@ import os
 import re
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeGuard
+from typing import Annotated, Any, Literal, TypeGuard
 from urllib.parse import urlsplit
 
 import jmespath
@@ -16,15 +16,16 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic_core import ErrorDetails
 from selectolax.lexbor import LexborHTMLParser
 
-if TYPE_CHECKING:
-    from fill_pipeline.extract.rules import ExtractRules
-    from fill_pipeline.extract.rules import Rule as ExtractRule
+from fill_pipeline.extract.listing import Listing
+from fill_pipeline.extract.rules import ExtractRules
+from fill_pipeline.extract.rules import Rule as ExtractRule
 
 DEFAULT_REQUESTS_PER_MINUTE = 30.0
 SENSITIVE_HEADERS = frozenset({"authorization", "cookie", "proxy-authorization", "x-api-key", "x-auth-token"})
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,100}")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _MAX_PATTERN_CHARS = 500
+_LISTING_FIELDS = [name for name in Listing.__struct_fields__ if name not in ("raw", "raw_payload", "provenance")]
 
 
 class ConfigError(ValueError):
@@ -151,6 +152,12 @@ def _template(template: str) -> str:
     return _page_url(template)
 
 
+def _listing_field(name: str) -> str:
+    if name not in _LISTING_FIELDS:
+        raise ValueError(f"is not a field of a listing; known are {', '.join(_LISTING_FIELDS)}")
+    return name
+
+
 def _env_name(name: str) -> str:
     if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
         raise ValueError("is not the name of an environment variable")
@@ -160,6 +167,7 @@ def _env_name(name: str) -> str:
 Secret = Annotated[SecretStr, BeforeValidator(_text), AfterValidator(_printable_secret)]
 HeaderName = Annotated[str, AfterValidator(_header_name)]
 CookieName = Annotated[str, AfterValidator(_cookie_name)]
+ListingField = Annotated[str, AfterValidator(_listing_field)]
 ParamName = Annotated[str, Field(min_length=1, max_length=100), AfterValidator(_printable)]
 Regex = Annotated[str, Field(max_length=_MAX_PATTERN_CHARS), AfterValidator(_regex)]
 JmesPath = Annotated[str, Field(min_length=1, max_length=_MAX_PATTERN_CHARS), AfterValidator(_jmespath)]
@@ -225,8 +233,8 @@ class Rule(_Strict):
 class Rules(_Strict):
     """The source's own extraction rules, by listing field."""
 
-    detail: dict[str, Rule] = Field(default_factory=dict)
-    card: dict[str, Rule] = Field(default_factory=dict)
+    detail: dict[ListingField, Rule] = Field(default_factory=dict)
+    card: dict[ListingField, Rule] = Field(default_factory=dict)
 
 
 class Limits(_Strict):
@@ -290,8 +298,6 @@ class SourceConfig(_Strict):
         said = (index.items_path, index.link_selector, index.link_pattern, index.url_template)
         if not (rules.detail or rules.card or any(said) or self.pagination.next_selector):
             return None
-        from fill_pipeline.extract.rules import ExtractRules
-
         return ExtractRules(
             detail={field: _extract_rule(rule) for field, rule in rules.detail.items()},
             card={field: _extract_rule(rule) for field, rule in rules.card.items()},
@@ -365,8 +371,6 @@ def load_source_file(path: str | os.PathLike[str]) -> list[SourceDeclaration]:
 
 
 def _extract_rule(rule: Rule) -> ExtractRule:
-    from fill_pipeline.extract.rules import Rule as ExtractRule
-
     return ExtractRule(css=rule.css, attr=rule.attr, regex=rule.regex, jmespath=rule.jmespath)
 
 
@@ -374,8 +378,9 @@ def _line(detail: ErrorDetails, data: object, model: type[BaseModel]) -> str:
     """One problem as 'field.path: value what is allowed'."""
     location = [part for part in detail["loc"] if part != "[key]"]
     path = ".".join(str(part) for part in location) or "source"
-    value = _value_at(data, location)
-    secret = any(part in ("headers", "cookies", "auth") for part in location[:-1]) and "[key]" not in detail["loc"]
+    of_key = "[key]" in detail["loc"]
+    value = location[-1] if of_key else _value_at(data, location)
+    secret = any(part in ("headers", "cookies", "auth") for part in location[:-1]) and not of_key
     shown = "the value given" if secret else _shown(value)
     kind, context = detail["type"], detail.get("ctx", {})
     if kind == "extra_forbidden":
@@ -407,13 +412,19 @@ def _value_at(data: object, location: list[str | int]) -> object:
 
 def _allowed_keys(model: type[BaseModel], location: list[str | int]) -> list[str]:
     """The keys the model at this place takes, or none where it is no model of ours."""
+    here: object = model
     for part in location:
-        annotation = model.model_fields[str(part)].annotation if part in model.model_fields else None
-        inner = next((t for t in (annotation, *getattr(annotation, "__args__", ())) if _is_model(t)), None)
-        if inner is None:
-            return list(model.model_fields) if isinstance(part, int) else []
-        model = inner
-    return list(model.model_fields)
+        if _is_model(here):
+            known = here.model_fields.get(str(part))
+            here = known.annotation if known is not None else None
+        else:  # a mapping or list: its values are what its last type argument says
+            here = getattr(here, "__args__", (None,))[-1]
+        here = next((inner for inner in getattr(here, "__args__", ()) if _is_model(inner) and _is_union(here)), here)
+    return list(here.model_fields) if _is_model(here) else []
+
+
+def _is_union(annotation: object) -> bool:
+    return type(None) in getattr(annotation, "__args__", ())
 
 
 def _is_model(candidate: object) -> TypeGuard[type[BaseModel]]:

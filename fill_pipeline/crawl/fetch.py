@@ -49,7 +49,7 @@ _BUFFER_BYTES = 128 * 1024
 
 _FAILURES = {
     pycurl.E_URL_MALFORMAT: FailureCategory.BAD_URL,
-    pycurl.E_UNSUPPORTED_PROTOCOL: FailureCategory.BAD_URL,
+    pycurl.E_UNSUPPORTED_PROTOCOL: FailureCategory.PROTOCOL,  # an answer that is no HTTP; schemes were checked before
     pycurl.E_COULDNT_RESOLVE_HOST: FailureCategory.DNS,
     pycurl.E_COULDNT_CONNECT: FailureCategory.CONNECT,
     pycurl.E_OPERATION_TIMEDOUT: FailureCategory.TIMEOUT,

@@ -118,9 +118,9 @@ class RobotsCache:
         rules, read_at = parse_robots(file.body, file.status), file.fetched_at
         had = not rules.forbids_all
         before = self._known.get(file.origin)
-        if not had and before is not None and before.rules.parsed is not None:
-            if file.fetched_at - before.read_at < KEEP_KNOWN_FOR:
-                rules, read_at = before.rules, before.read_at
+        outlives = before is not None and before.rules.parsed and file.fetched_at - before.read_at < KEEP_KNOWN_FOR
+        if before is not None and not had and outlives:
+            rules, read_at = before.rules, before.read_at
         self._known[file.origin] = _Entry(rules, file.fetched_at, read_at, had)
         return rules
 

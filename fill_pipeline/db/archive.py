@@ -30,8 +30,10 @@ _COLUMNS = [
     "length",
     "body_hash",
 ]
-_COPY = """COPY archive_pages (id, source_id, cycle_id, kind, url, url_hash, fetched_at, http_status, content_type, etag,
-                               last_modified, file, "offset", length, body_hash) FROM STDIN (FORMAT BINARY)"""
+_COPY = (
+    "COPY archive_pages (id, source_id, cycle_id, kind, url, url_hash, fetched_at, http_status, content_type, etag, "
+    'last_modified, file, "offset", length, body_hash) FROM STDIN (FORMAT BINARY)'
+)
 _COPY_TYPES = ["int8", "uuid", *["text"] * 3, "uuid", "timestamptz", "int2", *["text"] * 4, "int8", "int4", "uuid"]
 
 

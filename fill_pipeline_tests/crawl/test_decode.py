@@ -1,0 +1,107 @@
+"""Content encodings: undone faithfully, bounded always."""
+
+from __future__ import annotations
+
+import gzip
+import importlib.util
+import zlib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fill_pipeline.crawl.decode import DecodeError, decode_bytes, gunzip
+
+TEXT = b"A car for sale. " * 500
+
+
+def raw_deflate(data: bytes) -> bytes:
+    packer = zlib.compressobj(wbits=-15)
+    return packer.compress(data) + packer.flush()
+
+
+ENCODERS = {"gzip": gzip.compress, "x-gzip": gzip.compress, "deflate": zlib.compress, "identity": bytes, "": bytes}
+
+
+@given(st.binary(max_size=5000), st.lists(st.sampled_from(["gzip", "deflate", "identity"]), max_size=3))
+def test_any_body_comes_back_from_any_nesting(body, layers):
+    packed = body
+    for name in layers:
+        packed = ENCODERS[name](packed)
+    if body or not layers:
+        assert decode_bytes(packed, ", ".join(layers), 10_000) == body
+
+
+@pytest.mark.parametrize("name", ENCODERS)
+def test_each_encoding_is_undone(name):
+    assert decode_bytes(ENCODERS[name](TEXT), name.upper(), 100_000) == TEXT
+
+
+def test_raw_deflate_is_understood_too():
+    assert decode_bytes(raw_deflate(TEXT), "deflate", 100_000) == TEXT
+
+
+@pytest.mark.skipif(importlib.util.find_spec("brotli") is None, reason="brotli is not installed")
+def test_brotli_is_undone_and_bounded():
+    import brotli
+
+    assert decode_bytes(brotli.compress(TEXT), "br", 100_000) == TEXT
+    with pytest.raises(DecodeError) as caught:
+        decode_bytes(brotli.compress(b"\0" * 20_000_000, quality=1), "br", 1_000_000)
+    assert caught.value.too_large
+    with pytest.raises(DecodeError):
+        decode_bytes(brotli.compress(TEXT)[:-5], "br", 100_000)
+    with pytest.raises(DecodeError):
+        decode_bytes(b"nonsense", "br", 100_000)
+
+
+@pytest.mark.parametrize("name", ["gzip", "deflate"])
+def test_bombs_are_refused_whatever_their_depth(name):
+    bomb = ENCODERS[name](b"\0" * 100_000_000)
+    for depth in range(1, 4):
+        with pytest.raises(DecodeError) as caught:
+            decode_bytes(bomb, ", ".join([name] * depth), 1_000_000)
+        assert caught.value.too_large
+        bomb = ENCODERS[name](bomb)
+    with pytest.raises(DecodeError):
+        decode_bytes(bomb, ", ".join([name] * 4), 1_000_000)
+
+
+def test_many_gzip_members_are_bounded_together():
+    assert gunzip(gzip.compress(b"a" * 10) * 5, 1000) == b"a" * 50
+    with pytest.raises(DecodeError):
+        gunzip(gzip.compress(b"a" * 1000) * 100, 50_000)
+
+
+def test_rubbish_after_the_last_member_is_ignored():
+    assert gunzip(gzip.compress(TEXT) + b"\0\0\0rubbish", 100_000) == TEXT
+
+
+def test_plain_text_announced_as_gzip_is_read():
+    assert decode_bytes(b"<html></html>", "gzip", 1000) == b"<html></html>"
+
+
+@pytest.mark.parametrize("name", ["gzip", "deflate"])
+def test_a_torn_stream_is_told(name):
+    with pytest.raises(DecodeError):
+        decode_bytes(ENCODERS[name](TEXT)[:-9], name, 100_000)
+
+
+@given(
+    st.binary(max_size=300),
+    st.sampled_from(["gzip", "deflate", "br", "zstd", "gzip, br", "snappy", "gzip,gzip,gzip,gzip,gzip"]),
+)
+def test_nonsense_raises_nothing_but_its_own_error(body, encoding):
+    try:
+        assert len(decode_bytes(body, encoding, 1000)) <= 1000
+        decode_bytes(b"\x1f\x8b\x08" + body, encoding, 1000)
+    except DecodeError:
+        pass
+
+
+def test_the_limit_is_exact():
+    assert len(decode_bytes(gzip.compress(b"a" * 1000), "gzip", 1000)) == 1000
+    with pytest.raises(DecodeError):
+        decode_bytes(gzip.compress(b"a" * 1001), "gzip", 1000)
+    with pytest.raises(DecodeError):
+        decode_bytes(b"a" * 1001, "", 1000)
