@@ -509,6 +509,16 @@ CREATE TABLE source_candidates (
 );
 CREATE INDEX source_candidates_status ON source_candidates (status, found_at);
 
+-- How far each discovery channel has read: an archive page id by source, a byte offset by file.
+CREATE TABLE discovery_progress (
+    channel  text NOT NULL,
+    subject  text NOT NULL,
+    position bigint NOT NULL DEFAULT 0,
+    mark     text NOT NULL DEFAULT '',
+    read_at  timestamptz NOT NULL,
+    PRIMARY KEY (channel, subject)
+);
+
 -- ── Searches and deals ──────────────────────────────────────────────────────────────────────────
 
 CREATE TABLE offerup_searches (

@@ -1,0 +1,111 @@
+-- Improvement: candidates on their way to becoming sources, how far channels have read, and repairs.
+
+-- name: add_candidates
+-- Note candidates by registrable domain; one seen again only counts its evidence. Returns the new ones' domains.
+INSERT INTO source_candidates AS c (domain, url, channel, evidence, found_at)
+SELECT u.domain, u.url, u.channel, u.evidence::jsonb, :now
+FROM unnest((:domains)::text[], (:urls)::text[], (:channels)::text[], (:evidence)::text[]) AS u (domain, url, channel, evidence)
+ORDER BY u.domain
+ON CONFLICT (domain) DO UPDATE SET evidence_count = c.evidence_count + 1
+RETURNING domain, (xmax = 0) AS inserted;
+
+-- name: to_probe
+-- Those never probed, most evidence first, then those refused for a passing trouble whose time has come again.
+SELECT id, domain, url, channel, evidence, evidence_count, status, reason, score, config, kind, source_id
+FROM source_candidates
+WHERE status = 'found'
+   OR (status = 'rejected' AND split_part(reason, ':', 1) = ANY((:passing)::text[])
+       AND decided_at + least(:retry_hours * 2 ^ (coalesce((evidence ->> 'probes')::int, 1) - 1), 168) * interval '1 hour' <= :now)
+ORDER BY status, evidence_count DESC, id
+LIMIT :n;
+
+-- name: waiting
+-- Probed and good, waiting for a place on trial; the best first.
+SELECT id, domain, url, channel, evidence, evidence_count, status, reason, score, config, kind, source_id
+FROM source_candidates WHERE status = 'probed' ORDER BY score DESC, id LIMIT :n;
+
+-- name: candidate
+SELECT id, domain, url, channel, evidence, evidence_count, status, reason, score, config, kind, source_id
+FROM source_candidates WHERE domain = :domain;
+
+-- name: save_probe!
+UPDATE source_candidates
+SET status = :status, reason = :reason, score = :score, config = :config::jsonb, kind = :kind, url = coalesce(:url, url), probed_at = :now,
+    decided_at = :now, decided_cycle = :cycle_id,
+    evidence = jsonb_set(evidence || (:findings)::jsonb, '{probes}', to_jsonb(coalesce((evidence ->> 'probes')::int, 0) + 1))
+WHERE id = :id;
+
+-- name: decide!
+UPDATE source_candidates
+SET status = :status, reason = :reason, source_id = coalesce(:source_id, source_id), decided_at = :now, decided_cycle = :cycle_id
+WHERE id = :id;
+
+-- name: on_trial
+-- Each source on trial with what it did since it was taken: cycles with a harvest, vehicles read, quality, failures.
+SELECT s.id, s.slug, c.id AS candidate_id, coalesce(t.harvests, 0), coalesce(t.found, 0), coalesce(t.pages_fetched, 0),
+       coalesce(t.pages_failed, 0), t.quality, coalesce(t.cycles, 0)
+FROM scrape_sources s
+LEFT JOIN source_candidates c ON c.source_id = s.id
+LEFT JOIN LATERAL (
+    SELECT sum(st.harvests)::int AS harvests, sum(st.found)::int AS found, sum(st.pages_fetched)::int AS pages_fetched,
+           sum(st.pages_failed)::int AS pages_failed, sum(st.quality_sum) / nullif(sum(st.quality_count), 0) AS quality,
+           count(*)::int AS cycles
+    FROM source_cycle_stats st WHERE st.source_id = s.id) t ON true
+WHERE s.status = 'trial'
+ORDER BY s.slug;
+
+-- name: source_urls
+SELECT slug, base_url, status FROM scrape_sources;
+
+-- name: known_vins$
+SELECT count(*) FROM vehicles WHERE vin = ANY(:vins);
+
+-- name: progress
+SELECT subject, position, mark FROM discovery_progress WHERE channel = :channel;
+
+-- name: save_progress!
+INSERT INTO discovery_progress (channel, subject, position, mark, read_at) VALUES (:channel, :subject, :position, :mark, :now)
+ON CONFLICT (channel, subject) DO UPDATE SET position = excluded.position, mark = excluded.mark, read_at = excluded.read_at;
+
+-- name: recent_pages
+-- A source's pages of its latest cycles after the given id, the newest first (index scans of those cycles only).
+SELECT id, source_id, cycle_id, kind, url, url_hash, fetched_at, http_status, content_type, etag, last_modified, file, "offset", length, body_hash
+FROM archive_pages
+WHERE source_id = :source_id AND id > :after_id AND (:kind::text IS NULL OR kind = :kind)
+  AND cycle_id IN (SELECT cycle_id FROM source_cycle_stats WHERE source_id = :source_id ORDER BY last_at DESC LIMIT :cycles)
+ORDER BY id DESC LIMIT :n;
+
+-- name: robots_bodies
+SELECT origin, body, extract(epoch FROM fetched_at)::bigint FROM robots_files
+WHERE body <> '' AND fetched_at > to_timestamp(:after) ORDER BY fetched_at LIMIT :n;
+
+-- name: known_listings
+-- What we know of a source's listings, the most recently seen first.
+SELECT r.url, r.remote_id, r.title, r.year, r.make, r.model, r.trim, r.vin, r.price, r.currency, r.mileage, r.mileage_unit, r.body_style, r.engine,
+       r.fuel_type, r.transmission, r.drivetrain, r.exterior_color, r.interior_color, r.doors, r.city, r.region, r.postal_code,
+       r.seller_name, r.raw, r.archive_id, s.last_seen_at
+FROM listing_records r JOIN listing_sightings s ON s.listing_id = r.id
+WHERE r.source_id = :source_id AND r.status = 'active'
+ORDER BY s.last_seen_at DESC, r.id DESC LIMIT :n;
+
+-- name: add_repair$
+INSERT INTO source_repairs (source_id, cycle_id, diagnosis, reason, status, from_version, to_version, score_before, score_after, evidence, created_at, finished_at)
+VALUES (:source_id, :cycle_id, :diagnosis, :reason, :status, :from_version, :to_version, :score_before, :score_after, :evidence::jsonb, :now, :now)
+RETURNING id;
+
+-- name: repairs
+SELECT id, source_id, cycle_id, diagnosis, reason, status, from_version, to_version, score_before, score_after, evidence, created_at
+FROM source_repairs WHERE source_id = :source_id ORDER BY created_at DESC, id DESC LIMIT :n;
+
+-- name: end_repair!
+UPDATE source_repairs SET status = :status, reason = :reason, finished_at = :now WHERE id = :id;
+
+-- name: troubled_cycles
+-- The latest cycles in a row, newest first, in which the source gave nothing or less than usual.
+SELECT c.cycle_id, coalesce(h.status, '') FROM source_cycle_stats c
+LEFT JOIN source_health h ON h.source_id = c.source_id AND h.cycle_id = c.cycle_id
+WHERE c.source_id = :source_id ORDER BY c.last_at DESC LIMIT :n;
+
+-- name: health_trail
+-- How the source was judged in its latest cycles, newest first.
+SELECT cycle_id, status, diagnosis, reason FROM source_health WHERE source_id = :source_id ORDER BY last_checked DESC LIMIT :n;
