@@ -31,6 +31,10 @@ _HOSTS = {
     "craigslist": "seattle.craigslist.org",
     "cars-com": "www.cars.com",
     "swde-aol": "autos.aol.com",
+    "dealer-ccl": "www.classiccarsltd.com",
+    "dealer-ccw": "www.classiccarswest.com",
+    "dealer-cvclassics": "www.centralvalleyclassics.com",
+    "dealer-dawydiak": "www.carsauto.com",
 }
 _KINDS = {"craigslist": "classifieds", "offerup": "classifieds", "bringatrailer": "auction_house"}
 _TAG = re.compile(rb"<(?:link|meta)\b[^>]*>", re.I)
@@ -107,15 +111,17 @@ class CorpusApp:
 
     def _add_site(self, name: str, files: list[tuple[Path, str]]) -> None:
         bodies = {path: _unpacked(path) for path, _ in files}
-        named = [host for host in (urlsplit(_own_url(body)).hostname for body in bodies.values()) if host]
-        host = _HOSTS.get(name) or (named[0] if named else f"{name}.localhost")
+        named = {host for host in (urlsplit(_own_url(body)).hostname for body in bodies.values()) if host}
+        host = _HOSTS.get(name) or min(named, default=f"{name}.localhost")
         site = self._sites[name] = SavedSite(name, host)
         for path, kind in files:
             body = bodies[path]
-            url = urlsplit(urljoin(f"http://{host}/", _own_url(body)))
-            page_host, target = url.hostname or host, url.path + (f"?{url.query}" if url.query else "")
+            # A site may have several hosts; a page that does not name its own is at the one it links to most.
+            nearest = max([host, *sorted(named)], key=lambda other: body.count(f"//{other}/".encode()))
+            url = urlsplit(urljoin(f"http://{nearest}/", _own_url(body)))
+            page_host, target = url.hostname or nearest, url.path + (f"?{url.query}" if url.query else "")
             if target in ("", "/") or (page_host, target) in self._files:
-                page_host, target = page_host if url.hostname else host, f"/saved/{path.name.removesuffix('.gz')}"
+                target = f"/saved/{path.name.removesuffix('.gz')}"
             json_body = body[:1] in (b"{", b"[")
             self._files[page_host, target] = (path, JSON if json_body else HTML)
             full = f"http://{page_host}{target}"
