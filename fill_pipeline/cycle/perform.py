@@ -19,14 +19,11 @@ from fill_pipeline.db import cycles
 from fill_pipeline.db.connect import Connection, connect
 from fill_pipeline.db.cycles import CycleRow, SourceStats
 from fill_pipeline.db.server import database_url
-from fill_pipeline.discovery.discover import discover
 from fill_pipeline.drain.drain import drain_queue
 from fill_pipeline.drain.harvest import harvest_sources
 from fill_pipeline.drain.replay import replay_window
 from fill_pipeline.drain.work import Source, Work, load_sources
-from fill_pipeline.repair.repair import repair_sources
 from fill_pipeline.settings import Settings
-from fill_pipeline.vehicles.fix import fix_data
 
 BEAT_SECONDS = 5.0
 CLOSING_TIME = timedelta(minutes=5)
@@ -144,16 +141,22 @@ def _harvest(conn: Connection, work: Work, action: Action) -> Outcome:
 
 
 def _repair(conn: Connection, work: Work, action: Action) -> Outcome:
+    from fill_pipeline.repair.repair import repair_sources
+
     repairs = repair_sources(conn, work, list(action.parameters.get("slugs", ())))
     return Outcome(work.cycle_id, gained=repairs.promoted, details=repairs.as_json())
 
 
 def _discover(conn: Connection, work: Work, action: Action) -> Outcome:
+    from fill_pipeline.discovery.discover import discover
+
     funnel = discover(conn, work)
     return Outcome(work.cycle_id, gained=funnel.taken, details=funnel.as_json())
 
 
 def _improve(conn: Connection, work: Work, action: Action) -> Outcome:
+    from fill_pipeline.vehicles.fix import fix_data
+
     fixes = fix_data(conn, cycle_id=work.cycle_id, now=work.now_fn())
     return Outcome(work.cycle_id, gained=fixes.total, details=fixes.as_json())
 

@@ -131,7 +131,10 @@ def write_weekly(conn: Connection, settings: Settings, day: date, *, now: dateti
     """The summary of the ISO week (Monday to Sunday, UTC) that holds ``day``, against document 1's weekly targets."""
     first = day - timedelta(days=day.weekday())
     start, end = _day_bounds(first)[0], _day_bounds(first + timedelta(days=6))[1]
-    report = {"week": f"{first.isocalendar().year}-W{first.isocalendar().week:02d}", "first_day": first.isoformat()}
+    report: dict[str, Any] = {
+        "week": f"{first.isocalendar().year}-W{first.isocalendar().week:02d}",
+        "first_day": first.isoformat(),
+    }
     report |= _period(conn, settings, start, end, 7 * CYCLES_PER_DAY * settings.target, now)
     up, checks = cycles.uptime(conn, start, end)
     report |= {

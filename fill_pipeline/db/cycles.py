@@ -430,10 +430,12 @@ def tallies(conn: Connection, cycle_id: str) -> list[Tally]:
 def accounts(conn: Connection, cycle_id: str) -> list[SourceAccount]:
     """Every source's account of a cycle, by slug."""
     names = list(SourceStats.__dataclass_fields__)
-    return [
-        SourceAccount(*row[:6], SourceStats(**dict(zip(names, row[6:28], strict=True))), *row[28:])
-        for row in _sql.stats(conn, cycle_id=cycle_id)
-    ]
+    found = []
+    for row in _sql.stats(conn, cycle_id=cycle_id):
+        *head, first_at, last_at = row
+        stats = SourceStats(**dict(zip(names, head[6:], strict=True)))
+        found.append(SourceAccount(*head[:6], stats, first_at, last_at))  # type: ignore[call-arg]
+    return found
 
 
 def history(conn: Connection, cycle_id: str, *, before: datetime, n: int = 24) -> dict[UUID, list[PastRun]]:

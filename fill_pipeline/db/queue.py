@@ -186,10 +186,3 @@ def next_ready(conn: Connection, *, now: datetime) -> datetime | None:
 def failures_by_category(conn: Connection, cycle_id: str) -> list[tuple[str, str, int]]:
     """(source slug, category, count) of this cycle's failures, most first."""
     return [tuple(row) for row in _sql.failures_by_category(conn, cycle_id=cycle_id)]
-
-
-def see_again(conn: Connection, source_id: UUID, hashes: Sequence[UUID], *, cycle_id: str, now: datetime) -> int:
-    """Note that the listings behind these URLs stood on an index page; returns how many for the first time this cycle."""
-    if not hashes:
-        return 0
-    return int(_sql.see_again(conn, source_id=source_id, hashes=list(hashes), cycle_id=cycle_id, now=now))

@@ -122,7 +122,7 @@ CREATE TABLE fill_cycles (
     window_end         timestamptz NOT NULL CHECK (window_end > window_start),
     status             text NOT NULL DEFAULT 'open' CHECK (status IN ('open', 'closed', 'missed')),
     target             integer NOT NULL DEFAULT 2000,
-    report             jsonb
+    report             json -- not jsonb: its keys keep the order of document 1
 );
 -- Two cycles never overlap: at most one is open.
 CREATE UNIQUE INDEX fill_cycles_one_open ON fill_cycles ((true)) WHERE status = 'open';
@@ -225,7 +225,7 @@ CREATE TABLE quality_metrics (
 CREATE TABLE fill_reports (
     kind       text NOT NULL CHECK (kind IN ('cycle', 'daily', 'weekly', 'monthly')),
     period     text NOT NULL,
-    report     jsonb NOT NULL,
+    report     json NOT NULL,
     written_at timestamptz NOT NULL,
     PRIMARY KEY (kind, period)
 );

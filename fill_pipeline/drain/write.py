@@ -20,7 +20,9 @@ from fill_pipeline.db.queue import Completion, QueueStatus
 from fill_pipeline.drain.read import Reading, ReadPage, SkipReason
 from fill_pipeline.drain.work import Source
 from fill_pipeline.settings import Settings
-from fill_pipeline.vehicles.store import WriteConflict, WriteResult, write_listings
+from fill_pipeline.vehicles.assignment import WriteConflict
+from fill_pipeline.vehicles.store import write_listings
+from fill_pipeline.vehicles.tally import WriteResult
 
 TRANSIENT = (
     WriteConflict,
@@ -148,5 +150,6 @@ def _tallies(result: WriteResult, read: Sequence[ReadPage]) -> list[Tally]:
     slugs = {row.source_id: row.source for one in read for row in one.rows}
     return [
         Tally(name, source_id, slugs[source_id], t.knowable, t.filled, t.compared, t.agreed, t.quarantined)
-        for (source_id, name), t in result.tallies.items()
+        for source_id, tallies in result.tallies.items()
+        for name, t in tallies.items()
     ]

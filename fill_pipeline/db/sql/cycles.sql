@@ -37,7 +37,7 @@ SELECT max(window_end) FROM fill_cycles;
 UPDATE fill_cycles
 SET status = 'closed', completed_at = coalesce(completed_at, :now), vehicles_added = :vehicles_added, vehicles_queued = :vehicles_queued,
     sources_active = :sources_active, sources_discovered = :sources_discovered, data_quality_score = :quality,
-    on_target = :on_target, next_actions = :next_actions, errors = :errors, report = :report::jsonb,
+    on_target = :on_target, next_actions = :next_actions, errors = :errors, report = :report::json,
     metadata = metadata || :metadata::jsonb
 WHERE cycle_id = :cycle_id
 RETURNING completed_at;
@@ -183,7 +183,7 @@ SELECT (SELECT count(*) FROM vehicles WHERE created_cycle = :cycle_id),
 SELECT count(*) FROM import_queue WHERE cycle_id = :cycle_id;
 
 -- name: save_report!
-INSERT INTO fill_reports (kind, period, report, written_at) VALUES (:kind, :period, :report::jsonb, :written_at)
+INSERT INTO fill_reports (kind, period, report, written_at) VALUES (:kind, :period, :report::json, :written_at)
 ON CONFLICT (kind, period) DO UPDATE SET report = excluded.report, written_at = excluded.written_at;
 
 -- name: report$

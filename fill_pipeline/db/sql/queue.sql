@@ -149,10 +149,3 @@ WHERE s.active AND s.status IN ('live', 'trial') AND s.config_error IS NULL;
 SELECT s.slug, f.key AS category, f.value::int AS n
 FROM source_cycle_stats c JOIN scrape_sources s ON s.id = c.source_id CROSS JOIN LATERAL jsonb_each_text(c.failures) f
 WHERE c.cycle_id = :cycle_id ORDER BY n DESC, 1;
-
--- name: see_again!
--- The listings behind these URLs were on an index page: they are still offered.
-UPDATE listing_sightings s
-SET last_seen_at = :now, last_cycle = :cycle_id, seen_count = s.seen_count + 1, absences = 0
-FROM import_queue q
-WHERE q.source_id = :source_id AND q.url_hash = ANY(:hashes) AND s.listing_id = q.listing_id AND s.last_cycle <> :cycle_id;

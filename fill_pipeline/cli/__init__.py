@@ -1,0 +1,25 @@
+"""The ``fill`` command: parse, call, print."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from fill_pipeline.cli.app import app
+
+
+def main() -> None:
+    """Run the command; errors that a person can mend are one line with the cure, and exit status 1."""
+    from fill_pipeline.cli.output import explain
+
+    try:
+        app()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except Exception as error:
+        line = explain(error)
+        if line is None or os.environ.get("FILL_TRACEBACK"):
+            raise
+        print(f"fill: {line}", file=sys.stderr)
+        sys.exit(1)

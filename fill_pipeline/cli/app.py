@@ -1,0 +1,24 @@
+"""The commands."""
+
+from __future__ import annotations
+
+import typer
+
+from fill_pipeline.cli import cycle, extract, show, sources, up
+
+app = typer.Typer(
+    name="fill",
+    help="Fill a database with accurate vehicle data, at scale, and account for it.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+app.command("cycle")(cycle.run)
+app.command("replay")(cycle.replay)
+app.command("up")(up.up)
+app.command("down")(up.down)
+app.command("dashboard")(up.dashboard)
+app.command("status")(show.status)
+app.command("report")(show.report)
+app.command("extract")(extract.extract)
+app.add_typer(sources.app, name="sources")

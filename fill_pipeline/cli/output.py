@@ -1,0 +1,58 @@
+"""What the command prints: JSON for programs, tables and one-line errors for people."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+import orjson
+import psycopg
+import typer
+from pydantic import ValidationError
+from rich.console import Console
+from rich.table import Table
+
+console = Console(stderr=True)
+stdout = Console()
+
+
+def print_json(value: Any, *, indent: bool = True) -> None:
+    """Print a value as JSON on standard output."""
+    option = orjson.OPT_INDENT_2 if indent else 0
+    sys.stdout.buffer.write(orjson.dumps(value, default=str, option=option | orjson.OPT_NON_STR_KEYS) + b"\n")
+    sys.stdout.buffer.flush()
+
+
+def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    """Print rows as a table on standard output."""
+    table = Table(title=title, title_justify="left")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*("" if cell is None else str(cell) for cell in row))
+    stdout.print(table)
+
+
+def fail(message: str) -> NoReturn:
+    """End the command with one line on standard error and exit status 1."""
+    print(f"fill: {message}", file=sys.stderr)
+    raise typer.Exit(1)
+
+
+def explain(error: Exception) -> str | None:
+    """One line for an error that a person can mend; None for a fault of ours."""
+    from fill_pipeline.crawl.config import ConfigError
+    from fill_pipeline.db.server import DatabaseUnavailableError
+
+    if isinstance(error, ValidationError):
+        return "; ".join(
+            f"FILL_{'_'.join(str(p) for p in e['loc']).upper()}={e['input']!r}: {e['msg']}" for e in error.errors()
+        )
+    if isinstance(error, ConfigError):
+        return "\n      ".join(error.lines)
+    if isinstance(error, DatabaseUnavailableError | LookupError):
+        return str(error)
+    if isinstance(error, psycopg.OperationalError):
+        return f"the database does not answer: {str(error).strip()} (see FILL_DATABASE_URL, or unset it)"
+    return None

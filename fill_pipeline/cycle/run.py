@@ -1,0 +1,75 @@
+"""A whole fill cycle in one process: assess, plan, act, until the plan closes it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
+from typing import Any
+
+from fill_pipeline.cycle.clock import utc_now
+from fill_pipeline.cycle.lifecycle import open_by_hand, policy_of, tick
+from fill_pipeline.cycle.perform import Outcome, perform
+from fill_pipeline.cycle.state import Action
+from fill_pipeline.db import cycles
+from fill_pipeline.db.connect import connect
+from fill_pipeline.db.migrate import migrate
+from fill_pipeline.db.server import database_url
+from fill_pipeline.settings import Settings
+
+IDLE_SECONDS = 1.0
+
+OnAction = Callable[[Action, Outcome | None], None]
+OnProgress = Callable[[dict[str, Any]], None]
+
+
+def run_cycle(
+    settings: Settings,
+    *,
+    wait: bool = False,
+    now_fn: Callable[[], datetime] = utc_now,
+    should_stop: Callable[[], bool] = lambda: False,
+    on_action: OnAction | None = None,
+    on_progress: OnProgress | None = None,
+) -> dict[str, Any] | None:
+    """Run one cycle to its end and return its report; None when told to stop before.
+
+    Joins the cycle that is open, if any, beside whoever else works on it. ``wait`` keeps a cycle below
+    target open for what later minutes may bring. A failing action is recorded and the plan goes on.
+    """
+    url = database_url(settings)
+    migrate(url)
+    with connect(url, name="fill cycle") as conn:
+        cycle_id = open_by_hand(conn, settings, now=now_fn()).cycle_id
+        policy = policy_of(settings, wait=wait)
+        while not should_stop():
+            cycle = cycles.cycle(conn, cycle_id)
+            assert cycle is not None
+            if cycle.status != "open":
+                return cycle.report
+            actions = [action for _, action in tick(conn, settings, now=now_fn(), policy=policy)]
+            if not actions:
+                time.sleep(IDLE_SECONDS)
+                continue
+
+            def act(action: Action) -> None:
+                if on_action is not None:
+                    on_action(action, None)
+                try:
+                    outcome = perform(
+                        action,
+                        cycle_id=cycle_id,
+                        settings=settings,
+                        now_fn=now_fn,
+                        should_stop=should_stop,
+                        progress=on_progress,
+                    )
+                except Exception as error:
+                    outcome = Outcome(cycle_id, action, details={"error": f"{type(error).__name__}: {error}"})
+                if on_action is not None:
+                    on_action(action, outcome)
+
+            with ThreadPoolExecutor(len(actions)) as pool:
+                list(pool.map(act, actions))
+    return None
