@@ -13,12 +13,12 @@ from fill_pipeline.extract.cleaning import clean
 from fill_pipeline.extract.dom import Words, ancestors, attribute, css, read_words
 from fill_pipeline.extract.evidence import Reading
 from fill_pipeline.extract.gazetteer import find_make_model, read_year_word
+from fill_pipeline.extract.labelled import read_labels
 from fill_pipeline.extract.listing import Layer
-from fill_pipeline.extract.numbers import read_bare_price, says_no_price
 from fill_pipeline.extract.rules import ExtractRules, apply_css, compiled_regex
 from fill_pipeline.extract.urls import absolute, link_shape
 from fill_pipeline.extract.values import offer_value
-from fill_pipeline.extract.visible import image_links, offer_mileage, offer_price, offer_vin, read_labels
+from fill_pipeline.extract.visible import image_links, offer_mileage, offer_price, offer_vin
 
 _MAX_LINKS = 6_000
 _MAX_CARDS = 1_500
@@ -49,7 +49,7 @@ def find_cards(tree: LexborHTMLParser, *, url: str, rules: ExtractRules | None =
     best: tuple[float, list[Card]] = (0.0, [])
     for group in _link_groups(tree, url, rules)[:8]:
         cards = _cards_of(group)
-        score = sum(_card_score(card) for card in cards)
+        score = sum(card_evidence(card) for card in cards)
         if rules is not None and (rules.link_selector or rules.link_pattern):
             score += 0.001
         if score > best[0]:
@@ -88,11 +88,8 @@ def read_card(card: Card, reading: Reading, *, url: str, rules: ExtractRules | N
     _read_title(card, words, reading)
     read_labels(words, reading, url, layer=Layer.CARD)
     offer_price(reading, words, 0, Layer.CARD, 0.85)
-    text = words.joined(20_000)
-    if not reading.has("price") and not any(says_no_price(line) for line in words.texts):
-        _bare_price(words, reading)
-    offer_mileage(reading, text, Layer.CARD)
-    offer_vin(reading, text, Layer.CARD)
+    offer_mileage(reading, words, Layer.CARD)
+    offer_vin(reading, words, Layer.CARD)
     if not reading.has("images"):
         pictures: list[LexborNode] = []
         for node in card.nodes:
@@ -101,7 +98,7 @@ def read_card(card: Card, reading: Reading, *, url: str, rules: ExtractRules | N
         if links:
             offer_value(reading, "images", links, Layer.CARD, "img", 0.7, url)
     _read_place(words, reading)
-    if re.search(r"(?:^|\n)\s*(?:\W*sold\W*|verkauft|verkocht|vendu)\s*(?:\n|$)", text, re.I):
+    if any(len(text) < 16 and _SOLD.match(text) for text in words.texts):
         reading.offer("status", "sold", Layer.CARD, "text", 0.7)
 
 
@@ -212,7 +209,7 @@ def _grow(cards: list[Card]) -> None:
     """In a flat layout (heading, text, heading, text …) give each card the elements up to the next card."""
     if len(cards) < 2:
         return
-    poor = sum(_card_score(card) < 1.5 for card in cards)
+    poor = sum(card_evidence(card) < 1.5 for card in cards)
     if poor * 2 < len(cards):
         return
     roots = {card.nodes[0].mem_id for card in cards}
@@ -228,7 +225,7 @@ def _grow(cards: list[Card]) -> None:
             sibling = sibling.next
 
 
-def _card_score(card: Card) -> float:
+def card_evidence(card: Card) -> float:
     """Evidence that a card is a vehicle for sale: its name, a price, a distance."""
     text = " ".join(node.text(separator=" ", strip=True)[:1_500] for node in card.nodes if node.tag != "-comment")
     title = next((_link_text(node) for node in card.links if _names_vehicle(_link_text(node))), "")
@@ -281,19 +278,7 @@ def _read_title(card: Card, words: Words, reading: Reading) -> None:
         reading.offer("title", best[1], Layer.CARD, best[2], 0.4)
 
 
-def _bare_price(words: Words, reading: Reading) -> None:
-    """A number with grouped thousands standing alone, where no distance unit follows: a price without its sign."""
-    for at, text in enumerate(words.texts):
-        amount = read_bare_price(text)
-        if amount is None or not re.search(r"\d[.,]\d{3}\b", text) or not 300 <= amount <= 10_000_000:
-            continue
-        after = words.texts[at + 1][:12].lower() if at + 1 < len(words.texts) else ""
-        if re.match(r"(?:mi|km|miles|mls|kilom|cc|hp|lbs)\b", after):
-            continue
-        reading.offer("price", amount, Layer.CARD, "number alone", 0.6, raw=text)
-        return
-
-
+_SOLD = re.compile(r"\W*(?:sold|verkauft|verkocht|vendu)\W*\Z", re.I)
 _PLACE = re.compile(r"[A-Z][A-Za-z.'\- ]{2,30}, (?:[A-Z]{2}|[A-Z][a-z]{3,20})(?: \d{5}| [A-Z]\d[A-Z] \d[A-Z]\d)?\Z")
 
 

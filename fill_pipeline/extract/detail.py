@@ -7,12 +7,13 @@ import re
 from selectolax.lexbor import LexborHTMLParser, LexborNode
 
 from fill_pipeline.extract.cleaning import clean
-from fill_pipeline.extract.dom import Words, attribute, css, drop_foreign, read_words, strip_noise
+from fill_pipeline.extract.dom import Words, css, drop_foreign, read_words, strip_noise
 from fill_pipeline.extract.evidence import Reading
 from fill_pipeline.extract.gazetteer import find_make_model
+from fill_pipeline.extract.labelled import read_labels
 from fill_pipeline.extract.listing import Layer
 from fill_pipeline.extract.values import offer_value
-from fill_pipeline.extract.visible import image_links, offer_mileage, offer_price, offer_vin, read_labels
+from fill_pipeline.extract.visible import image_links, offer_mileage, offer_price, offer_vin, photo_targets
 
 _SITE_SUFFIX = re.compile(r"\s+(?:[|–—»«•]|-|::|\|\|)\s+")
 _PLACE_IN_TITLE = re.compile(r"\(([^()\d]{3,40})\)\s*\Z")
@@ -29,18 +30,13 @@ def read_detail(tree: LexborHTMLParser, page: str, reading: Reading, *, url: str
     start = _read_title(tree, words, tag_title, reading)
     read_labels(words, reading, url)
     offer_price(reading, words, start, Layer.TEXT)
-    text = words.joined()
-    offer_mileage(reading, text, Layer.TEXT)
-    offer_vin(reading, text, Layer.TEXT)
+    offer_mileage(reading, words, Layer.TEXT)
+    offer_vin(reading, words, Layer.TEXT)
     if not reading.has("description"):
         _read_description(tree, reading, url)
     if not reading.has("images"):
         links = image_links(css(tree, "img"))
-        links += [
-            attribute(node, "href")
-            for node in css(tree, "a[href]")
-            if re.search(r"\.(?:jpe?g|webp|png)(?:\?|$)", attribute(node, "href"), re.I)
-        ]
+        links += photo_targets(css(tree, "a[href]"))
         if links:
             offer_value(reading, "images", list(dict.fromkeys(links)), Layer.TEXT, "img", 0.5, url)
     return words

@@ -24,32 +24,86 @@ _NOISE = [
     "canvas",
 ]
 _BLOCKS = frozenset(
-    ["address", "article", "aside", "blockquote", "body", "br", "button", "dd", "details", "div", "dl", "dt", "fieldset", "figcaption", "figure", "footer", "form", "h1", "h2", "h3", "h4", "h5", "h6", "header", "hr", "img", "input", "li", "main", "nav", "ol", "option", "p", "pre", "section", "summary", "table", "tbody", "td", "tfoot", "th", "thead", "tr", "ul", "label"]
+    [
+        "address",
+        "article",
+        "aside",
+        "blockquote",
+        "body",
+        "br",
+        "button",
+        "dd",
+        "details",
+        "div",
+        "dl",
+        "dt",
+        "fieldset",
+        "figcaption",
+        "figure",
+        "footer",
+        "form",
+        "h1",
+        "h2",
+        "h3",
+        "h4",
+        "h5",
+        "h6",
+        "header",
+        "hr",
+        "img",
+        "input",
+        "li",
+        "main",
+        "nav",
+        "ol",
+        "option",
+        "p",
+        "pre",
+        "section",
+        "summary",
+        "table",
+        "tbody",
+        "td",
+        "tfoot",
+        "th",
+        "thead",
+        "tr",
+        "ul",
+        "label",
+    ]
 )
 _MAX_SEGMENTS = 20_000
 _MAX_WORDS = 2_000  # characters of one segment
+_LINE_WORDS = 60  # pieces of one line
 _DEEP = 400  # nesting beyond which a page is not walked upwards
 
 
 @dataclass(slots=True)
 class Words:
-    """Visible words in reading order: ``texts[i]`` stands in ``nodes[i]``; ``glued[i]`` when it continues the line before."""
+    """Visible words in reading order: ``texts[i]`` stands in ``nodes[i]``; ``glued[i]`` when it continues a line."""
 
     texts: list[str] = field(default_factory=list)
     nodes: list[LexborNode] = field(default_factory=list)
     glued: list[bool] = field(default_factory=list)
+    _lines: list[tuple[int, str]] | None = None
 
-    def joined(self, limit: int = 200_000) -> str:
-        """All words as lines of text, at most ``limit`` characters."""
-        parts: list[str] = []
-        size = 0
-        for text, glue in zip(self.texts, self.glued, strict=True):
-            parts.append(" " if glue else "\n")
-            parts.append(text)
-            size += len(text) + 1
-            if size > limit:
-                break
-        return "".join(parts)[:limit]
+    @property
+    def lines(self) -> list[tuple[int, str]]:
+        """The words put together to lines, each with the position of its first words."""
+        if self._lines is None:
+            lines: list[tuple[int, str]] = []
+            start, parts = 0, []
+            for at, (text, glue) in enumerate(zip(self.texts, self.glued, strict=True)):
+                if glue and at - start < _LINE_WORDS:
+                    parts.append(text)
+                    continue
+                if parts:
+                    lines.append((start, " ".join(parts) if len(parts) > 1 else parts[0]))
+                start, parts = at, [text]
+            if parts:
+                lines.append((start, " ".join(parts)))
+            self._lines = lines
+        return self._lines
 
 
 def parse(page: str) -> LexborHTMLParser:
@@ -144,18 +198,24 @@ _SIMILAR = re.compile(
 )
 
 
+_SIMILAR_HINTS = (
+    "similar", "you may", "you might", "recommend", "related", "other ", "more ", "recently", "customers also", "people also", "viewed",
+    "featured", "latest", "arrivals", "ähnliche", "weitere", "andere", "vergelijkbare", "ook interessant", "vous aimerez", "autres",
+    "auctions", "compare", "popular", "explore", "top picks", "just listed", "ending soon",
+)  # fmt: skip
+
+
 def drop_foreign(tree: LexborHTMLParser, page: str) -> None:
     """Take out of a detail page what is about other things: menus, page foot, "similar cars"."""
     for node in css(tree, "nav, footer, [role=navigation], [role=contentinfo]"):
         if not css(node, "h1"):
             node.decompose()
-    if not _SIMILAR.search(page):
+    lowered = page.lower()
+    if not any(hint in lowered for hint in _SIMILAR_HINTS):
         return
     dropped = 0
-    for node in css(
-        tree, "h2, h3, h4, h5, h6, [class*=title], [class*=heading], [class*=header], strong, b, legend, caption"
-    ):
-        text = node.text_content if node.tag == "-text" else node.text(strip=True)
+    for node in css(tree, "h2, h3, h4, h5, h6, [class*=title], [class*=heading], [class*=header], strong, b, legend"):
+        text = node.text(strip=True)
         if not text or len(text) > 70 or not _SIMILAR.search(text):
             continue
         region = _region_of(node)

@@ -35,6 +35,7 @@ def finish(reading: Reading, *, url: str | None) -> Listing:
     names canonical, and give the listing. ``url`` is the listing's own address where the page did not say one."""
     _read_title(reading)
     _canonicalise(reading)
+    _compose_title(reading)
     if url and not reading.value("url"):
         reading.offer("url", url, Layer.TEXT, "page address", 0.6)
     _money(reading, url)
@@ -50,8 +51,57 @@ def finish(reading: Reading, *, url: str | None) -> Listing:
     return reading.listing()
 
 
+_EVIDENCE = (
+    "mileage",
+    "transmission",
+    "engine",
+    "fuel_type",
+    "drivetrain",
+    "body_style",
+    "exterior_color",
+    "vin",
+    "fuel_economy",
+)
+
+
+def is_listing(listing: Listing) -> bool:
+    """Whether this is a vehicle at all: it has a make with a year or model, or a VIN, or a price beside facts that only
+    vehicles have. A house to let or a spare part has none of these."""
+    if listing.vin or (listing.make and (listing.year or listing.model)):
+        return True
+    facts = sum(getattr(listing, name) is not None for name in _EVIDENCE)
+    if listing.make or listing.year:
+        return facts >= 1 and bool(listing.price or listing.mileage)
+    return bool(listing.title and listing.price and (facts >= 2 or listing.mileage is not None))
+
+
+_TITLE_TAIL = re.compile(
+    r"\s*(?:[|·•»]|\s[-–—]\s).{0,60}\Z|\s+(?:for sale|zu verkaufen|te koop|à vendre)\b.*\Z|\s*[-–—|,]?\s*(?:US)?[$€£]\s?[\d.,]+.*\Z",
+    re.I,
+)
+
+
+def headline(title: str) -> str:
+    """A title without what sites put behind it (their name, "for sale", the price), if a vehicle is named before it."""
+    found = find_make_model(title)
+    if found is None and not _TITLE_TAIL.search(title):
+        return title
+    for _ in range(3):
+        shorter = _TITLE_TAIL.sub("", title).strip(" -–—|,")
+        if shorter == title or len(shorter) < 6:
+            break
+        named = find_make_model(shorter)
+        if found is not None and (named is None or named.model != found.model or named.year != found.year):
+            break
+        title = shorter
+    return title
+
+
 def _read_title(reading: Reading) -> None:
     title = reading.value("title")
+    if title and (shorter := headline(title)) != title:
+        reading.replace("title", shorter)
+        title = shorter
     found = find_make_model(title) if title else None
     if found is None:
         return
@@ -102,6 +152,25 @@ def _canonicalise(reading: Reading) -> None:
         model = _canonical_model_words(make or make_words, str(words or model_words), reading)
         if model != reading.value("model"):
             reading.replace("model", model)
+
+
+def _compose_title(reading: Reading) -> None:
+    """Where the page gives no title that names the model, the make, model and trim it gives make one."""
+    make, model, title = reading.value("make"), reading.value("model"), reading.value("title")
+    if not make or not model:
+        return
+    if title:
+        found = find_make_model(title)
+        if (
+            found is None
+            or found.model is not None
+            or model.lower() in title.lower()
+            or not re.search(r"[$€£]\s?\d", title)
+        ):
+            return
+        reading.drop("title")
+    parts = [str(part) for part in (reading.value("year"), make, model, reading.value("trim")) if part]
+    reading.offer("title", " ".join(parts)[:200], Layer.TITLE, "make, model and trim", 0.4)
 
 
 @lru_cache(maxsize=4096)

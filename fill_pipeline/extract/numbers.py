@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from fill_pipeline.extract.listing import PriceKind
 
@@ -68,9 +68,11 @@ _BID_BEFORE = re.compile(
 _RESERVE = re.compile(r"reserve\s+(?:was\s+)?not\s+(?:been\s+)?met|\bnot sold\b|\bdid not sell\b|\bno sale\b", re.I)
 _RANGE = re.compile(rf"\s*(?:-|–|—|to|bis|tot|à)\s*(?:{_SYMBOL})?\s*(?:{_NUMBER})", re.I)
 _ABSENT = re.compile(
-    r"call(?: us)?(?: for)?(?: (?:the |our |best )?price)?\b|contact(?: us)?(?: for| dealer)?(?: price)?|price (?:up)?on (?:request|application|ask)|"
-    r"\bpoa\b|\bp\.o\.a\b|request (?:a )?price|ask for price|preis auf anfrage|\bauf anfrage\b|prijs op aanvraag|prix sur demande|inquire|enquire|"
-    r"no price|not (?:priced|listed|available)|\bn/?a\b|\btbd\b|make (?:an )?offer",
+    r"\bcall (?:us )?(?:now )?(?:for|to get) (?:the |our |a |best |current |more )?(?:price|pricing|quote|details|offer)|"
+    r"^\W*(?:please )?(?:call|inquire|enquire)(?: us| now| today)?\W*$|contact (?:us |dealer |seller )?for (?:a |the )?(?:price|pricing)|"
+    r"price (?:up)?on (?:request|application|ask|inquiry)|\bpoa\b|\bp\.o\.a\b|request (?:a )?price|ask for price|"
+    r"preis auf anfrage|\bauf anfrage\b|prijs op aanvraag|op aanvraag|prix sur demande|inquire for|enquire for|"
+    r"no price|price not (?:listed|available)|^\W*(?:n/?a|tbd|not priced|make (?:an )?offer)\W*$|please (?:call|inquire)",
     re.I,
 )
 _BARE = re.compile(rf"\s*({_NUMBER})\s*([kK])?(?:,-|\.-)?\s*\Z")
@@ -89,6 +91,7 @@ class PriceReading:
     raw: str
     confidence: float
     high: int | None = None
+    start: int = 0  # where in the text the words begin
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +102,11 @@ class MileageReading:
     unit: str | None
     raw: str
     confidence: float
+    start: int = 0  # where in the text the words begin
+
+    def raised(self, by: float) -> MileageReading:
+        """The same reading with more confidence."""
+        return replace(self, confidence=self.confidence + by)
 
 
 def read_number(text: str) -> float | None:
@@ -167,7 +175,9 @@ def read_prices(text: str | None) -> list[PriceReading]:
         elif amount < 100:
             confidence = min(confidence, 0.3)
         currency = _currency((match["acode"] or match["before"] or match["after"] or "").strip())
-        found.append(PriceReading(int(amount), currency, kind, " ".join(match[0].split()), confidence, high))
+        found.append(
+            PriceReading(int(amount), currency, kind, " ".join(match[0].split()), confidence, high, match.start())
+        )
     return found
 
 
@@ -226,7 +236,7 @@ _MILES = re.compile(
 )
 _LABELLED = re.compile(
     rf"\b(?:mileage|odometer(?: reading)?|odo|kilometers?|kilometres|kilometerstand|km-?stand|laufleistung|tellerstand|kilom[ée]trage|tmu)\b"
-    rf"\s*(?:\([a-z]+\))?\s*(?:reads?|shows?|is|of|:|-|=|\n)*\s*(?P<n>{_NUMBER})\s*(?P<k>[kK]\b)?",
+    rf"\s*(?:\([a-z]+\))?\s*(?:reads?|shows?|is|of|:|-|=|\n)*\s*(?P<n>{_NUMBER})\s*(?P<k>[kK]\b)?(?![\w])",
     re.I,
 )
 # What stands after or before a distance that is no odometer reading.
@@ -268,14 +278,14 @@ def read_mileages(text: str | None) -> list[MileageReading]:
             continue
         whole = match.start() == 0 and match.end() >= len(text.rstrip(" .,)"))
         confidence = 0.85 if whole else (0.75 if value >= 1_000 or scale else 0.45)
-        unit = "mi" if unit_word.startswith("m") else "km"
-        found.append(MileageReading(int(value), unit, " ".join(match[0].split()), confidence))
+        unit: str | None = "mi" if unit_word.startswith("m") else "km"
+        found.append(MileageReading(int(value), unit, " ".join(match[0].split()), confidence, match.start()))
     for match in _LABELLED.finditer(text):
         value = _scaled(match["n"], match["k"])
         if value <= MAX_MILEAGE and value == int(value):
             unit = "km" if re.match(r"k", match[0], re.I) else None
             if not any(reading.value == int(value) for reading in found):
-                found.append(MileageReading(int(value), unit, " ".join(match[0].split()), 0.8))
+                found.append(MileageReading(int(value), unit, " ".join(match[0].split()), 0.8, match.start()))
     return found
 
 

@@ -22,6 +22,7 @@ _VEHICLE_WORD = re.compile(
     r"""["']?(?:vin|make|model|mileage|odometer|price|vehicle\w*|listings?|year|brand|offers|modelYear|asking\w*)["']?\s*:""",
     re.I,
 )
+_HINTS = ("price", "Price", "mileage", "odometer", "Mileage", "Odometer", "vin", "VIN")
 _FLIGHT = re.compile(r'self\.__next_f\.push\(\[1,\s*("(?:[^"\\]|\\.)*")\s*\]\)')
 _FLIGHT_ROW = re.compile(r"(?:^|\n)[0-9a-f]{1,6}:(?=[\[{])")
 _MAX_BLOCKS = 400
@@ -62,7 +63,7 @@ def script_data(page: str) -> Iterator[ScriptData]:
                 yield ScriptData("json-ld", data, True)
         elif "json" in mime:
             text = page[start:end]
-            if _VEHICLE_WORD.search(text):
+            if _hints_at_vehicles(text):
                 data = parse_tolerant(text)
                 if data is not None:
                     identity = _ID.search(attributes)
@@ -71,10 +72,15 @@ def script_data(page: str) -> Iterator[ScriptData]:
             text = page[start:end]
             if "__next_f" in text:
                 flight.extend(found[1] for found in _FLIGHT.finditer(text))
-            elif _VEHICLE_WORD.search(text) or "JSON.parse" in text:
+            elif _hints_at_vehicles(text) or "JSON.parse" in text:
                 yield from _assigned(text)
     if flight:
         yield from _flight_data(flight)
+
+
+def _hints_at_vehicles(text: str) -> bool:
+    """A cheap look: words without which a script holds no vehicle."""
+    return any(hint in text for hint in _HINTS)
 
 
 def parse_tolerant(text: str) -> Any | None:
@@ -239,7 +245,7 @@ def _flight_data(chunks: list[str]) -> Iterator[ScriptData]:
     for match in list(_FLIGHT_ROW.finditer(stream))[:_MAX_BLOCKS]:
         end = stream.find("\n", match.end())
         row = stream[match.end() : end if end >= 0 else len(stream)]
-        if _VEHICLE_WORD.search(row):
+        if _hints_at_vehicles(row):
             data = _decode_first(row)
             if data is not None:
                 yield ScriptData("flight", data, False)

@@ -28,7 +28,31 @@ MAX_YEAR = 2035  # no page sells a car of a later model year than this
 _MAX_IMAGES = 60
 _YEAR = re.compile(r"(?<![\d.,])(1[89]\d\d|20[0-4]\d)(?![\d,]|\.\d)")
 _TEXT_FIELDS = frozenset(
-    ["title", "make", "model", "trim", "body_style", "engine", "fuel_type", "fuel_economy", "transmission", "drivetrain", "exterior_color", "interior_color", "place", "city", "region", "postal_code", "country", "seller_name", "seller_type", "seller_phone", "remote_id", "remote_slug", "condition"]
+    [
+        "title",
+        "make",
+        "model",
+        "trim",
+        "body_style",
+        "engine",
+        "fuel_type",
+        "fuel_economy",
+        "transmission",
+        "drivetrain",
+        "exterior_color",
+        "interior_color",
+        "place",
+        "city",
+        "region",
+        "postal_code",
+        "country",
+        "seller_name",
+        "seller_type",
+        "seller_phone",
+        "remote_id",
+        "remote_slug",
+        "condition",
+    ]
 )
 _LIMITS = {"title": 300, "place": 160, "engine": 160, "fuel_economy": 80, "remote_id": 100, "remote_slug": 200}
 _EMPTY_WORDS = frozenset(

@@ -1,225 +1,123 @@
-"""What a person sees in some part of a page: labels and values, prices, mileages, VINs."""
+"""What a person sees in some part of a page: prices, mileages, VINs, pictures."""
 
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 
 from selectolax.lexbor import LexborNode
 
 from fill_pipeline.extract.dom import Words, attribute
 from fill_pipeline.extract.evidence import Reading
-from fill_pipeline.extract.labels import field_of_label
 from fill_pipeline.extract.listing import Layer, PriceKind
-from fill_pipeline.extract.numbers import PriceReading, read_mileages, read_prices
-from fill_pipeline.extract.values import offer_value
+from fill_pipeline.extract.numbers import (
+    MileageReading,
+    PriceReading,
+    read_bare_price,
+    read_mileages,
+    read_prices,
+    says_no_price,
+)
 from fill_pipeline.extract.vin import find_labelled_vin, find_vins
 
-_ALNUM = re.compile(r"[^\W_]")
-_LONG_FIELDS = frozenset(
-    (
-        "place",
-        "engine",
-        "transmission",
-        "seller_name",
-        "title",
-        "trim",
-        "make_model",
-        "exterior_color",
-        "interior_color",
-    )
-)
-# Labels that are also ordinary words: without a colon they count only in a cell of a table or list.
-_LOOSE = frozenset(
-    (
-        "place",
-        "seller_name",
-        "seller_phone",
-        "remote_id",
-        "status",
-        "sold_price",
-        "bid",
-        "title",
-        "seller_type",
-        "price",
-        "make_model",
-    )
-)
-_CELLS = frozenset(("dt", "th", "td", "label"))
-
-
-def read_labels(words: Words, reading: Reading, base_url: str, *, layer: Layer = Layer.LABELS) -> None:
-    """Offer every value that stands after its label: in the same words, in the next cell, or below in a column."""
-    texts = words.texts
-    count = len(texts)
-    at = 0
-    while at < count:
-        text = texts[at]
-        if len(text) <= 48:
-            field = field_of_label(text)
-            if field is not None:
-                at = _labelled(words, at, field, reading, base_url, layer)
-                continue
-        colon = text.find(":", 1, 48)
-        if colon > 0:
-            field = field_of_label(text[:colon])
-            if field:
-                value = text[colon + 1 :].strip()
-                if not _ALNUM.search(value):
-                    at += 1
-                    continue
-                at += 1
-                while (
-                    at < count
-                    and words.glued[at]
-                    and len(value) < 80
-                    and field_of_label(texts[at]) is None
-                    and ":" not in texts[at]
-                ):
-                    value += " " + texts[at]
-                    at += 1
-                _offer(reading, field, value, layer, text[:colon], 0.84, base_url)
-                continue
-        at += 1
-
-
-def _labelled(words: Words, at: int, field: str, reading: Reading, base_url: str, layer: Layer) -> int:
-    """Read the value or values after a label that stands alone; gives the position to go on from."""
-    texts, count = words.texts, len(words.texts)
-    fields, names = [field], [texts[at]]
-    colon = texts[at].rstrip().endswith(":")
-    after = at + 1
-    while after < count:
-        text = texts[after]
-        if not _ALNUM.search(text):
-            colon = colon or ":" in text
-            after += 1
-            continue
-        following = field_of_label(text) if len(text) <= 48 else None
-        if following is None or len(fields) >= 24:
-            break
-        fields.append(following)
-        names.append(text)
-        colon = text.rstrip().endswith(":")
-        after += 1
-    if after >= count:
-        return count
-    if len(fields) >= 3 and after + len(fields) <= count:
-        row = texts[after : after + len(fields)]
-        if not any(field_of_label(text) is not None for text in row if len(text) <= 48) and not any(
-            ":" in name for name in names
-        ):
-            for name, known, value in zip(names, fields, row, strict=True):
-                _offer(reading, known, value, layer, name, 0.7, base_url)
-            return after + len(fields)
-    known, label = fields[-1], names[-1]
-    value, end = texts[after], after + 1
-    while end < count and words.glued[end] and len(value) < 80 and field_of_label(texts[end]) is None:
-        value += " " + texts[end]
-        end += 1
-    if known and (colon or known not in _LOOSE or _is_cell(words.nodes[after - 1])):
-        confidence = 0.84 if colon else 0.76
-        if len(value) <= 80 or (known in _LONG_FIELDS and len(value) <= 160):
-            _offer(reading, known, value, layer, label, confidence, base_url)
-    return after
-
-
-def _is_cell(node: LexborNode) -> bool:
-    parent = node.parent
-    for _ in range(3):
-        if parent is None:
-            return False
-        if parent.tag in _CELLS:
-            return True
-        parent = parent.parent
-    return False
-
-
-def _offer(
-    reading: Reading, field: str, value: str, layer: Layer, label: str, confidence: float, base_url: str
-) -> None:
-    if field == "msrp":
-        field, confidence = "price", 0.55
-    if field == "make_model":
-        field, confidence = "title", 0.5
-    if field == "year" and not re.fullmatch(
-        r"\D{0,12}(?:\d{1,2}[./\-]){0,2}(?:1[89]|20)\d\d(?:[./\-]\d{1,2}){0,2}\D{0,12}", value
-    ):
-        return
-    if field == "price" and reading.has("price") and confidence <= reading.confidence("price"):
-        return
-    offer_value(reading, field, value, layer, label.strip(" :")[:40], confidence, base_url, key=label)
-
-
 _OLD = re.compile(r"strike|was|old|msrp|former|original|crossed|previous|retail|regular|before|rrp|uvp", re.I)
-_PRICE_HINT = re.compile(r"price|preis|prijs|prix|cost|amount", re.I)
-_OTHER_HINT = re.compile(r"payment|month|finance|lease|shipping|similar|related|saving|discount|deposit|tax|fee", re.I)
-
-
-def best_price(words: Words, start: int = 0) -> tuple[PriceReading, str] | None:
-    """The price that some words give, with its locator: what is said around it, how it is marked up, what is nearest
-    after ``start`` (the position of the title) decide. None where no price stands."""
-    best: tuple[float, PriceReading, str] | None = None
-    line_start = 0
-    texts, glued, nodes = words.texts, words.glued, words.nodes
-    count = len(texts)
-    at = 0
-    while at < count:
-        line_start = at
-        line = texts[at]
-        at += 1
-        while at < count and glued[at] and len(line) < 400:
-            line += " " + texts[at]
-            at += 1
-        if not _MONEY_HINT.search(line):
-            continue
-        before = texts[line_start - 1] if line_start else ""
-        before2 = texts[line_start - 2] if line_start > 1 else ""
-        head = f"{before2[-30:]}\n{before[-40:]}\n" if len(before) < 60 else "\n"
-        after = f"\n{texts[at][:40]}" if at < count and len(texts[at]) < 60 else ""
-        for reading in read_prices(head + line + after):
-            if reading.high is not None:
-                continue
-            if reading.raw.split()[-1] not in line and reading.raw not in line:
-                continue
-            marks = _marks(nodes[line_start])
-            score = reading.confidence
-            if _OTHER_HINT.search(marks):
-                score -= 0.4
-            elif _OLD.search(marks):
-                score -= 0.3
-            elif _PRICE_HINT.search(marks):
-                score += 0.12
-            if len(line) > 120:
-                score -= 0.25  # inside a sentence
-            elif len(line) < 30:
-                score += 0.03
-            if reading.amount < 300:
-                score -= 0.3
-            distance = line_start - start
-            score -= min(0.2, max(0, distance) / 1500) if distance >= 0 else 0.12
-            if best is None or score > best[0] + 1e-9:
-                best = (score, reading, marks.strip()[:60] or "text")
-    if best is None or best[0] < 0.25:
-        return None
-    return best[1], best[2]
-
-
+_PRICE_HINT = re.compile(r"pric|preis|prijs|prix|amount", re.I)
+_OTHER_HINT = re.compile(
+    r"payment|month|finance|lease|shipping|similar|related|saving|discount|deposit|tax|fee\b", re.I
+)
 _MONEY_HINT = re.compile(r"[$€£¥]|\b(?:USD|EUR|CAD|GBP|CHF|AUD|SEK|NOK|DKK|PLN|Fr\.|kr)\b|zł")
+_GROUPED = re.compile(r"\d{1,3}[.,]\d{3}\Z")
+_UNIT = re.compile(r"(?:mi|km|miles|mls|kilom\w*|cc|hp|lbs|kg|rpm)\b", re.I)
+_LEAST = 0.25  # a price with a lower score is none
+
+
+@dataclass(slots=True)
+class _Priced:
+    score: float
+    reading: PriceReading
+    locator: str
+
+
+def best_price(words: Words, start: int = 0) -> _Priced | None:
+    """The price that some words give: what is said around it, how it is marked up, and how near it stands after
+    ``start`` (the position of the title) decide. None where no price stands."""
+    best: _Priced | None = None
+    lines = words.lines
+    for number, (at, line) in enumerate(lines):
+        if _MONEY_HINT.search(line):
+            found = _readings_of(lines, number)
+        elif len(line) < 12 and _GROUPED.match(line):
+            found = _bare(lines, number)
+        else:
+            continue
+        marks = ""
+        for reading in found:
+            marks = marks or _marks(words.nodes[at])
+            score = _score(reading, marks, line, at - start)
+            if best is None or score > best.score + 1e-9:
+                best = _Priced(score, reading, marks.strip()[:60] or "text")
+    return best if best is not None and best.score >= _LEAST else None
+
+
+def _readings_of(lines: list[tuple[int, str]], number: int) -> list[PriceReading]:
+    """The amounts of a line, read with the short lines around it."""
+    line = lines[number][1]
+    head, tail = "", ""
+    for before in (2, 1):
+        if number >= before and len(lines[number - before][1]) < 60:
+            head += lines[number - before][1][-40:] + "\n"
+        else:
+            head = ""
+    if number + 1 < len(lines) and len(lines[number + 1][1]) < 60:
+        tail = "\n" + lines[number + 1][1][:40]
+    start, end = len(head), len(head) + len(line)
+    return [
+        reading for reading in read_prices(head + line + tail) if reading.high is None and start <= reading.start < end
+    ]
+
+
+def _bare(lines: list[tuple[int, str]], number: int) -> list[PriceReading]:
+    """A number with grouped thousands alone on its line, where no unit of distance follows: a price without its sign."""
+    line = lines[number][1]
+    amount = read_bare_price(line)
+    if amount is None or not 300 <= amount <= 10_000_000:
+        return []
+    if number + 1 < len(lines) and _UNIT.match(lines[number + 1][1]):
+        return []
+    if number and says_no_price(lines[number - 1][1]):
+        return []
+    return [PriceReading(amount, None, PriceKind.ASKING, line, 0.5)]
+
+
+def _score(reading: PriceReading, marks: str, line: str, distance: int) -> float:
+    score = reading.confidence
+    if _OTHER_HINT.search(marks):
+        score -= 0.4
+    elif _OLD.search(marks):
+        score -= 0.3
+    elif _PRICE_HINT.search(marks):
+        score += 0.12
+    if len(line) > 120:
+        score -= 0.25  # inside a sentence
+    elif len(line) < 30:
+        score += 0.03
+    if reading.amount < 300:
+        score -= 0.3
+    return score - (min(0.2, distance / 1500) if distance >= 0 else 0.12)
 
 
 def _marks(node: LexborNode) -> str:
-    """Tag names, classes and ids of the three elements around some words."""
+    """Classes, ids and test names of the three elements around some words."""
     out: list[str] = []
     parent = node.parent
     for _ in range(3):
         if parent is None or parent.tag in ("body", "html"):
             break
-        tag = parent.tag or ""
-        out.append("strike" if tag in ("s", "del", "strike") else "")
+        if parent.tag in ("s", "del", "strike"):
+            out.append("strike")
         attributes = parent.attributes
-        out.append(attributes.get("class") or "")
-        out.append(attributes.get("id") or "")
-        out.append(attributes.get("data-testid") or attributes.get("data-cmp") or "")
+        if attributes:
+            out.extend(attributes.get(name) or "" for name in ("class", "id", "data-testid", "data-cmp"))
         parent = parent.parent
     return " ".join(part for part in out if part)[:300]
 
@@ -229,7 +127,7 @@ def offer_price(reading: Reading, words: Words, start: int, layer: Layer, ceilin
     found = best_price(words, start)
     if found is None:
         return
-    price, locator = found
+    price, locator = found.reading, found.locator
     confidence = min(ceiling, 0.55 + price.confidence * 0.3)
     if confidence > reading.confidence("price"):
         reading.offer("price", price.amount, layer, locator, confidence, raw=price.raw)
@@ -246,13 +144,24 @@ def offer_price(reading: Reading, words: Words, start: int, layer: Layer, ceilin
             reading.offer("price_kind", price.kind.value, layer, locator, confidence)
 
 
-def offer_mileage(reading: Reading, text: str, layer: Layer) -> None:
-    """Offer the best mileage of a text; the first of equals."""
-    found = read_mileages(text)
-    if not found:
+def offer_mileage(reading: Reading, words: Words, layer: Layer) -> None:
+    """Offer the best mileage of some words; the first of equals."""
+    best: MileageReading | None = None
+    before = ""
+    for _, line in words.lines:
+        low = line.lower()
+        if "mi" in low or "km" in low or "kilo" in low or "odo" in low or "tach" in low:
+            head = before[-30:] + "\n" if len(before) < 50 else ""
+            for found in read_mileages(head + line):
+                if found.start < len(head):
+                    continue
+                whole = len(found.raw) >= len(line) - 2
+                if best is None or found.confidence + 0.1 * whole > best.confidence + 1e-9:
+                    best = found.raised(0.1 * whole)
+        before = line
+    if best is None:
         return
-    best = max(found, key=lambda mileage: mileage.confidence)
-    confidence = best.confidence * 0.85
+    confidence = min(0.8, best.confidence * 0.85)
     if confidence > reading.confidence("mileage"):
         reading.offer("mileage", best.value, layer, "text", confidence, raw=best.raw)
         if best.unit:
@@ -262,25 +171,30 @@ def offer_mileage(reading: Reading, text: str, layer: Layer) -> None:
         reading.offer("mileage_unit", best.unit, layer, "text", confidence)
 
 
-def offer_vin(reading: Reading, text: str, layer: Layer) -> None:
-    """Offer the one VIN of a text; several different ones belong to several cars and give none."""
+def offer_vin(reading: Reading, words: Words, layer: Layer) -> None:
+    """Offer the one VIN of some words; several different ones belong to several cars and give none."""
     if reading.has("vin"):
         return
-    vins = find_vins(text)
+    long = [text for _, text in words.lines if len(text) >= 17]
+    vins = find_vins(" \n".join(word for text in long for word in text.split() if 17 <= len(word) <= 24))
     if len(vins) == 1:
         reading.offer("vin", vins[0], layer, "text", 0.75)
     elif not vins:
-        labelled = find_labelled_vin(text)
-        if labelled:
-            reading.offer("vin", labelled, layer, "text", 0.6)
+        for _, text in words.lines:
+            if "VIN" in text or "hassis" in text or "erial" in text:
+                labelled = find_labelled_vin(text)
+                if labelled:
+                    reading.offer("vin", labelled, layer, "text", 0.6)
+                    return
 
 
 def image_links(nodes: list[LexborNode]) -> list[str]:
     """The addresses of pictures below some nodes, the lazy ones too; no icons, logos or placeholders."""
     out: list[str] = []
     for node in nodes:
+        attributes = node.attributes
         for name in ("data-src", "data-original", "data-lazy", "data-lazy-src", "src", "srcset", "data-srcset"):
-            source = attribute(node, name)
+            source = attributes.get(name)
             if not source or source.startswith("data:"):
                 continue
             source = source.split(",")[0].split()[0] if "srcset" in name and source.strip() else source
@@ -290,7 +204,14 @@ def image_links(nodes: list[LexborNode]) -> list[str]:
     return list(dict.fromkeys(out))
 
 
+def photo_targets(nodes: list[LexborNode]) -> list[str]:
+    """The addresses of pictures that links lead to."""
+    return [href for node in nodes if _PHOTO.search(href := attribute(node, "href"))]
+
+
+_PHOTO = re.compile(r"\.(?:jpe?g|webp|png)(?:\?|\Z)", re.I)
 _NO_PHOTO = re.compile(
-    r"logo|icon|sprite|pixel|blank|spacer|placeholder|avatar|badge|button|banner|/flags?/|loading|\.svg|1x1|captcha|facebook|twitter|tracking|\.gif(?:\?|$)",
+    r"logo|icon|sprite|pixel|blank|spacer|placeholder|avatar|badge|button|banner|/flags?/|loading|\.svg|1x1|captcha|"
+    r"facebook|twitter|tracking|\.gif(?:\?|\Z)",
     re.I,
 )

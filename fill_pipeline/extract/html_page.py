@@ -1,0 +1,337 @@
+"""An HTML page on its way through the layers: scripts by scan, then the tree, parsed at most once."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from selectolax.lexbor import LexborHTMLParser
+
+from fill_pipeline.extract.cards import Card, card_evidence, detail_links, find_cards, read_card
+from fill_pipeline.extract.choose import best_group, join, mentions, richness
+from fill_pipeline.extract.detail import read_detail
+from fill_pipeline.extract.dom import attribute, css, parse, read_words, strip_noise
+from fill_pipeline.extract.evidence import CORE_FIELDS, Reading
+from fill_pipeline.extract.finish import finish, is_listing
+from fill_pipeline.extract.gazetteer import find_make_model
+from fill_pipeline.extract.labelled import read_labels
+from fill_pipeline.extract.listing import Layer
+from fill_pipeline.extract.microdata import meta_record, microdata_records
+from fill_pipeline.extract.pagination import next_link, stated_count, stated_total
+from fill_pipeline.extract.records import find_record_groups, is_vehicle_record, linked_records, read_record
+from fill_pipeline.extract.result import MAX_LISTINGS, PageKind, PageResult
+from fill_pipeline.extract.rules import ExtractRules, apply_css, fill_template
+from fill_pipeline.extract.scripts import script_data
+from fill_pipeline.extract.urls import absolute, id_in_url
+
+_NOT_A_PAGE = re.compile(
+    r"captcha|are you a (?:human|robot)|access denied|pardon our interruption|unusual traffic|verify you are|"
+    r"enable javascript and cookies|page not found|\b404\b|no longer available|has been (?:removed|deleted|sold|flagged)|"
+    r"(?:sign|log) ?in to|forbidden|service unavailable|attention required|something went wrong|under maintenance",
+    re.I,
+)
+_NO_RESULTS = re.compile(
+    r"\bno (?:results|matches|listings|vehicles|cars|inventory|matching)|\b0 (?:results|vehicles|matches|listings|cars)\b|"
+    r"did(?:n't| not) (?:match|find)|nothing (?:found|here)|keine (?:ergebnisse|treffer|fahrzeuge)|geen (?:resultaten|auto)|"
+    r"aucun(?:e)? (?:résultat|annonce|véhicule)|(?:couldn't|could not) find|\bno .{0,30}\bfound\b|zero (?:results|matches)|"
+    r"check back soon|don't have any|do not have any",
+    re.I,
+)
+# Facts that a page states by label only about the one vehicle it is about.
+_LABELLED_FACTS = (
+    "vin",
+    "mileage",
+    "transmission",
+    "engine",
+    "exterior_color",
+    "fuel_type",
+    "drivetrain",
+    "body_style",
+)
+# What the visible page can still add to complete structured data.
+_WANTED = (*CORE_FIELDS, "currency", "mileage_unit", "place")
+_MANY_CARDS = 30
+
+
+class HtmlPage:
+    """One HTML page and what its layers found so far."""
+
+    def __init__(self, text: str, url: str, rules: ExtractRules, structured: bool, explain: bool) -> None:
+        self.text = text
+        self.url = url
+        self.rules = rules
+        self.structured = structured
+        self.explain = explain
+        self._tree: LexborHTMLParser | None = None
+        self._stripped = False
+        self._cards: list[Card] | None = None
+        self._items: list[dict[str, Any]] | None = None
+        self.linked: list[dict[str, Any]] = []  # vehicles in JSON-LD
+        self.groups: list[tuple[str, list[dict[str, Any]]]] = []  # vehicles in embedded state
+        self.expected: int | None = None
+
+    @property
+    def tree(self) -> LexborHTMLParser:
+        """The parsed page."""
+        if self._tree is None:
+            self._tree = parse(self.text)
+        return self._tree
+
+    def extract(self, kind: str) -> PageResult:
+        """The page's listings; ``kind`` is "detail", "search" or "auto"."""
+        if self.structured:
+            self._scan()
+        if kind == "auto":
+            kind = self._tell_kind()
+        return self._detail() if kind == "detail" else self._search()
+
+    def _scan(self) -> None:
+        for script in script_data(self.text):
+            if script.linked:
+                self.linked.extend(record for record in linked_records(script.data) if is_vehicle_record(record))
+            else:
+                self.groups.extend(find_record_groups(script.data, script.locator))
+                if self.expected is None:
+                    self.expected = stated_total(script.data)
+
+    def _reading(self) -> Reading:
+        return Reading(self.explain)
+
+    def _read_state(self, record: dict[str, Any], locator: str) -> Reading:
+        reading = self._reading()
+        if self.rules.url_template:
+            link = fill_template(self.rules.url_template, record)
+            reading.offer("url", absolute(self.url, link) if link else None, Layer.RULES, self.rules.url_template, 0.98)
+        read_record(record, reading, layer=Layer.STATE, locator=locator, base_url=self.url)
+        return reading
+
+    def _read_linked(self, record: dict[str, Any], locator: str) -> Reading:
+        reading = self._reading()
+        read_record(record, reading, layer=Layer.STRUCTURED, locator=locator, base_url=self.url)
+        return reading
+
+    def _microdata(self) -> list[dict[str, Any]]:
+        """The vehicles in the page's microdata."""
+        if self._items is None:
+            self._items = []
+            if self.structured and "itemprop" in self.text:
+                for item in microdata_records(self.tree):
+                    self._items.extend(record for record in linked_records(item) if is_vehicle_record(record))
+        return self._items
+
+    # -- which kind of page ---------------------------------------------------------------
+
+    def _tell_kind(self) -> str:
+        """Detail or search, by the page itself."""
+        lists = [records for _, records in self.groups if len(records) >= 2]
+        singles = [records[0] for _, records in self.groups if len(records) == 1]
+        if len(self.linked) >= 3:
+            return "search"
+        if len(self.linked) == 1 and not lists:
+            return "detail"
+        if lists:
+            alone = singles + self.linked[:1]
+            identity = id_in_url(self.url)
+            if any(identity and mentions(record, identity) for record in alone):
+                return "detail"
+            best = max(richness(records[0]) for records in lists)
+            return "detail" if alone and max(map(richness, alone)) > best else "search"
+        if singles:
+            return "detail"
+        if self._microdata():
+            return "detail" if len(self._microdata()) == 1 else "search"
+        return self._kind_by_sight()
+
+    def _kind_by_sight(self) -> str:
+        cards = self._find_cards()
+        if len(cards) < 2:
+            return "detail"
+        named = [
+            found
+            for node in (self.tree.css_first("h1"), self.tree.css_first("title"))
+            if node is not None and (found := find_make_model(" ".join(node.text(separator=" ").split())[:200]))
+        ]
+        if not any(found.model for found in named):
+            return "search"
+        offered = sum(card_evidence(card) >= 1.5 for card in cards)
+        if offered < 2:
+            return "detail" if any(found.year and found.model for found in named) else "search"
+        return "detail" if self._labelled_facts(cards) >= 3 else "search"
+
+    def _labelled_facts(self, cards: list[Card]) -> int:
+        """How many facts about one vehicle stand outside the cards."""
+        body = self.tree.body
+        if body is None:
+            return 0
+        words = read_words([body])
+        inside = {node.mem_id for card in cards for root in card.nodes for node in root.traverse(include_text=True)}
+        keep = [at for at, node in enumerate(words.nodes) if node.mem_id not in inside]
+        words.texts = [words.texts[at] for at in keep]
+        words.glued = [words.glued[at] for at in keep]
+        words.nodes = [words.nodes[at] for at in keep]
+        reading = Reading()
+        read_labels(words, reading, self.url)
+        return reading.count(*_LABELLED_FACTS)
+
+    # -- detail ---------------------------------------------------------------------------
+
+    def _detail(self) -> PageResult:
+        reading = self._reading()
+        result = PageResult(PageKind.DETAIL)
+        record = self._main_linked()
+        if record is not None:
+            read_record(record, reading, layer=Layer.STRUCTURED, locator="json-ld", base_url=self.url)
+        if self.groups:
+            locator, records = best_group(self.groups, self.url, "detail")
+            if len(records) == 1:
+                state = self._read_state(records[0], locator)
+                if _same_vehicle(reading, state):
+                    reading.absorb(state)
+        if self.rules.detail or not reading.has(*_WANTED):
+            self._read_tree(reading)
+        listing = finish(reading, url=self._canonical())
+        result.explain = reading.explanations()
+        if is_listing(listing):
+            result.listings = [listing]
+        else:
+            result.kind = self._empty_kind()
+            result.reason = self._why_not()
+        return result
+
+    def _main_linked(self) -> dict[str, Any] | None:
+        """The JSON-LD vehicle that the page is about: the one its address names, else the one that says most."""
+        if not self.linked:
+            return None
+        identity = id_in_url(self.url)
+        if identity and len(self.linked) > 1:
+            for record in self.linked:
+                if mentions(record, identity):
+                    return record
+        return max(self.linked[:20], key=richness)
+
+    def _read_tree(self, reading: Reading) -> None:
+        tree = self.tree
+        if self.rules.detail and tree.root is not None:
+            apply_css(self.rules.detail, tree.root, reading, self.url)
+        if self.structured:
+            items = self._microdata()
+            if items:
+                reading.absorb(self._read_linked(max(items[:20], key=richness), "microdata"))
+            self._read_meta(reading)
+        if not reading.has(*_WANTED):
+            read_detail(tree, self.text, reading, url=self.url)
+
+    def _read_meta(self, reading: Reading) -> None:
+        meta = meta_record(self.tree)
+        title = meta.pop("title", None) or meta.pop("twitter_title", None)
+        reading_of_meta = self._read_linked(meta, "meta") if meta else self._reading()
+        reading_of_meta.payload = None
+        for field in ("url", "remote_slug", "title"):
+            reading_of_meta.drop(field)
+        if title and find_make_model(title):
+            reading_of_meta.offer("title", title[:200], Layer.STRUCTURED, "og:title", 0.9)
+        reading.absorb(reading_of_meta, 0.75)
+
+    def _canonical(self) -> str:
+        """The page's own address: its canonical link where it names a page, else the address it was got from."""
+        at = self.text.find("canonical", 0, 300_000)
+        for _ in range(4):
+            if at < 0:
+                break
+            start = self.text.rfind("<", max(0, at - 1_200), at)
+            match = _HREF.search(self.text[start : self.text.find(">", at) + 1][:2_500]) if start >= 0 else None
+            link = absolute(self.url, match[1]) if match and self.text.startswith("<link", start) else None
+            if link and link.rstrip("/").count("/") > 2:
+                return link
+            at = self.text.find("canonical", at + 9, 300_000)
+        return self.url
+
+    # -- search ---------------------------------------------------------------------------
+
+    def _search(self) -> PageResult:
+        result = PageResult(PageKind.SEARCH)
+        readings = self._structured_readings()
+        if not readings or self.rules.card or any(not reading.has("url", "price") for reading in readings):
+            seen: list[Reading] = []
+            for card in self._find_cards()[:MAX_LISTINGS]:
+                reading = self._reading()
+                read_card(card, reading, url=self.url, rules=self.rules)
+                seen.append(reading)
+            readings = join(readings, seen) if len(readings) * 2 > len(seen) else seen
+        listings = [finish(reading, url=None) for reading in readings[:MAX_LISTINGS]]
+        result.listings = [listing for listing in listings if is_listing(listing)]
+        result.links = [listing.url for listing in result.listings if listing.url]
+        if not result.links:
+            result.links = detail_links(self._bare_tree(), url=self.url, rules=self.rules)
+        result.next_url = self._next()
+        result.expected_count = self.expected if self.expected is not None else stated_count(self.text)
+        if self.explain:
+            result.explain = [item for reading in readings for item in reading.explanations()]
+        if not result.listings and not result.links:
+            result.kind = self._empty_kind()
+            result.reason = self._why_not()
+        elif not result.listings:
+            result.reason = "links to vehicles, but no card that can be read"
+        return result
+
+    def _structured_readings(self) -> list[Reading]:
+        readings = [self._read_linked(record, "json-ld") for record in self.linked[:MAX_LISTINGS]]
+        if not readings:
+            readings = [self._read_linked(record, "microdata") for record in self._microdata()[:MAX_LISTINGS]]
+        if self.groups and not (readings and all(reading.has("url", "price", "mileage") for reading in readings)):
+            locator, records = best_group(self.groups, self.url, "search")
+            state = [self._read_state(record, locator) for record in records[:MAX_LISTINGS]]
+            readings = join(readings, state) if len(readings) * 2 > len(state) else state
+        return readings
+
+    def _bare_tree(self) -> LexborHTMLParser:
+        """The tree without scripts and form choices."""
+        if not self._stripped:
+            self._microdata()
+            strip_noise(self.tree)
+            self._stripped = True
+        return self.tree
+
+    def _find_cards(self) -> list[Card]:
+        if self._cards is None:
+            self._cards = find_cards(self._bare_tree(), url=self.url, rules=self.rules)
+        return self._cards
+
+    def _next(self) -> str | None:
+        if self.rules.next_selector:
+            for node in css(self.tree, self.rules.next_selector)[:1]:
+                return absolute(self.url, attribute(node, "href"))
+        return next_link(self.text, self.url)
+
+    # -- nothing found --------------------------------------------------------------------
+
+    def _empty_kind(self) -> PageKind:
+        return PageKind.EMPTY if _NO_RESULTS.search(self._visible_text()) else PageKind.OTHER
+
+    def _visible_text(self) -> str:
+        body = self._bare_tree().body
+        return " ".join(body.text(separator=" ").split())[:40_000] if body is not None else ""
+
+    def _why_not(self) -> str:
+        words = self._visible_text()
+        if not words:
+            return "the page has no words"
+        found = _NOT_A_PAGE.search(words[:3_000])
+        if found:
+            return f"no page of vehicles: {found[0][:60]!r}"
+        found = _NO_RESULTS.search(words)
+        if found:
+            return f"the page says that it lists nothing: {found[0][:60]!r}"
+        return "no vehicle with a name and a price, mileage or VIN is on the page"
+
+
+_HREF = re.compile(r"""\bhref\s*=\s*["']?([^"'\s>]{1,2000})""", re.I)
+
+
+def _same_vehicle(one: Reading, other: Reading) -> bool:
+    """Whether two readings do not contradict each other in what tells vehicles apart."""
+    for name in ("vin", "year", "price"):
+        first, second = one.value(name), other.value(name)
+        if first is not None and second is not None:
+            return bool(str(first).lower() == str(second).lower())
+    return True

@@ -1,0 +1,170 @@
+"""Labels and the values after them: in the same words, in the next cell, or in the row below a row of labels."""
+
+from __future__ import annotations
+
+import re
+
+from selectolax.lexbor import LexborNode
+
+from fill_pipeline.extract.dom import Words
+from fill_pipeline.extract.evidence import Reading
+from fill_pipeline.extract.labels import field_of_label
+from fill_pipeline.extract.listing import Layer
+from fill_pipeline.extract.values import offer_value
+
+_ALNUM = re.compile(r"[^\W_]")
+_LABEL_LENGTH = 48
+_VALUE_LENGTH = 80
+_LONG_FIELDS = frozenset(
+    (
+        "place",
+        "engine",
+        "transmission",
+        "seller_name",
+        "title",
+        "trim",
+        "make_model",
+        "exterior_color",
+        "interior_color",
+    )
+)
+# Labels that are also ordinary words: without a colon they count only in a cell of a table or list.
+_LOOSE = frozenset(
+    ("place", "seller_name", "seller_phone", "remote_id", "status", "sold_price", "bid", "title", "seller_type", "price",
+     "make_model", "posted_at", "condition")
+)  # fmt: skip
+# Labels that name their field only by the way.
+_VAGUE = frozenset(
+    ("exterior", "interior", "ext", "int", "color", "colour", "body", "drive", "trans", "cylinders", "cylinder", "cyl",
+     "displacement", "version", "series", "km", "miles", "kategorie", "vehicle type", "gears", "upholstery", "city", "area",
+     "engine cylinders", "number of cylinders", "powertrain", "serial", "call", "tel", "vehicle")
+)  # fmt: skip
+_CELLS = frozenset(("dt", "th", "td", "label"))
+_YEAR_CELL = re.compile(r"\D{0,12}(?:\d{1,2}[./\-]){0,2}(?:1[89]|20)\d\d(?:[./\-]\d{1,2}){0,2}\D{0,12}")
+# What the values of fields with a small vocabulary look like, in the languages of the labels.
+_PLAUSIBLE = {
+    "drivetrain": re.compile(
+        r"wd\b|4x[24]|2x4|6x6|wheel|front|rear|\ball\b|vorder|hinter|allrad|voor|achter|vierwiel|avant|arri|int[ée]gral|quattro|"
+        r"drive|4.?matic|part.time|full.time|traction|propulsion|4motion|r\.?w\.?d|a\.?w\.?d|f\.?w\.?d",
+        re.I,
+    ),
+    "transmission": re.compile(
+        r"auto|man|cvt|speed|gear|gang|tronic|dct|dsg|pdk|schalt|spd|boîte|stick|variable|clutch|powerglide|matic|shift|"
+        r"vitesse|versnelling|[3-9]\s*-?\s*sp|transaxle|tiptronic|sequential|overdrive|\b[34]-?on",
+        re.I,
+    ),
+    "fuel_type": re.compile(
+        r"gas|petrol|diesel|electr|elektr|hybrid|benzin|essence|flex|ethanol|e85|cng|lpg|hydrogen|wasserstoff|waterstof|"
+        r"unleaded|super|regular|premium|strom|erdgas|gpl|électri|ev\b|phev|propane|biofuel|mhev",
+        re.I,
+    ),
+    "fuel_economy": re.compile(r"\d", re.I),
+    "mileage": re.compile(r"\d"),
+}  # fmt: skip
+_NO_COLOR = re.compile(r":|\d{3}|\d\s*(?:in|mm|cm|hp|miles)\b|https?|\bview\b|\bphotos?\b|\bcolors\b", re.I)
+
+
+def read_labels(words: Words, reading: Reading, base_url: str, *, layer: Layer = Layer.LABELS) -> None:
+    """Offer every value that stands after its label."""
+    texts, glued = words.texts, words.glued
+    count = len(texts)
+    at = 0
+    while at < count:
+        text = texts[at]
+        if len(text) <= _LABEL_LENGTH:
+            field = field_of_label(text)
+            if field is not None:
+                at = _labelled(words, at, field, reading, base_url, layer)
+                continue
+        colon = text.find(":", 1, _LABEL_LENGTH)
+        if colon > 0:
+            field = field_of_label(text[:colon])
+            value = text[colon + 1 :].strip()
+            if field and _ALNUM.search(value):
+                at += 1
+                while at < count and glued[at] and len(value) < _VALUE_LENGTH and _continues(texts[at]):
+                    value += " " + texts[at]
+                    at += 1
+                _offer(reading, field, value, layer, text[:colon], 0.84, base_url)
+                continue
+        at += 1
+
+
+def _continues(text: str) -> bool:
+    """Whether glued words belong to the value before them, and are no label of their own."""
+    return ":" not in text and field_of_label(text) is None
+
+
+def _labelled(words: Words, at: int, field: str, reading: Reading, base_url: str, layer: Layer) -> int:
+    """Read the value or values after a label that stands alone; gives the position to go on from."""
+    texts, count = words.texts, len(words.texts)
+    fields, names = [field], [texts[at]]
+    positions = [at]
+    colon = texts[at].rstrip().endswith(":")
+    after = at + 1
+    while after < count:
+        text = texts[after]
+        if not _ALNUM.search(text):
+            colon = colon or ":" in text
+            after += 1
+            continue
+        following = field_of_label(text)
+        if following is None or len(fields) >= 24:
+            break
+        fields.append(following)
+        names.append(text)
+        positions.append(after)
+        colon = text.rstrip().endswith(":")
+        after += 1
+    if after >= count:
+        return count
+    if len(fields) >= 3 and after + len(fields) <= count and not any(":" in name for name in names):
+        row = texts[after : after + len(fields)]
+        if all(field_of_label(text) is None for text in row):
+            for name, known, value in zip(names, fields, row, strict=True):
+                _offer(reading, known, value, layer, name, 0.7, base_url)
+            return after + len(fields)
+    known, label = fields[-1], names[-1]
+    value, end = texts[after], after + 1
+    while end < count and words.glued[end] and len(value) < _VALUE_LENGTH and _continues(texts[end]):
+        value += " " + texts[end]
+        end += 1
+    if known and (colon or known not in _LOOSE or _is_cell(words.nodes[positions[-1]])):
+        if len(value) <= _VALUE_LENGTH or (known in _LONG_FIELDS and len(value) <= 2 * _VALUE_LENGTH):
+            _offer(reading, known, value, layer, label, 0.84 if colon else 0.76, base_url)
+    return after
+
+
+def _is_cell(node: LexborNode) -> bool:
+    parent = node.parent
+    for _ in range(3):
+        if parent is None:
+            return False
+        if parent.tag in _CELLS:
+            return True
+        parent = parent.parent
+    return False
+
+
+def _offer(
+    reading: Reading, field: str, value: str, layer: Layer, label: str, confidence: float, base_url: str
+) -> None:
+    if not field:
+        return
+    label = label.strip(" :\u00a0")
+    if field == "msrp":
+        field, confidence = "price", 0.7
+    elif field == "make_model":
+        field, confidence = "title", 0.5
+    elif field == "year" and not _YEAR_CELL.fullmatch(value):
+        return
+    if label.lower() in _VAGUE:
+        confidence -= 0.1
+    plausible = _PLAUSIBLE.get(field)
+    if plausible is not None and (len(value) > _VALUE_LENGTH or not plausible.search(value)):
+        return
+    if field in ("exterior_color", "interior_color") and (len(value) > 60 or _NO_COLOR.search(value)):
+        return
+    if field == "price" and confidence <= reading.confidence("price"):
+        return
+    offer_value(reading, field, value, layer, label[:40], confidence, base_url, key=label)
