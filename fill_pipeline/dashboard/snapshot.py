@@ -1,0 +1,416 @@
+"""Everything the dashboard, ``/metrics`` and ``fill status`` show, read in one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime, timedelta
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+from fill_pipeline.cycle.assess import assess
+from fill_pipeline.cycle.lifecycle import policy_of
+from fill_pipeline.cycle.plan import plan
+from fill_pipeline.cycle.report import AT_RISK, CYCLES_PER_DAY, DAILY_STRETCH, Status
+from fill_pipeline.cycle.state import ActionKind, ActionStatus, CycleState
+from fill_pipeline.cycle.window import LENGTH, window_at
+from fill_pipeline.db import counters, cycles, overview
+from fill_pipeline.db.connect import Connection
+from fill_pipeline.db.cycles import ActionRow, CycleRow, HealthRow
+from fill_pipeline.db.overview import (
+    CandidateLine,
+    CycleLine,
+    FailureSum,
+    FieldQuality,
+    IncidentLine,
+    RepairLine,
+    SourceLine,
+    VehicleLine,
+)
+from fill_pipeline.quality.health import HealthStatus
+from fill_pipeline.settings import Settings
+
+RECENT_CYCLES = 24  # two days
+HEAT_CYCLES = 12
+SPARK_CYCLES = 12
+LATEST = 12
+RELIABLE_DAYS = (7, 30)
+LADDER = (
+    ActionKind.DRAIN,
+    ActionKind.HARVEST,
+    ActionKind.DISCOVER,
+    ActionKind.REPAIR,
+    ActionKind.IMPROVE,
+    ActionKind.CLOSE,
+)
+"""The rungs in the order the plan tries them."""
+
+QUEUE_METRICS = tuple(f"queue.{s}" for s in ("pending", "processing", "complete", "failed", "skipped", "dead"))
+LISTING_METRICS = tuple(f"listings.{s}" for s in ("active", "delisted", "sold"))
+CANDIDATE_METRICS = tuple(f"candidates.{s}" for s in ("found", "probed", "trial", "active", "rejected"))
+
+
+class SourceHealth(StrEnum):
+    """How a source stands, worst first: the order of the table."""
+
+    FAILING = "failing"  # gives nothing that can be used
+    DEGRADED = "degraded"  # gives less, or worse, than it usually does
+    PAUSED = "paused"  # a person, or quarantine, keeps it from being crawled
+    NEW = "new"  # not judged yet
+    HEALTHY = "healthy"  # does what it usually does
+
+
+@dataclass(frozen=True, slots=True)
+class Rung:
+    """A rung of the ladder in one cycle; ``last`` is its latest action, None when not tried yet."""
+
+    kind: ActionKind
+    tries: int
+    last: ActionRow | None
+
+
+@dataclass(frozen=True, slots=True)
+class CycleNow:
+    """The open cycle as it stands, or the last one as it ended. Rates are per hour, quality 0 to 1."""
+
+    cycle_id: str
+    open: bool
+    started_at: datetime
+    ends_at: datetime
+    completed_at: datetime | None
+    target: int
+    vehicles_added: int
+    vehicles_queued: int
+    quality: float | None
+    pages_fetched: int
+    pages_failed: int
+    vehicles_per_hour: float
+    queue_per_hour: float
+    extraction_success: float | None
+    rungs: tuple[Rung, ...]
+    actions: tuple[ActionRow, ...]
+    next_steps: tuple[str, ...]
+    errors: tuple[str, ...]
+
+    @property
+    def gap(self) -> int:
+        """Vehicles still to add; 0 on target."""
+        return max(0, self.target - self.vehicles_added)
+
+    @property
+    def on_target(self) -> bool:
+        """Whether the vehicles added alone reach the target."""
+        return self.vehicles_added >= self.target
+
+
+@dataclass(frozen=True, slots=True)
+class Today:
+    """The UTC day so far. ``forecast`` is where it ends if the windows to come give what the past ones gave."""
+
+    day: date
+    vehicles_added: int
+    target: int
+    stretch: int
+    expected: int
+    forecast: int | None
+    status: Status
+    cycles: tuple[CycleLine, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SourceView:
+    """A source with its health and why; ``yields`` are the listings found in its last cycles, oldest first."""
+
+    line: SourceLine
+    health: SourceHealth
+    reason: str
+    diagnosis: str | None
+    pending: int
+    dead: int
+    yields: tuple[int, ...]
+    reliability: tuple[float | None, float | None]
+
+    @property
+    def quality(self) -> float | None:
+        """Mean completeness of what it gave in this cycle."""
+        return self.line.quality_sum / self.line.quality_count if self.line.quality_count else None
+
+    @property
+    def error_rate(self) -> float | None:
+        """The share of its pages that failed in this cycle."""
+        attempts = self.line.pages_fetched + self.line.pages_failed
+        return self.line.pages_failed / attempts if attempts else None
+
+
+@dataclass(frozen=True, slots=True)
+class Heat:
+    """Quality by field (rows) and cycle (columns, oldest first; the last may still be open)."""
+
+    cycle_ids: tuple[str, ...]
+    fields: tuple[str, ...]
+    cells: Mapping[tuple[str, str], FieldQuality]
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """What only changes when a cycle ends; read once for each ending."""
+
+    key: tuple[tuple[str, str | None], ...]
+    health: Mapping[UUID, HealthRow]
+    yields: Mapping[UUID, tuple[int, ...]]
+    reliability: Mapping[UUID, tuple[float | None, float | None]]
+    quality: tuple[FieldQuality, ...]
+    week: Mapping[str, Any]
+    month: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """One reading. ``totals`` are counters by name: vehicles, queue.*, listings.*, candidates.*."""
+
+    taken_at: datetime
+    quality_target: float
+    cycle: CycleNow | None
+    today: Today
+    totals: Mapping[str, int]
+    sources: tuple[SourceView, ...]
+    heat: Heat
+    failures: tuple[FailureSum, ...]
+    incidents: tuple[IncidentLine, ...]
+    repairs: tuple[RepairLine, ...]
+    candidates: tuple[CandidateLine, ...]
+    vehicles: tuple[VehicleLine, ...]
+    past: Past
+
+    @property
+    def sources_active(self) -> int:
+        """Sources that may be crawled."""
+        return sum(s.line.active for s in self.sources)
+
+    def sources_by_health(self) -> dict[SourceHealth, int]:
+        """How many sources stand how."""
+        return {health: sum(s.health is health for s in self.sources) for health in SourceHealth}
+
+
+def snapshot(conn: Connection, settings: Settings, now: datetime, past: Past | None = None) -> Overview:
+    """Read how everything stands at ``now``; pass the last reading's ``past`` to have it read again only when changed.
+
+    The connection must be in autocommit; the reading is one short read-only transaction, so its figures agree.
+    """
+    midnight = now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    with conn.transaction():
+        conn.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        lines = overview.recent_cycles(conn, midnight=midnight, n=RECENT_CYCLES)
+        closed = [line for line in lines if line.status == "closed"]
+        open_line = next((line for line in lines if line.status == "open"), None)
+        key = tuple((line.cycle_id, line.revised_at) for line in closed[:HEAT_CYCLES])
+        if past is None or past.key != key:
+            past = _past(conn, key, open_line, now)
+        line = open_line or next(iter(closed), None)
+        rows = overview.sources(conn, line.cycle_id if line else None)
+        waiting = overview.queue_by_source(conn)
+        cycle, so_far = None, []
+        if open_line is not None:
+            cycle = _open_cycle(conn, settings, open_line, rows, now)
+            so_far = overview.quality_so_far(conn, open_line.cycle_id)
+        elif line is not None:
+            cycle = _closed_cycle(conn, line, rows, now)
+        recent = [line.cycle_id for line in lines if line.status != "missed"][:2]
+        return Overview(
+            taken_at=now,
+            quality_target=settings.quality_target,
+            cycle=cycle,
+            today=_today(settings, lines, cycle, midnight, now),
+            totals=counters.totals(conn, ("vehicles", *QUEUE_METRICS, *LISTING_METRICS, *CANDIDATE_METRICS)),
+            sources=tuple(_source(row, past, waiting, now, live=open_line is not None) for row in rows),
+            heat=_heat(settings, [*reversed(closed[:HEAT_CYCLES])], open_line, [*past.quality, *so_far]),
+            failures=tuple(overview.failures(conn, recent, LATEST)),
+            incidents=tuple(overview.open_incidents(conn, LATEST)),
+            repairs=tuple(overview.latest_repairs(conn, LATEST)),
+            candidates=tuple(overview.latest_candidates(conn, LATEST)),
+            vehicles=tuple(overview.latest_vehicles(conn, LATEST)),
+            past=past,
+        )
+
+
+def _past(
+    conn: Connection, key: tuple[tuple[str, str | None], ...], open_line: CycleLine | None, now: datetime
+) -> Past:
+    short, long = (now - timedelta(days=days) for days in RELIABLE_DAYS)
+    history = cycles.history(conn, open_line.cycle_id if open_line else "", before=now, n=SPARK_CYCLES)
+    closed = [cycle_id for cycle_id, _ in key]
+    return Past(
+        key=key,
+        health={row.source_id: row for row in cycles.health(conn, closed[0])} if closed else {},
+        yields={source: tuple(run.found for run in reversed(runs)) for source, runs in history.items()},
+        reliability=overview.reliability(conn, short=short, long=long, until=now),
+        quality=tuple(overview.quality_of(conn, closed)),
+        week=next((report for _, report in cycles.reports(conn, "weekly", 1)), {}),
+        month=next((report for _, report in cycles.reports(conn, "monthly", 1)), {}),
+    )
+
+
+def _open_cycle(
+    conn: Connection, settings: Settings, line: CycleLine, rows: Sequence[SourceLine], now: datetime
+) -> CycleNow:
+    row = CycleRow(
+        line.cycle_id, line.status, line.started_at, None, line.window_start, line.window_end, line.target, None, {}
+    )
+    state = assess(conn, settings, row, now)
+    quality = cycles.vehicles_of_cycle(conn, line.cycle_id)[2]
+    waiting = _next_steps(state, settings, now)
+    return _cycle(conn, line, rows, now, state.vehicles_added, state.vehicles_queued, quality, state.deadline, waiting)
+
+
+def _closed_cycle(conn: Connection, line: CycleLine, rows: Sequence[SourceLine], now: datetime) -> CycleNow:
+    return _cycle(
+        conn,
+        line,
+        rows,
+        now,
+        line.vehicles_added,
+        line.vehicles_queued,
+        line.quality,
+        line.completed_at or line.window_end,
+        tuple(line.next_actions),
+    )
+
+
+def _cycle(
+    conn: Connection,
+    line: CycleLine,
+    rows: Sequence[SourceLine],
+    now: datetime,
+    added: int,
+    queued: int,
+    quality: float | None,
+    ends_at: datetime,
+    next_steps: tuple[str, ...],
+) -> CycleNow:
+    actions = tuple(cycles.actions(conn, line.cycle_id))
+    fetched = sum(row.pages_fetched for row in rows)
+    details = fetched - sum(row.index_pages for row in rows)
+    hours = max(((line.completed_at or now) - line.started_at).total_seconds(), 1.0) / 3600
+    return CycleNow(
+        cycle_id=line.cycle_id,
+        open=line.status == "open",
+        started_at=line.started_at,
+        ends_at=ends_at,
+        completed_at=line.completed_at,
+        target=line.target,
+        vehicles_added=added,
+        vehicles_queued=queued,
+        quality=quality,
+        pages_fetched=fetched,
+        pages_failed=sum(row.pages_failed for row in rows),
+        vehicles_per_hour=round(added / hours, 1),
+        queue_per_hour=round(fetched / hours, 1),
+        extraction_success=round(1 - sum(row.pages_empty for row in rows) / details, 4) if details > 0 else None,
+        rungs=tuple(_rung(kind, actions) for kind in LADDER),
+        actions=actions,
+        next_steps=next_steps,
+        errors=tuple(line.errors)
+        or tuple(f"{a.action}/{a.level}/{a.attempt} failed: {a.error}" for a in actions if a.status == "failed"),
+    )
+
+
+def _rung(kind: ActionKind, actions: Iterable[ActionRow]) -> Rung:
+    own = [action for action in actions if action.action == kind]
+    busy = [action for action in own if action.status in (ActionStatus.RUNNING, ActionStatus.REQUESTED)]
+    return Rung(kind, len(own), next(reversed(busy or own), None))
+
+
+def _next_steps(state: CycleState, settings: Settings, now: datetime) -> tuple[str, ...]:
+    """What the plan would ask for if everything now running ended well at this moment."""
+    after = tuple(
+        replace(action, status=ActionStatus.DONE, gained=max(action.gained, 1), finished_at=now)
+        if action.in_flight
+        else action
+        for action in state.actions
+    )
+    wanted = plan(replace(state, actions=after), now, policy_of(settings, wait=True))
+    if wanted:
+        return tuple(dict.fromkeys(str(action) for action in wanted))
+    if state.pending and state.next_ready_at is not None and state.next_ready_at > now:
+        return (f"wait: the next page may be fetched at {state.next_ready_at:%H:%M:%S} UTC",)
+    return (f"wait: rest the sources, then try them again, until {state.deadline:%H:%M} UTC",)
+
+
+def _today(
+    settings: Settings, lines: Sequence[CycleLine], cycle: CycleNow | None, midnight: datetime, now: datetime
+) -> Today:
+    """The day against its pace. A window's vehicles are due when it ends, as in the daily report."""
+    own = [line for line in lines if midnight <= line.window_start < midnight + timedelta(days=1)]
+    added = sum(line.vehicles_added for line in own if line.status != "open")
+    over = {line.window_start for line in own if line.status != "open"}
+    over |= {midnight + i * LENGTH for i in range((window_at(now).start - midnight) // LENGTH)}
+    forecast = round(added / len(over) * CYCLES_PER_DAY) if over else None
+    if cycle is not None and cycle.open and any(line.cycle_id == cycle.cycle_id for line in own):
+        added += cycle.vehicles_added
+    target = CYCLES_PER_DAY * settings.target
+    expected = round(target * ((window_at(now).start - midnight) / timedelta(days=1)))
+    return Today(
+        day=midnight.date(),
+        vehicles_added=added,
+        target=target,
+        stretch=DAILY_STRETCH,
+        expected=expected,
+        forecast=None if forecast is None else max(forecast, added),
+        status=_status(added, expected),
+        cycles=tuple(reversed(own)),
+    )
+
+
+def _status(added: int, expected: int) -> Status:
+    if added >= expected:
+        return Status.ON_TARGET
+    return Status.AT_RISK if added >= AT_RISK * expected else Status.BELOW_TARGET
+
+
+def _source(
+    row: SourceLine, past: Past, waiting: Mapping[UUID, tuple[int, int]], now: datetime, *, live: bool
+) -> SourceView:
+    judged = past.health.get(row.id)
+    pending, dead = waiting.get(row.id, (0, 0))
+    health, reason = _health(row, judged, now)
+    return SourceView(
+        line=row,
+        health=health,
+        reason=reason,
+        diagnosis=judged.diagnosis if judged else None,
+        pending=pending,
+        dead=dead,
+        yields=past.yields.get(row.id, ()) + ((row.found,) if live and row.pages_fetched else ()),
+        reliability=past.reliability.get(row.id, (None, None)),
+    )
+
+
+def _health(row: SourceLine, judged: HealthRow | None, now: datetime) -> tuple[SourceHealth, str]:
+    """As it was last judged, unless something is known since that overrides it."""
+    if not row.active:
+        return SourceHealth.PAUSED, "paused by a person"
+    if row.status == "quarantined":
+        return SourceHealth.PAUSED, f"in quarantine: {row.status_reason or 'no reason was given'}"
+    if row.config_error is not None:
+        return SourceHealth.FAILING, f"its configuration cannot be used: {row.config_error}"
+    if row.breaker == "open" and row.breaker_until is not None and row.breaker_until > now:
+        reason = f"too many failures in a row: left alone until {row.breaker_until:%H:%M:%S} UTC"
+        known = judged is not None and judged.status == HealthStatus.FAILING
+        return (SourceHealth.FAILING if known else SourceHealth.DEGRADED), reason
+    if judged is None:
+        return SourceHealth.NEW, "judged when a cycle ends"
+    return SourceHealth(judged.status), judged.reason
+
+
+def _heat(
+    settings: Settings, closed: Sequence[CycleLine], open_line: CycleLine | None, cells: Sequence[FieldQuality]
+) -> Heat:
+    """The core fields first, then the others by name."""
+    names = {cell.field_name for cell in cells}
+    core = [name for name in settings.core_fields if name in names]
+    return Heat(
+        cycle_ids=tuple(line.cycle_id for line in closed) + ((open_line.cycle_id,) if open_line else ()),
+        fields=(*core, *sorted(names - set(core))),
+        cells={(cell.field_name, cell.cycle_id): cell for cell in cells},
+    )
