@@ -105,7 +105,7 @@ class App:
             return Page.redirect(faults.redirect_to)
         if faults.redirect_loop:
             step = request.target.rpartition("hop=")[2] if "hop=" in request.target else "0"
-            return Page.redirect(f"{path}?hop={int(step) + 1 if step.isdigit() else 1}")
+            return Page.redirect(f"{path}?hop={int(step) + 1 if step.isdecimal() else 1}")
         if faults.throttle_rps and faults.over_rate(monotonic()):
             headers = f"Retry-After: {faults.retry_header(time())}\r\n"
             return Page.text("Too many requests", status=429, headers=headers)

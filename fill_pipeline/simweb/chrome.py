@@ -33,6 +33,9 @@ _STATIC_PAGES = ("about", "contact", "privacy", "terms", "careers", "financing",
 _RIBBONS = 45  # style rules per role, so that a page weighs what real pages weigh
 
 
+_LANGUAGES = {Market.US: "en", Market.CA: "en-CA", Market.DE: "de"}
+
+
 @dataclass(frozen=True)
 class Chrome:
     """The fixed parts of a site's pages."""
@@ -53,7 +56,7 @@ def make_chrome(site: Site, base: str, partners: list[tuple[str, str]]) -> Chrom
     german = site.market is Market.DE
     makes = sorted({pattern.make for pattern in load_catalog()})
     head = (
-        f'<!DOCTYPE html>\n<html lang="{"de" if german else "en"}">\n<head>\n<meta charset="utf-8">\n'
+        f'<!DOCTYPE html>\n<html lang="{_LANGUAGES[site.market]}">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f'<meta property="og:site_name" content="{site.name}">\n<style>{_styles(site, rng)}</style>\n'
     )

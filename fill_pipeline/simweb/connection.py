@@ -90,7 +90,11 @@ class Connection(asyncio.Protocol):
             return
 
     async def _finish(self, answer: Coroutine[None, None, None]) -> None:
-        await answer
+        try:
+            await answer
+        except Exception:
+            self.transport.abort()  # a client must not wait for an answer that failed
+            raise
         self._task = None
         self._serve()
 

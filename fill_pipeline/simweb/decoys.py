@@ -111,7 +111,7 @@ def _calendar(path: str, chrome: Chrome) -> Page | None:
     year, month = 2026, 3
     if path != "/":
         parts = path.removeprefix("/calendar/").split("/")
-        if len(parts) != 2 or not all(part.isdigit() and len(part) < 7 for part in parts):
+        if len(parts) != 2 or not all(part.isdecimal() and len(part) < 7 for part in parts):
             return None
         year, month = int(parts[0]), int(parts[1])
     after = f"/calendar/{year + month // 12}/{month % 12 + 1}"
@@ -122,4 +122,4 @@ def _calendar(path: str, chrome: Chrome) -> Page | None:
 
 def _number(path: str, prefix: str, limit: int) -> int | None:
     text = path.removeprefix(prefix)
-    return int(text) if path.startswith(prefix) and text.isdigit() and int(text) < limit else None
+    return int(text) if path.startswith(prefix) and text.isdecimal() and int(text) < limit else None

@@ -55,7 +55,7 @@ _LABELS: dict[str, tuple[str, ...]] = {
     "model": ("Model", "Model Name", "Vehicle Model"),
     "trim": ("Trim", "Version", "Trim Level"),
     "vin": ("VIN", "VIN Number", "Vehicle Identification Number"),
-    "mileage": ("Mileage", "Odometer", "Kilometres / Miles"),
+    "mileage": ("Mileage", "Odometer", "Odometer Reading"),
     "body": ("Body Style", "Body Type", "Body"),
     "engine": ("Engine", "Engine Type", "Motor"),
     "fuel": ("Fuel Type", "Fuel", "Runs On"),
@@ -65,7 +65,6 @@ _LABELS: dict[str, tuple[str, ...]] = {
     "interior": ("Interior Color", "Interior", "Upholstery Color"),
     "doors": ("Doors", "Number of Doors", "Door Count"),
     "stock": ("Stock #", "Stock Number", "Ref. No."),
-    "price": ("Price", "Asking Price", "Our Price"),
     "place": ("Location", "City", "Located In"),
 }
 _LABELS_DE: dict[str, tuple[str, ...]] = {
@@ -84,7 +83,6 @@ _LABELS_DE: dict[str, tuple[str, ...]] = {
     "interior": ("Innenfarbe", "Innenausstattung", "Polsterfarbe"),
     "doors": ("Anzahl Türen", "Türen", "Türenzahl"),
     "stock": ("Angebotsnummer", "Inserats-Nr.", "Fahrzeugnummer"),
-    "price": ("Preis", "Kaufpreis", "Verkaufspreis"),
     "place": ("Standort", "Ort", "Fahrzeugstandort"),
 }
 _KEYS: dict[str, tuple[str, ...]] = {

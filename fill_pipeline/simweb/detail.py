@@ -101,14 +101,6 @@ def _around(form: str, row: str, label: str, value: str, words: str, attr: str) 
     return f'<span class="{row}">{words.lower()}: <b{attr}>', "</b></span><br>"
 
 
-def place_text(ad: Ad) -> str:
-    """The place as the page words it."""
-    place = ad.place
-    if ad.site.market is Market.DE:
-        return f"{place.postal_code} {place.city}"
-    return f"{place.city}, {place.region} {place.postal_code}"
-
-
 @lru_cache(maxsize=1_000)
 def _gallery(base: str, count: int, micro: bool) -> str:
     """The photos of any ad of a site, with {id} and {title} to fill in."""
@@ -139,7 +131,7 @@ def _status(ad: Ad, now: int, name: str) -> str:
 
 def _offer(ad: Ad, now: int, price: str, micro: bool) -> str:
     c, text = ad.site.design.classes, ad.site.design.text_tag
-    value, place = ad.price(now), place_text(ad)
+    value, place = ad.price(now), wording.place_text(ad)
     german = ad.site.market is Market.DE
     extra = ""
     if value is not None and not ad.is_lot and not ad.private:

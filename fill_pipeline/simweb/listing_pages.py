@@ -10,7 +10,7 @@ import orjson
 
 from . import records, wording
 from .chrome import Chrome
-from .detail import place_text, specs
+from .detail import specs
 from .page import Page
 from .places import Market
 from .sites import Layout, Site
@@ -150,7 +150,7 @@ def json_feed(world: World, site: Site, base: str) -> bytes:
 
 
 def _summary(ad: Ad, now: int) -> str:
-    parts = [f"Price: {wording.price_text(ad, now)}", f"Location: {place_text(ad)}"]
+    parts = [f"Price: {wording.price_text(ad, now)}", f"Location: {wording.place_text(ad)}"]
     if ad.miles is not None:
         parts.insert(1, f"Mileage: {wording.miles_text(ad)}")
     return ". ".join([*parts, f"VIN: {ad.vin}" if ad.vin else "VIN on request"])
@@ -163,7 +163,7 @@ def _card(ad: Ad, now: int, base: str, *, brief: bool = False) -> str:
     photo = records.photo_urls(ad, base, 1)[0]
     card = (
         f'<img src="{photo}" alt="{title}"><h3 class="{c["title"]}"><a href="{ad.path}">{title}</a></h3>'
-        f'<{text} class="{c["price"]}">{price}</{text}><span class="{c["place"]}">{place_text(ad)}</span>'
+        f'<{text} class="{c["price"]}">{price}</{text}><span class="{c["place"]}">{wording.place_text(ad)}</span>'
     )
     if brief or ad.site.layout is not Layout.CARDS:
         miles = wording.miles_text(ad)
@@ -224,4 +224,4 @@ def _decode_cursor(text: str) -> tuple[int, int] | None:
 
 
 def _number(text: str, default: int) -> int:
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 9 else default
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < 9 else default

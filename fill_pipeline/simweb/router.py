@@ -76,7 +76,7 @@ class Router:
 
     def _api_detail(self, site: Site, path: str) -> Page:
         text = path.removeprefix("/api/listings/")
-        ad = self.world.find(site, int(text)) if text.isdigit() and len(text) < 14 else None
+        ad = self.world.find(site, int(text)) if text.isdecimal() and len(text) < 14 else None
         stand = ad.stand(self.world.now) if ad is not None else Stand.UNKNOWN
         if ad is None or stand is Stand.UNKNOWN or site.layout is not Layout.API:
             return Page.text('{"error":"not found"}', JSON, 404)
@@ -161,4 +161,4 @@ def _page_number(site: Site, path: str) -> int | None:
     if path == site.index_path:
         return None
     rest = path.removeprefix(f"{site.index_path}page/").rstrip("/")
-    return int(rest) if rest != path.rstrip("/") and rest.isdigit() and len(rest) < 6 else 0
+    return int(rest) if rest != path.rstrip("/") and rest.isdecimal() and len(rest) < 6 else 0

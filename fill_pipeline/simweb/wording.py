@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from .places import Market
-from .sites import SiteKind
+from .sites import Layout, SiteKind
 from .world import Ad, Stand
 
 FEATURES = (
@@ -60,6 +60,7 @@ FEATURES_DE = (
     "Einparkhilfe",
     "Klimaautomatik",
 )
+_PLACE_IN_A_ROW = (Layout.TABLE, Layout.DL, Layout.PAGES)  # their specs state the place too
 _OPENINGS = (
     "Here is a clean {year} {make} {model} that has been looked after and shows it.",
     "This {colour} {make} {model} came to us on trade and is ready for its next driver.",
@@ -153,7 +154,7 @@ def amount(value: int, market: Market) -> str:
     """A price in the market's notation: $12,995 or 12.995 €."""
     if market is Market.DE:
         return f"{value:,} €".replace(",", ".")
-    return f"${value:,}"
+    return f"${value:,}{' CAD' if market is Market.CA else ''}"
 
 
 def price_text(ad: Ad, now: int) -> str:
@@ -178,6 +179,14 @@ def miles_text(ad: Ad) -> str:
     return f"{ad.miles:,} {'mi' if ad.wording % 2 else 'miles'}" if ad.site.market is Market.US else f"{ad.miles:,} km"
 
 
+def place_text(ad: Ad) -> str:
+    """The place as the page words it."""
+    place = ad.place
+    if ad.site.market is Market.DE:
+        return f"{place.postal_code} {place.city}"
+    return f"{place.city}, {place.region} {place.postal_code}"
+
+
 def facts(ad: Ad) -> list[tuple[str, str]]:
     """Field and value of every fact the page states as text, in the site's language; unknown ones are left out."""
     car, p = ad.car, ad.car.pattern
@@ -200,6 +209,8 @@ def facts(ad: Ad) -> list[tuple[str, str]]:
     ]
     if ad.site.kind is SiteKind.DEALER:
         rows.append(("stock", f"{ad.site.name[0]}{ad.remote_id % 100_000:05d}"))
+    if ad.site.layout in _PLACE_IN_A_ROW:
+        rows.append(("place", place_text(ad)))
     if ad.site.market is Market.DE:
         rows = [(name, _IN_GERMAN.get(value, value)) for name, value in rows]
     return [(name, value) for name, value in rows if value]

@@ -15,6 +15,8 @@ import pytest
 
 from fill_pipeline.simweb import start_simweb
 
+from .conftest import Browser
+
 PARENT = """
 import sys, time
 from fill_pipeline.simweb import start_simweb
@@ -57,6 +59,17 @@ def test_it_ends_when_its_parent_is_killed() -> None:
     parent.stdout.close()
     _wait_until(lambda: not _listens(port))
     _wait_until(lambda: not _runs(child))
+
+
+def test_two_processes_with_one_seed_serve_the_same_bytes() -> None:
+    with start_simweb(seed=3, scale=0.02) as one, start_simweb(seed=3, scale=0.02) as other:
+        pages = []
+        for web in (one, other):
+            urls = [ad["url"] for ad in web.get("/truth")][::7]
+            urls += [f"{site['base_url']}/" for site in web.get("/sites") if site["open"]]
+            browser = Browser(web)
+            pages.append([browser.get(url).body.replace(str(web.port).encode(), b"PORT") for url in urls])
+        assert pages[0] == pages[1]
 
 
 def test_a_port_that_is_taken_is_an_error_that_says_so() -> None:
