@@ -30,11 +30,14 @@ SELECT nextval(pg_get_serial_sequence('archive_pages', 'id')) FROM generate_seri
 
 -- name: validators
 -- What to send with a conditional request for each of these pages: the latest whole answer's ETag, date, body hash.
-SELECT DISTINCT ON (source_id, url_hash) source_id, url_hash, etag, last_modified, body_hash
-FROM archive_pages
-WHERE (source_id, url_hash) IN (SELECT * FROM unnest((:source_ids)::uuid[], (:hashes)::uuid[]))
-  AND http_status = 200
-ORDER BY source_id, url_hash, id DESC;
+SELECT k.source_id, k.url_hash, p.etag, p.last_modified, p.body_hash
+FROM unnest((:source_ids)::uuid[], (:hashes)::uuid[]) AS k (source_id, url_hash)
+CROSS JOIN LATERAL (
+    SELECT etag, last_modified, body_hash FROM archive_pages
+    WHERE source_id = k.source_id AND url_hash = k.url_hash AND http_status = 200
+    ORDER BY id DESC
+    LIMIT 1
+) p;
 
 -- name: files_before
 -- Archive files whose newest page is older than the given time, with their pages' count and bytes.
