@@ -60,6 +60,8 @@ class Settings(BaseSettings):
 
     ui_port: int = Field(default=3000, ge=0, le=65535)
     dashboard_port: int = Field(default=8080, ge=0, le=65535)
+    dashboard_token: SecretStr | None = None
+    """Who knows it may act on the dashboard (pause, run, requeue, roll back); unset means nobody may."""
     simweb_port: int = Field(default=8801, ge=0, le=65535)
 
     @field_validator("core_fields", "connect_to", mode="before")
