@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -56,9 +56,9 @@ class Assignment:
         self.updated = 0
         self._conn, self._now, self._cycle_id, self._core_fields = conn, now, cycle_id, core_fields
         self._items = items
-        self._ids: list[int] = []
+        self._ids: Iterator[int] = iter(())
         self._planned: dict[int, list[Pending]] = {}  # vehicle to insert → its listings in this batch
-        self._by_block: dict[str, list[int]] = {}  # block → vehicles to insert
+        self._by_block: dict[str, list[tuple[int | None, int]]] = {}  # block → (odometer, vehicle to insert)
         self._vehicle_of_vin: dict[str, int] = {}
         self._claims: dict[str, tuple[int, Pending]] = {}  # VIN → existing vehicle that gets it
         self._absorbed: list[tuple[int, int]] = []  # (vehicle that turned out to be the other one, that one)
@@ -74,7 +74,8 @@ class Assignment:
             return
         wanting = [item for item in self._items if item.promote]
         fresh = [item for item in self._items if item.known is None]
-        listing_ids, self._ids = db.next_ids(self._conn, listings=len(fresh), vehicles=len(wanting))
+        listing_ids, vehicle_ids = db.next_ids(self._conn, listings=len(fresh), vehicles=len(wanting))
+        self._ids = iter(vehicle_ids)
         for item, listing_id in zip(fresh, listing_ids, strict=True):
             item.row.id = listing_id
         unmatched = self._match_by_vin(wanting)
@@ -163,8 +164,8 @@ class Assignment:
                 self._join_planned(item, self._vehicle_of_vin[item.vin])
                 continue
             rivals: dict[int, Sequence[ListingRow]] = {v: observed[v] for v in ids if v in observed}
-            for vehicle_id in self._by_block.get(block[0], ()) if block else ():
-                rivals[vehicle_id] = [p.row for p in self._planned[vehicle_id]]
+            if block is not None and item.vin is None:
+                rivals |= self._planned_rivals(block)
             decision = identity.decide(item.row, rivals) if rivals else identity.NO_MATCH
             if decision.vehicle_id is None:
                 self._plan(item, block)
@@ -180,14 +181,22 @@ class Assignment:
             for other, score, reasons in decision.proposals:
                 self._proposals.append((item.row.vehicle_id or 0, other, score, reasons))
 
+    def _planned_rivals(self, block: tuple[str, int | None]) -> dict[int, Sequence[ListingRow]]:
+        low, high = identity.window_of(block[1])
+        return {
+            vehicle_id: [p.row for p in self._planned[vehicle_id]]
+            for km, vehicle_id in self._by_block.get(block[0], ())
+            if km is None or block[1] is None or low <= km <= high
+        }
+
     def _plan(self, item: Pending, block: tuple[str, int | None] | None) -> None:
-        vehicle_id = self._ids.pop()
+        vehicle_id = next(self._ids)
         item.row.vehicle_id = vehicle_id
         self._planned[vehicle_id] = [item]
         if item.vin is not None:
             self._vehicle_of_vin[item.vin] = vehicle_id
         if block is not None:
-            self._by_block.setdefault(block[0], []).append(vehicle_id)
+            self._by_block.setdefault(block[0], []).append((block[1], vehicle_id))
 
     def _join_planned(self, item: Pending, vehicle_id: int) -> None:
         first = self._planned.get(vehicle_id)

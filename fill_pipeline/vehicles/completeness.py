@@ -14,14 +14,13 @@ _HORSELESS = frozenset(("electric", "hydrogen"))
 
 def filled(record: Any, field: str) -> bool:
     """Whether the record (a listing or a vehicle) has a value for the field."""
+    if getattr(record, field, None) is not None:
+        return True
     if field == "image":
-        images = getattr(record, "images", None)
-        return bool(images) if images is not None else getattr(record, "image", None) is not None
+        return bool(getattr(record, "images", None))
     if field == "place":
-        return any(getattr(record, name, None) for name in ("place", "city", "region", "postal_code")) or (
-            getattr(record, "latitude", None) is not None
-        )
-    return getattr(record, field, None) not in (None, "", [])
+        return any(getattr(record, name, None) is not None for name in ("city", "region", "postal_code", "latitude"))
+    return False
 
 
 def knowable(record: Any, field: str) -> bool:

@@ -187,7 +187,7 @@ def _weigh_place(a: ListingRow, b: ListingRow, reasons: dict[str, float]) -> Non
         reasons["same city" if same else "other city"] = 3.5 if same else -2.5
     elif a.region and b.region and fold(a.region) != fold(b.region):
         reasons["other region"] = -3.5
-    elif a.place and b.place and fold(a.place) == fold(b.place):
+    elif a.place and b.place and a.place != a.region and fold(a.place) == fold(b.place):
         reasons["same place"] = 3.0
 
 

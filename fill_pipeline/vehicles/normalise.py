@@ -64,6 +64,37 @@ _MILEAGE_UNITS = {"mi": "mi", "mile": "mi", "miles": "mi", "smi": "mi", "km": "k
     "kilometres": "km",
     "kmtr": "km",
 }
+_SAYS_NOTHING = frozenset(
+    [
+        "other",
+        "others",
+        "unknown",
+        "n/a",
+        "na",
+        "none",
+        "null",
+        "-",
+        "--",
+        "?",
+        "not specified",
+        "not available",
+        "tbd",
+        "call",
+        "unspecified",
+        "see description",
+        "any",
+        "andere",
+        "sonstige",
+        "k.a.",
+        "keine angabe",
+        "onbekend",
+        "overig",
+        "overige",
+        "autre",
+        "inconnu",
+        "non renseigné",
+    ]
+)
 _NOT_VIN = re.compile(r"[^A-Z0-9]")
 
 
@@ -107,6 +138,8 @@ def unknown_terms(listing: Listing) -> list[str]:
 
 def _to_term(listing: Listing, field: str, vocabulary: str, words: str) -> None:
     cleaned = clean_text(words, _LONGEST_RAW)
+    if cleaned is not None and cleaned.casefold() in _SAYS_NOTHING:
+        cleaned = None
     term = canonical_term(vocabulary, cleaned) if cleaned else None
     if cleaned and term != cleaned:
         listing.raw.setdefault(field, cleaned)

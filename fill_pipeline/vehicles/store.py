@@ -111,7 +111,7 @@ def write_listings(
             unchanged[key] = before
         else:
             pending[key] = Pending(row, None, promote)
-    _revise_known(conn, pending, known, unchanged, core_fields)
+    _revise_known(conn, result, pending, known, unchanged, core_fields)
     assignment = Assignment(conn, list(pending.values()), now=now, cycle_id=cycle_id, core_fields=core_fields)
     assignment.find_vehicles()
     _store(conn, pending, unchanged, assignment, cycle_id, now)
@@ -204,6 +204,7 @@ def _row_of(to_write: ListingToWrite, now: datetime, cycle_id: str) -> ListingRo
 
 def _revise_known(
     conn: Connection,
+    result: WriteResult,
     pending: dict[_Key, Pending],
     known: dict[_Key, KnownListing],
     unchanged: dict[_Key, KnownListing],
@@ -217,6 +218,9 @@ def _revise_known(
         key = to_lock[listing_id]
         item = pending[key]
         row = revision.revise(old, item.row)
+        for name in row.quarantine.keys() - item.row.quarantine.keys() - old.quarantine.keys():
+            result.issues[row.source_id, name, row.quarantine[name]["rule"]] += 1
+            result.tallies.setdefault(row.source_id, {}).setdefault(name, FieldTally()).quarantined += 1
         row.completeness = completeness(row, core_fields)
         row.content_hash = revision.content_hash(row)
         says_more = row.content_hash != old.content_hash or row.status != old.status
@@ -300,18 +304,21 @@ def _outcome(item: Pending) -> Outcome:
 
 def _tally(result: WriteResult, to_write: ListingToWrite) -> None:
     source_id, listing = to_write.source_id, to_write.listing
+    tallies = result.tallies.setdefault(source_id, {})
     for name in TALLIED:
-        tally = result.tallies.setdefault((source_id, name), FieldTally())
+        tally = tallies.get(name)
+        if tally is None:
+            tally = tallies[name] = FieldTally()
         if filled(listing, name):
             tally.filled += 1
             tally.knowable += 1
         elif knowable(listing, name):
             tally.knowable += 1
     for name, agrees in to_write.agreement.items():
-        tally = result.tallies.setdefault((source_id, name), FieldTally())
+        tally = tallies.setdefault(name, FieldTally())
         tally.compared += 1
         tally.agreed += agrees
     for name in to_write.quarantine:
-        result.tallies.setdefault((source_id, name), FieldTally()).quarantined += 1
+        tallies.setdefault(name, FieldTally()).quarantined += 1
     for name, rule in to_write.issues:
         result.issues[source_id, name, rule] += 1

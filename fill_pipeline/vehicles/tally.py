@@ -54,11 +54,11 @@ class FieldTally:
 
 @dataclass(slots=True)
 class WriteResult:
-    """What a batch did. ``rows`` are in input order; ``issues`` count (source, field, rule)."""
+    """A batch's work: ``rows`` in input order, ``tallies`` by source and field, ``issues`` by (source, field, rule)."""
 
     rows: list[WrittenListing] = field(default_factory=list)
     vehicles_added: int = 0
     vehicles_updated: int = 0
     sources: dict[UUID, SourceSums] = field(default_factory=dict)
-    tallies: dict[tuple[UUID, str], FieldTally] = field(default_factory=dict)
+    tallies: dict[UUID, dict[str, FieldTally]] = field(default_factory=dict)
     issues: Counter[tuple[UUID, str, str]] = field(default_factory=Counter)

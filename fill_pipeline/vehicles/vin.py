@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
@@ -12,6 +11,7 @@ import msgspec
 
 from fill_pipeline.extract.gazetteer import canonical_make, canonical_model, fold
 from fill_pipeline.extract.listing import Evidence, Layer, Listing
+from fill_pipeline.extract.vin import VinKind, check_digit, classify_vin
 from fill_pipeline.vehicles.vocabulary import canonical_term
 
 
@@ -44,14 +44,6 @@ CONFIDENCE = {
 """Fields a decoded VIN can fill, and how far each is trusted: below what a page states itself."""
 
 _DECODER_CACHE = 8_192
-_TRANSLITERATION = dict(
-    zip("ABCDEFGHJKLMNPRSTUVWXYZ", (1, 2, 3, 4, 5, 6, 7, 8, 1, 2, 3, 4, 5, 7, 9, 2, 3, 4, 5, 6, 7, 8, 9), strict=True)
-)
-_VALUES = _TRANSLITERATION | {str(d): d for d in range(10)}
-_WEIGHTS = (8, 7, 6, 5, 4, 3, 2, 10, 0, 9, 8, 7, 6, 5, 4, 3, 2)
-_FULL = re.compile(r"[A-HJ-NPR-Z0-9]{17}\Z")
-_CHASSIS_NUMBER = re.compile(r"(?=(?:.*\d){3})[A-Z0-9]{5,13}\Z")
-_CHECKED_REGIONS = frozenset("12345")  # North America demands the check digit
 _FIRST_STANDARD_YEAR = 1981  # 17 characters since then (49 CFR 565)
 # Numbers of textbooks and form examples.
 _EXAMPLES = frozenset(
@@ -103,22 +95,16 @@ class VinFacts:
 
 
 def vin_status(vin: str, year: int | None = None) -> VinStatus:
-    """The kind of an upper-case VIN; ``year`` is the model year the page states, if any."""
-    if len(set(vin)) <= 4 or vin in _EXAMPLES or vin[-6:] in ("000000", "123456"):
+    """The kind of an upper-case VIN; ``year`` is the model year the page states, if any.
+
+    A short chassis number is one only on a car known to be older than the standard.
+    """
+    if len(set(vin)) <= 4 or vin in _EXAMPLES or (len(vin) == 17 and vin[-6:] in ("000000", "123456")):
         return VinStatus.PLACEHOLDER
-    if _FULL.match(vin):
-        if check_digit(vin) == vin[8]:
-            return VinStatus.VALID
-        return VinStatus.INVALID if vin[0] in _CHECKED_REGIONS else VinStatus.EUROPEAN
-    if _CHASSIS_NUMBER.match(vin) and year is not None and year < _FIRST_STANDARD_YEAR:
-        return VinStatus.CLASSIC
-    return VinStatus.INVALID
-
-
-def check_digit(vin: str) -> str:
-    """The check digit a 17-character VIN should have in position nine (49 CFR 565.15 (c))."""
-    remainder = sum(_VALUES[c] * w for c, w in zip(vin, _WEIGHTS, strict=True)) % 11
-    return "X" if remainder == 10 else str(remainder)
+    kind = classify_vin(vin)
+    if kind is VinKind.CLASSIC:
+        return VinStatus.CLASSIC if year is not None and year < _FIRST_STANDARD_YEAR else VinStatus.INVALID
+    return VinStatus(kind.value)
 
 
 def decode(vin: str) -> VinFacts | None:
@@ -127,7 +113,7 @@ def decode(vin: str) -> VinFacts | None:
     The decoder's data loads at the first call. Results are kept for the vehicle descriptor (the
     characters that carry meaning), at most 8,192 of them, so memory stays bounded.
     """
-    if not _FULL.match(vin) or check_digit(vin) != vin[8]:
+    if len(vin) != 17 or check_digit(vin) != vin[8]:
         return None
     # Small makers (third character 9) are told apart by positions 12 to 14 (49 CFR 565.15 (d)).
     serial = vin[11:14] if vin[2] == "9" else ""
@@ -199,7 +185,7 @@ def _decode_descriptor(front: str, back: str, serial: str) -> VinFacts | None:
     import ultravin  # loads tens of megabytes of tables; only processes that decode pay for them
 
     vin = f"{front}0{back}{serial or '000'}001"
-    vin = vin[:8] + check_digit(vin) + vin[9:]
+    vin = f"{front}{check_digit(vin)}{vin[9:]}"
     try:
         answer = ultravin.decode(vin)
     except (ValueError, RuntimeError):
