@@ -24,7 +24,7 @@ WITH ready AS (
     SELECT st.source_id, s.slug, s.name, s.base_url, s.config, s.config_version, s.kind, st.max_concurrency,
            greatest(st.next_slot_at, :now) AS first_slot,
            greatest(st.delay_ms, st.robots_delay_ms) AS delay_ms,
-           CASE WHEN st.breaker = 'half_open' THEN 1
+           CASE WHEN st.breaker <> 'closed' THEN 1 -- one page finds out whether the source is back
                 ELSE least(
                     :per_source::int,
                     CASE WHEN st.budget_day = (:now)::date THEN st.daily_requests - st.budget_used ELSE st.daily_requests END,
@@ -35,7 +35,7 @@ WITH ready AS (
     FROM source_state st JOIN scrape_sources s ON s.id = st.source_id
     WHERE s.active AND s.status IN ('live', 'trial') AND s.config_error IS NULL
       AND st.next_slot_at < :horizon
-      AND (st.breaker <> 'open' OR st.breaker_until <= :now)
+      AND (st.breaker = 'closed' OR st.breaker_until <= :now)
       AND EXISTS (SELECT FROM import_queue q WHERE q.source_id = st.source_id AND q.status = 'pending')
     ORDER BY st.next_slot_at
     LIMIT 200
@@ -56,7 +56,8 @@ WITH ready AS (
     SET next_slot_at = r.first_slot + n * r.delay_ms * interval '1 millisecond',
         budget_used = CASE WHEN st.budget_day = (:now)::date THEN st.budget_used ELSE 0 END + n,
         budget_day = (:now)::date,
-        breaker = CASE WHEN st.breaker = 'open' THEN 'half_open' ELSE st.breaker END
+        breaker = CASE WHEN st.breaker = 'open' THEN 'half_open' ELSE st.breaker END,
+        breaker_until = CASE WHEN st.breaker = 'closed' THEN NULL ELSE (:now)::timestamptz + interval '60 seconds' END
     FROM ready r JOIN (SELECT source_id, count(*)::int AS n FROM chosen GROUP BY 1) c USING (source_id)
     WHERE st.source_id = r.source_id
     RETURNING st.source_id
@@ -136,7 +137,7 @@ RETURNING id;
 -- name: next_ready
 -- When the earliest waiting page may be fetched: the later of its source's slot and its own delay;
 -- null when nothing waits that this cycle could fetch.
-SELECT min(greatest(st.next_slot_at, p.not_before, CASE WHEN st.breaker = 'open' THEN st.breaker_until END))
+SELECT min(greatest(st.next_slot_at, p.not_before, CASE WHEN st.breaker <> 'closed' THEN st.breaker_until END))
 FROM source_state st JOIN scrape_sources s ON s.id = st.source_id
 CROSS JOIN LATERAL (
     SELECT not_before FROM import_queue q WHERE q.source_id = st.source_id AND q.status = 'pending'

@@ -1,0 +1,212 @@
+"""The queue: nothing lost, nothing twice, one pace, and totals that are always right."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from uuid import UUID, uuid4
+
+import pytest
+
+from fill_pipeline.crawl.urls import url_hash
+from fill_pipeline.db import counters, queue, registry
+from fill_pipeline.db.connect import Connection, connect
+from fill_pipeline.db.queue import ClaimedPage, Completion, Failure, PageToQueue, QueueStatus
+
+NOW = datetime(2025, 12, 24, 18, tzinfo=UTC)
+LEASE = timedelta(minutes=5)
+HOUR = timedelta(hours=1)
+
+
+@pytest.fixture
+def source(conn: Connection) -> UUID:
+    row = registry.declare_source(conn, name="s", base_url="https://s.example", config={}, kind="dealer")
+    registry.set_pace(conn, row.id, delay_ms=0, max_concurrency=4, daily_requests=100_000)
+    return row.id
+
+
+def put(conn: Connection, source: UUID, *urls: str, now: datetime = NOW) -> int:
+    pages = [PageToQueue(source, url, url_hash(url)) for url in urls]
+    return queue.enqueue(conn, pages, cycle_id="c", now=now, revisit=HOUR)
+
+
+def take(conn: Connection, owner: str = "w", now: datetime = NOW, batch: int = 500) -> list[ClaimedPage]:
+    return queue.claim(
+        conn,
+        owner=owner,
+        cycle_id="c",
+        now=now,
+        batch=batch,
+        lease=LEASE,
+        horizon=timedelta(seconds=20),
+        per_source=500,
+    )
+
+
+def numbered(n: int) -> list[str]:
+    return [f"https://s.example/{i}" for i in range(n)]
+
+
+def test_a_url_waits_once_and_comes_back_only_after_its_revisit_time(conn: Connection, source: UUID) -> None:
+    assert put(conn, source, *numbered(3)) == 3
+    assert put(conn, source, *numbered(4), "https://s.example/0?utm_source=x") == 1
+    pages = take(conn)
+    ends = [Completion(p.queue_id, QueueStatus.COMPLETE) for p in pages]
+    assert queue.complete(conn, ends, owner="w", now=NOW) == {p.queue_id for p in pages}
+    assert put(conn, source, *numbered(4), now=NOW + HOUR / 2) == 0
+    assert put(conn, source, *numbered(4), now=NOW + 2 * HOUR) == 4
+
+
+def test_two_claimers_never_hold_the_same_page(conn: Connection, source: UUID, database_url: str) -> None:
+    put(conn, source, *numbered(50))
+    with connect(database_url) as other:
+        first, second = take(conn, "a", batch=30), take(other, "b", batch=30)
+    assert len(first) == 30
+    assert len(second) == 20
+    assert not {p.queue_id for p in first} & {p.queue_id for p in second}
+
+
+def test_claimed_slots_keep_the_sources_rate_whoever_claims(conn: Connection, source: UUID) -> None:
+    registry.set_pace(conn, source, delay_ms=1000, max_concurrency=4, daily_requests=100_000)
+    put(conn, source, *numbered(100))
+    slots = [p.slot_at for p in take(conn, "a", batch=5)] + [p.slot_at for p in take(conn, "b")]
+    assert slots == [NOW + timedelta(seconds=i) for i in range(20)]
+    assert take(conn, "c") == []
+    assert [p.slot_at for p in take(conn, "d", now=NOW + timedelta(seconds=1))] == [NOW + timedelta(seconds=20)]
+
+
+def test_a_days_budget_bounds_what_is_claimed(conn: Connection, source: UUID) -> None:
+    registry.set_pace(conn, source, delay_ms=0, max_concurrency=4, daily_requests=7)
+    put(conn, source, *numbered(20))
+    assert len(take(conn)) == 7
+    assert take(conn) == []
+    assert len(take(conn, now=NOW + timedelta(days=1))) == 7
+
+
+def test_a_paused_source_gives_nothing(conn: Connection, source: UUID) -> None:
+    put(conn, source, *numbered(5))
+    registry.set_active(conn, "s", False)
+    assert take(conn) == []
+    assert queue.next_ready(conn, now=NOW) is None
+    registry.set_active(conn, "s", True)
+    assert len(take(conn)) == 5
+
+
+def test_an_open_breaker_lets_one_page_through_when_its_pause_is_over(conn: Connection, source: UUID) -> None:
+    put(conn, source, *numbered(5))
+    registry.note_failures(conn, source, 10, NOW)
+    assert take(conn) == []
+    later = NOW + timedelta(seconds=31)
+    assert len(take(conn, now=later)) == 1
+    assert take(conn, now=later) == []
+    registry.note_success(conn, source, later)
+    assert len(take(conn, now=later)) == 4
+
+
+def test_failures_wait_their_turn_and_die_with_their_reason(conn: Connection, source: UUID) -> None:
+    put(conn, source, *numbered(1))
+    now = NOW
+    for attempt in range(1, 6):
+        (page,) = take(conn, now=now)
+        assert page.attempts == attempt
+        ended = queue.fail(conn, [Failure(page.queue_id, "timeout", "too slow", 60.0)], owner="w", now=now)
+        assert take(conn, now=now + timedelta(seconds=59)) == []
+        now += timedelta(seconds=61)
+    assert ended == {page.queue_id: QueueStatus.DEAD}
+    row = conn.execute("SELECT status, failure_category, error_message, processed_at FROM import_queue").fetchone()
+    assert row is not None
+    assert row[:3] == ("dead", "timeout", "too slow")
+    assert queue.requeue_dead(conn, source_id=source, now=now) == 1
+    assert len(take(conn, now=now)) == 1
+
+
+def test_what_cannot_be_cured_fails_at_once(conn: Connection, source: UUID) -> None:
+    put(conn, source, *numbered(1))
+    (page,) = take(conn)
+    failure = Failure(page.queue_id, "gone", "404", retryable=False)
+    assert queue.fail(conn, [failure], owner="w", now=NOW) == {page.queue_id: QueueStatus.FAILED}
+
+
+def test_a_dead_workers_pages_come_back_and_its_late_answer_counts_for_nothing(conn: Connection, source: UUID) -> None:
+    put(conn, source, *numbered(3))
+    pages = take(conn, "dead")
+    queue.extend_leases(conn, [pages[0].queue_id], owner="dead", now=NOW + LEASE, lease=LEASE)
+    after = NOW + LEASE + timedelta(seconds=1)
+    assert set(queue.reap(conn, now=after)) == {p.queue_id for p in pages[1:]}
+    again = take(conn, "alive", now=after)
+    assert {p.queue_id for p in again} == {p.queue_id for p in pages[1:]}
+    late = [Completion(p.queue_id, QueueStatus.COMPLETE) for p in pages]
+    assert queue.complete(conn, late, owner="dead", now=after) == {pages[0].queue_id}
+
+
+def test_a_page_that_kills_every_worker_ends_dead(conn: Connection, source: UUID) -> None:
+    put(conn, source, *numbered(1))
+    now = NOW
+    for _ in range(5):
+        assert len(take(conn, now=now)) == 1
+        now += 2 * LEASE
+        queue.reap(conn, now=now)
+    assert conn.execute("SELECT status, failure_category FROM import_queue").fetchone() == ("dead", "worker_lost")
+
+
+def test_released_pages_lose_no_attempt(conn: Connection, source: UUID) -> None:
+    put(conn, source, *numbered(2))
+    pages = take(conn)
+    queue.release(conn, [p.queue_id for p in pages], owner="w")
+    assert [p.attempts for p in take(conn)] == [1, 1]
+
+
+def test_the_totals_equal_the_rows_after_every_kind_of_change(conn: Connection, source: UUID) -> None:
+    def check() -> None:
+        counted = dict(conn.execute("SELECT 'queue.' || status, count(*) FROM import_queue GROUP BY 1").fetchall())
+        metrics = [f"queue.{status}" for status in QueueStatus]
+        assert {k: v for k, v in counters.totals(conn, metrics).items() if v} == counted
+        queued = counters.of_scope(conn, ["cycle.queued"], "c")["cycle.queued"]
+        assert queued == queue_rows(conn)
+
+    def queue_rows(conn: Connection) -> int:
+        row = conn.execute("SELECT count(*) FROM import_queue WHERE cycle_id = 'c'").fetchone()
+        return int(row[0]) if row else 0
+
+    put(conn, source, *numbered(10))
+    check()
+    pages = take(conn, batch=6)
+    check()
+    queue.complete(conn, [Completion(p.queue_id, QueueStatus.COMPLETE) for p in pages[:3]], owner="w", now=NOW)
+    queue.fail(conn, [Failure(pages[3].queue_id, "gone", "", retryable=False)], owner="w", now=NOW)
+    check()
+    put(conn, source, *numbered(10), now=NOW + 2 * HOUR)
+    conn.execute("DELETE FROM import_queue WHERE listing_url LIKE '%/9'")
+    check()
+    for _ in range(counters.FOLD_ABOVE):
+        conn.execute("INSERT INTO counters VALUES ('vehicles', '', 1)")
+    assert counters.fold(conn)
+    check()
+    assert counters.totals(conn, ["vehicles"]) == {"vehicles": counters.FOLD_ABOVE}
+    assert conn.execute("SELECT count(*) < 10 FROM counters").fetchone() == (True,)
+
+
+def test_the_claim_reads_no_more_when_the_queue_is_deep(conn: Connection, source: UUID) -> None:
+    """Both plans go through indexes: the cost of a claim is that of its own rows."""
+    conn.execute(
+        "INSERT INTO import_queue (source_id, listing_url, url_hash, cycle_id, status) "
+        "SELECT %s, 'https://s.example/' || g, gen_random_uuid(), 'c', "
+        "CASE WHEN g %% 2 = 0 THEN 'pending' ELSE 'complete' END FROM generate_series(1, 30000) g",
+        [source],
+    )
+    conn.execute("ANALYZE import_queue")
+    conn.execute("SET track_io_timing = off")
+    before = _blocks(conn)
+    assert len(take(conn, batch=100)) == 100
+    assert _blocks(conn) - before < 20_000 * 0.2
+
+
+def _blocks(conn: Connection) -> int:
+    conn.execute("SELECT pg_stat_force_next_flush()")
+    row = conn.execute(
+        "SELECT heap_blks_hit + heap_blks_read FROM pg_statio_user_tables WHERE relname = 'import_queue'"
+    ).fetchone()
+    return int(row[0]) if row else 0
+
+
+def test_unknown_pages_are_nobodys(conn: Connection, source: UUID) -> None:
+    assert queue.complete(conn, [Completion(uuid4().int % 10**9, QueueStatus.COMPLETE)], owner="w", now=NOW) == set()
