@@ -55,7 +55,7 @@ def find_cards(tree: LexborHTMLParser, *, url: str, rules: ExtractRules | None =
         if score > best[0]:
             best = (score, cards)
     score, cards = best
-    if not cards or (score / len(cards) < 0.8 and not (rules and (rules.link_selector or rules.link_pattern))):
+    if not cards or (score / len(cards) < 0.6 and not (rules and (rules.link_selector or rules.link_pattern))):
         return []
     return cards
 
@@ -87,7 +87,7 @@ def read_card(card: Card, reading: Reading, *, url: str, rules: ExtractRules | N
         reading.offer("url", card.url, Layer.CARD, "link", 0.9)
     _read_title(card, words, reading)
     read_labels(words, reading, url, layer=Layer.CARD)
-    offer_price(reading, words, 0, Layer.CARD, 0.85)
+    offer_price(reading, words, 0, Layer.CARD, ceiling=0.85)
     offer_mileage(reading, words, Layer.CARD)
     offer_vin(reading, words, Layer.CARD)
     if not reading.has("images"):
@@ -255,7 +255,8 @@ def _read_title(card: Card, words: Words, reading: Reading) -> None:
         if 4 <= len(text) <= 160:
             candidates.append((0.75, text, "text"))
         if read_year_word(text.strip()) is not None:
-            candidates.append((0.72, " ".join(words.texts[at : at + 4]), "words"))
+            for length in (2, 3, 4):  # year, make and model in pieces
+                candidates.append((0.72, " ".join(words.texts[at : at + length]), "words"))
     for node in card.nodes:
         for image in css(node, "img[alt]")[:3]:
             candidates.append((0.6, clean(attribute(image, "alt"), 200), "img"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import re
 
-_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\u200b\u200e\u200f\u2060\ufeff]")
+_CONTROL = re.compile(r"[®™©\x00-\x08\x0b\x0c\x0e-\x1f\x7f\u200b\u200e\u200f\u2060\ufeff]")
 _TAG = re.compile(r"<[^>]{0,400}>")
 _MOJIBAKE = re.compile(r"[ÃÂâ][\x80-\xbf€™œ“”•–—‚ƒ„…†‡ˆ‰Š‹Œ¡-¿]")
 _BREAKS = re.compile(r"<\s*(?:br|p|li|div)\b[^>]{0,200}>", re.I)

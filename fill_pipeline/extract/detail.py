@@ -29,8 +29,10 @@ def read_detail(tree: LexborHTMLParser, page: str, reading: Reading, *, url: str
     words = read_words([body]) if body is not None else Words()
     start = _read_title(tree, words, tag_title, reading)
     read_labels(words, reading, url)
-    offer_price(reading, words, start, Layer.TEXT)
-    offer_mileage(reading, words, Layer.TEXT)
+    title = reading.value("title")
+    subject = find_make_model(title) if title else None
+    offer_price(reading, words, start, Layer.TEXT, subject=subject)
+    offer_mileage(reading, words, Layer.TEXT, subject)
     offer_vin(reading, words, Layer.TEXT)
     if not reading.has("description"):
         _read_description(tree, reading, url)

@@ -84,6 +84,8 @@ _TITLE_TAIL = re.compile(
 def headline(title: str) -> str:
     """A title without what sites put behind it (their name, "for sale", the price), if a vehicle is named before it."""
     found = find_make_model(title)
+    if found is not None and found.model is None and found.year is None:
+        return title
     if found is None and not _TITLE_TAIL.search(title):
         return title
     for _ in range(3):

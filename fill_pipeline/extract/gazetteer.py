@@ -90,6 +90,7 @@ _EVERYDAY = frozenset(
     ]
 )
 # Models that are everyday words and never name a car without their make.
+_SHORT_MODELS = frozenset(("mga", "mgb", "mgc", "gto", "gtx", "tr3", "tr4", "tr6", "tr7", "nsx", "rx7", "mx5", "s10", "f40", "f50"))
 _WEAK_MODELS = frozenset(
     [
         "van",
@@ -356,7 +357,7 @@ def _tables() -> _Tables:
     alone = {
         folded: owner
         for folded, owner in owners.items()
-        if owner and len(folded) >= 4 and not folded.isdigit() and folded not in _WEAK_MODELS and folded not in makes
+        if owner and (len(folded) >= 4 or folded in _SHORT_MODELS) and not folded.isdigit() and folded not in _WEAK_MODELS and folded not in makes
     }
     return _Tables(makes, frozenset(starts), alone)
 

@@ -144,13 +144,14 @@ class HtmlPage:
 
     def _kind_by_sight(self) -> str:
         cards = self._find_cards()
-        if len(cards) < 2:
-            return "detail"
         named = [
             found
             for node in (self.tree.css_first("h1"), self.tree.css_first("title"))
             if node is not None and (found := find_make_model(" ".join(node.text(separator=" ").split())[:200]))
         ]
+        if len(cards) < 2:
+            linked = [] if any(found.year for found in named) else detail_links(self.tree, url=self.url)
+            return "search" if len(linked) > 3 else "detail"
         if not any(found.model for found in named):
             return "search"
         offered = sum(card_evidence(card) >= 1.5 for card in cards)
@@ -257,9 +258,13 @@ class HtmlPage:
                 reading = self._reading()
                 read_card(card, reading, url=self.url, rules=self.rules)
                 seen.append(reading)
-            readings = join(readings, seen) if len(readings) * 2 > len(seen) else seen
+            offered = sum(reading.has("price") for reading in seen)
+            readings = seen if len(readings) < 2 or offered > 2 * len(readings) else join(readings, seen)
         listings = [finish(reading, url=None) for reading in readings[:MAX_LISTINGS]]
         result.listings = [listing for listing in listings if is_listing(listing)]
+        if len(result.listings) * 10 > len(listings) * 6:
+            # Among vehicles a name and a price are enough: some makers are in no list.
+            result.listings = [item for item in listings if is_listing(item) or (item.title and item.price)]
         result.links = [listing.url for listing in result.listings if listing.url]
         if not result.links:
             result.links = detail_links(self._bare_tree(), url=self.url, rules=self.rules)

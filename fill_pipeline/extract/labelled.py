@@ -58,7 +58,19 @@ _PLAUSIBLE = {
         r"unleaded|super|regular|premium|strom|erdgas|gpl|électri|ev\b|phev|propane|biofuel|mhev",
         re.I,
     ),
-    "fuel_economy": re.compile(r"\d", re.I),
+    "engine": re.compile(
+        r"\d[.,]\d|\b[vwi]-?\d{1,2}\b|cyl|lit|\d\s*(?:l|cc|ci|cm³|cm3|ccm|hp|bhp|ps|kw)\b|\bc\.\s?[ci]\.|cubic|hemi|turbo|motor|"
+        r"electri|elektr|flat|inline|straight|hybrid|rotary|diesel|\bgas|zyl|supercharged|ecoboost|boxer|\b\d{3}\b|petrol|"
+        r"benzin|dohc|sohc|tdi|tsi|tfsi|cdi|hdi",
+        re.I,
+    ),
+    "body_style": re.compile(
+        r"sedan|saloon|coup|suv|crossover|truck|pick|van\b|wagon|estate|kombi|break|convert|cabrio|roadster|spyder|spider|hatch|"
+        r"limousin|hardtop|fastback|targa|kleinwagen|geländewagen|mini|sport|bus|door|dr\b|berline|stationwagen|stadsauto|"
+        r"touring|cruiser|standard|cab\b|tourer|mpv|compact|gt\b|speedster|phaeton|motorcycle|moto",
+        re.I,
+    ),
+    "fuel_economy": re.compile(r"\d"),
     "mileage": re.compile(r"\d"),
 }  # fmt: skip
 _NO_COLOR = re.compile(r":|\d{3}|\d\s*(?:in|mm|cm|hp|miles)\b|https?|\bview\b|\bphotos?\b|\bcolors\b", re.I)
@@ -153,7 +165,7 @@ def _offer(
         return
     label = label.strip(" :\u00a0")
     if field == "msrp":
-        field, confidence = "price", 0.7
+        field, confidence = "price", 0.66
     elif field == "make_model":
         field, confidence = "title", 0.5
     elif field == "year" and not _YEAR_CELL.fullmatch(value):

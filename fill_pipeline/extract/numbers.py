@@ -165,7 +165,7 @@ def read_prices(text: str | None) -> list[PriceReading]:
             numbers = re.findall(_NUMBER, range_end[0])
             high = int(_to_number(numbers[-1])) if numbers else None
             high = high if high is not None and high > amount else None
-        if not 1 <= amount <= MAX_PRICE or _NOT_PRICE_AFTER.match(after):
+        if after[:2] in (",,", ",0", "..") or not 1 <= amount <= MAX_PRICE or _NOT_PRICE_AFTER.match(after):
             continue
         if _NOT_PRICE_BEFORE.search(before):
             continue

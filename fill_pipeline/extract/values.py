@@ -137,6 +137,8 @@ def _offer_text(reading: Reading, field: str, value: Any, layer: Layer, locator:
         return
     if (field == "make" and text.isdigit()) or (field == "region" and len(text) > 60):
         return
+    if field == "trim" and not any(char.isalpha() for char in text):
+        return
     if field == "model" and isinstance(value, int) and value > 9999:
         return
     if field in ("fuel_type", "transmission", "drivetrain", "body_style", "exterior_color", "interior_color") and (

@@ -7,8 +7,11 @@ from dataclasses import dataclass
 
 from selectolax.lexbor import LexborNode
 
-from fill_pipeline.extract.dom import Words, attribute
+from fill_pipeline.extract.cleaning import clean
+from fill_pipeline.extract.dom import Words, ancestors, attribute, css
 from fill_pipeline.extract.evidence import Reading
+from fill_pipeline.extract.gazetteer import MakeModel, find_make_model
+from fill_pipeline.extract.labels import field_of_label
 from fill_pipeline.extract.listing import Layer, PriceKind
 from fill_pipeline.extract.numbers import (
     MileageReading,
@@ -20,10 +23,10 @@ from fill_pipeline.extract.numbers import (
 )
 from fill_pipeline.extract.vin import find_labelled_vin, find_vins
 
-_OLD = re.compile(r"strike|was|old|msrp|former|original|crossed|previous|retail|regular|before|rrp|uvp", re.I)
+_OLD = re.compile(r"strike|\bwas|\bold|msrp|former|original|crossed|previous|retail|regular|before|rrp|uvp", re.I)
 _PRICE_HINT = re.compile(r"pric|preis|prijs|prix|amount", re.I)
 _OTHER_HINT = re.compile(
-    r"payment|month|finance|lease|shipping|similar|related|saving|discount|deposit|tax|fee\b", re.I
+    r"payment|\bmonth|finance|lease|shipping|similar|related|saving|discount|deposit|tax|\bfees?\b", re.I
 )
 _MONEY_HINT = re.compile(r"[$€£¥]|\b(?:USD|EUR|CAD|GBP|CHF|AUD|SEK|NOK|DKK|PLN|Fr\.|kr)\b|zł")
 _GROUPED = re.compile(r"\d{1,3}[.,]\d{3}\Z")
@@ -32,31 +35,62 @@ _LEAST = 0.25  # a price with a lower score is none
 
 
 @dataclass(slots=True)
-class _Priced:
+class Priced:
+    """A price on a page: how likely it is the vehicle's, what was read, how its place is marked up, and where."""
+
     score: float
     reading: PriceReading
     locator: str
+    at: int
 
 
-def best_price(words: Words, start: int = 0) -> _Priced | None:
+def best_price(words: Words, start: int = 0, subject: MakeModel | None = None) -> Priced | None:
     """The price that some words give: what is said around it, how it is marked up, and how near it stands after
-    ``start`` (the position of the title) decide. None where no price stands."""
-    best: _Priced | None = None
+    ``start`` (the position of the title) decide. An amount in a card of another vehicle than ``subject`` is left out.
+    None where no price stands."""
+    candidates: list[Priced] = []
     lines = words.lines
-    for number, (at, line) in enumerate(lines):
-        if _MONEY_HINT.search(line):
-            found = _readings_of(lines, number)
-        elif len(line) < 12 and _GROUPED.match(line):
-            found = _bare(lines, number)
-        else:
-            continue
-        marks = ""
-        for reading in found:
-            marks = marks or _marks(words.nodes[at])
-            score = _score(reading, marks, line, at - start)
-            if best is None or score > best.score + 1e-9:
-                best = _Priced(score, reading, marks.strip()[:60] or "text")
-    return best if best is not None and best.score >= _LEAST else None
+    found = [
+        (at, line, reading)
+        for number, (at, line) in enumerate(lines)
+        if _MONEY_HINT.search(line)
+        for reading in _readings_of(lines, number)
+    ]
+    found += [
+        (at, text, reading)
+        for at, text in enumerate(words.texts)
+        if len(text) < 12 and _GROUPED.match(text) and (reading := _bare(words.texts, at))
+    ]
+    for at, line, reading in found:
+        marks = _marks(words.nodes[at])
+        score = _score(reading, marks, line, at - start)
+        if score >= _LEAST:
+            candidates.append(Priced(score, reading, marks.split("\n")[0][:60] or "text", at))
+    candidates.sort(key=lambda candidate: -candidate.score)
+    for candidate in candidates[:40]:
+        if subject is None or not in_foreign_card(words.nodes[candidate.at], subject):
+            return candidate
+    return None
+
+
+def in_foreign_card(node: LexborNode, subject: MakeModel) -> bool:
+    """Whether some words stand in a small part of the page whose link names another vehicle than the page's own."""
+    for parent in ancestors(node)[:5]:
+        if len(parent.text(strip=True)) > 500 or css(parent, "h1"):
+            return False
+        for link in css(parent, "a[href]")[:6]:
+            named = find_make_model(clean(link.text(separator=" "), 160) or attribute(link, "title")[:160])
+            if named is not None and (named.year or named.model) and _another(named, subject):
+                return True
+    return False
+
+
+def _another(named: MakeModel, subject: MakeModel) -> bool:
+    if named.make != subject.make or (named.year and subject.year and named.year != subject.year):
+        return True
+    if not named.model or not subject.model or named.model == subject.model:
+        return False
+    return not (named.model.startswith(subject.model) or subject.model.startswith(named.model))
 
 
 def _readings_of(lines: list[tuple[int, str]], number: int) -> list[PriceReading]:
@@ -76,27 +110,30 @@ def _readings_of(lines: list[tuple[int, str]], number: int) -> list[PriceReading
     ]
 
 
-def _bare(lines: list[tuple[int, str]], number: int) -> list[PriceReading]:
-    """A number with grouped thousands alone on its line, where no unit of distance follows: a price without its sign."""
-    line = lines[number][1]
-    amount = read_bare_price(line)
+def _bare(texts: list[str], at: int) -> PriceReading | None:
+    """A number with grouped thousands standing alone, no unit of distance after it: a price without its sign."""
+    amount = read_bare_price(texts[at])
     if amount is None or not 300 <= amount <= 10_000_000:
-        return []
-    if number + 1 < len(lines) and _UNIT.match(lines[number + 1][1]):
-        return []
-    if number and says_no_price(lines[number - 1][1]):
-        return []
-    return [PriceReading(amount, None, PriceKind.ASKING, line, 0.5)]
+        return None
+    if at + 1 < len(texts) and _UNIT.match(texts[at + 1]):
+        return None
+    if at and (says_no_price(texts[at - 1]) or field_of_label(texts[at - 1]) not in (None, "price", "msrp")):
+        return None
+    return PriceReading(amount, None, PriceKind.ASKING, texts[at], 0.5)
 
 
 def _score(reading: PriceReading, marks: str, line: str, distance: int) -> float:
     score = reading.confidence
-    if _OTHER_HINT.search(marks):
-        score -= 0.4
-    elif _OLD.search(marks):
-        score -= 0.3
-    elif _PRICE_HINT.search(marks):
-        score += 0.12
+    for level in marks.split("\n"):  # the nearest element that says anything decides
+        if _OLD.search(level):
+            score -= 0.3
+        elif _OTHER_HINT.search(level):
+            score -= 0.4
+        elif _PRICE_HINT.search(level):
+            score += 0.12
+        else:
+            continue
+        break
     if len(line) > 120:
         score -= 0.25  # inside a sentence
     elif len(line) < 30:
@@ -107,28 +144,36 @@ def _score(reading: PriceReading, marks: str, line: str, distance: int) -> float
 
 
 def _marks(node: LexborNode) -> str:
-    """Classes, ids and test names of the three elements around some words."""
+    """Classes, ids and test names of the three elements around some words, a line each, the nearest first."""
     out: list[str] = []
     parent = node.parent
     for _ in range(3):
         if parent is None or parent.tag in ("body", "html"):
             break
-        if parent.tag in ("s", "del", "strike"):
-            out.append("strike")
+        parts = ["strike"] if parent.tag in ("s", "del", "strike") else []
         attributes = parent.attributes
         if attributes:
-            out.extend(attributes.get(name) or "" for name in ("class", "id", "data-testid", "data-cmp"))
+            parts.extend(attributes.get(name) or "" for name in ("class", "id", "data-testid", "data-cmp", "itemprop"))
+        out.append(" ".join(part for part in parts if part)[:100])
         parent = parent.parent
-    return " ".join(part for part in out if part)[:300]
+    return "\n".join(out)
 
 
-def offer_price(reading: Reading, words: Words, start: int, layer: Layer, ceiling: float = 0.8) -> None:
+def offer_price(
+    reading: Reading,
+    words: Words,
+    start: int,
+    layer: Layer,
+    *,
+    ceiling: float = 0.8,
+    subject: MakeModel | None = None,
+) -> None:
     """Offer the best price of some words."""
-    found = best_price(words, start)
+    found = best_price(words, start, subject)
     if found is None:
         return
     price, locator = found.reading, found.locator
-    confidence = min(ceiling, 0.55 + price.confidence * 0.3)
+    confidence = min(ceiling, 0.5 + found.score * 0.35)
     if confidence > reading.confidence("price"):
         reading.offer("price", price.amount, layer, locator, confidence, raw=price.raw)
         reading.drop("price_kind")
@@ -144,11 +189,11 @@ def offer_price(reading: Reading, words: Words, start: int, layer: Layer, ceilin
             reading.offer("price_kind", price.kind.value, layer, locator, confidence)
 
 
-def offer_mileage(reading: Reading, words: Words, layer: Layer) -> None:
-    """Offer the best mileage of some words; the first of equals."""
+def offer_mileage(reading: Reading, words: Words, layer: Layer, subject: MakeModel | None = None) -> None:
+    """Offer the best mileage of some words; the first of equals. One in another vehicle's card is left out."""
     best: MileageReading | None = None
     before = ""
-    for _, line in words.lines:
+    for at, line in words.lines:
         low = line.lower()
         if "mi" in low or "km" in low or "kilo" in low or "odo" in low or "tach" in low:
             head = before[-30:] + "\n" if len(before) < 50 else ""
@@ -157,6 +202,8 @@ def offer_mileage(reading: Reading, words: Words, layer: Layer) -> None:
                     continue
                 whole = len(found.raw) >= len(line) - 2
                 if best is None or found.confidence + 0.1 * whole > best.confidence + 1e-9:
+                    if subject is not None and in_foreign_card(words.nodes[at], subject):
+                        continue
                     best = found.raised(0.1 * whole)
         before = line
     if best is None:
