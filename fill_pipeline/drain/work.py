@@ -80,14 +80,13 @@ class Work:
         """Whether to leave off: told to, or out of time."""
         return self.should_stop() or self.now_fn() >= self.deadline
 
-    def fetch_settings(self, **overrides: int) -> FetchSettings:
+    def fetch_settings(self) -> FetchSettings:
         """The fetcher's limits from the settings."""
         return FetchSettings(
             allow_nets=self.settings.allow_nets,
             connect_to=self.settings.connect_to,
             user_agent=self.settings.user_agent,
             contact_url=self.settings.contact_url,
-            **overrides,
         )
 
 
