@@ -38,8 +38,7 @@ def main() -> None:
             answer: Answer = CorpusApp(arguments.corpus, port).answer
         else:
             app = App(World(arguments.seed, arguments.scale), port)
-            for site in app.world.sites.values():
-                app.world.live(site)
+            app.router.warm()
             answer = app.answer
         gc.freeze()  # thousands of ads that stay: not worth looking at in every collection
         asyncio.run(_serve(listener, answer, arguments.ready_file, arguments.parent))

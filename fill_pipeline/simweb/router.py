@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from email.utils import formatdate
 from hashlib import blake2b
 from random import Random
 from urllib.parse import parse_qsl
@@ -17,7 +16,7 @@ from .detail import detail_page
 from .page import JSON, TEXT, XML, Page, png
 from .places import Market
 from .sites import Layout, Site
-from .wording import FEATURES
+from .wording import FEATURES, http_date
 from .world import Ad, Stand, World
 
 CACHED_PAGES = 8_000  # about 60 MB of compressed pages
@@ -52,6 +51,13 @@ class Router:
         key = (site.host, site.revision, self.world.version, site.faults.empty, target)
         return self._cached(key, lambda: self._other(site, path, query))
 
+    def warm(self) -> None:
+        """Builds at the start what every page of the open sites needs."""
+        for site in self.world.sites.values():
+            if site.open:
+                self.world.live(site)
+                self.chrome(site)
+
     def forget(self) -> None:
         """Drops every cached page."""
         self._cache.clear()
@@ -72,7 +78,7 @@ class Router:
         base = self.base_url(ad.site)
         page = detail_page(ad, now, base, self.chrome(ad.site))
         etag = blake2b(page.stored, digest_size=10).hexdigest()
-        return page.with_etag(f'"{etag}"', formatdate(ad.changed_at(now), usegmt=True))
+        return page.with_etag(f'"{etag}"', http_date(ad.changed_at(now)))
 
     def _api_detail(self, site: Site, path: str) -> Page:
         text = path.removeprefix("/api/listings/")

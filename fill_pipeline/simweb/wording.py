@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from functools import lru_cache
+from time import gmtime, strftime
 
 from .places import Market
 from .sites import Layout, SiteKind
@@ -60,6 +62,7 @@ FEATURES_DE = (
     "Einparkhilfe",
     "Klimaautomatik",
 )
+_WORDED = 8_000  # ads whose words are kept; a page and its structured data say the same
 _PLACE_IN_A_ROW = (Layout.TABLE, Layout.DL, Layout.PAGES)  # their specs state the place too
 _OPENINGS = (
     "Here is a clean {year} {make} {model} that has been looked after and shows it.",
@@ -137,6 +140,7 @@ _IN_GERMAN = {
 }
 
 
+@lru_cache(maxsize=_WORDED)
 def title(ad: Ad) -> str:
     """The ad's headline."""
     p = ad.car.pattern
@@ -222,6 +226,7 @@ def features(ad: Ad) -> tuple[str, ...]:
     return _some(pool, ad.wording, 6 + ad.wording % 13)
 
 
+@lru_cache(maxsize=_WORDED)
 def description(ad: Ad) -> str:
     """The seller's own words, in paragraphs."""
     car, p, seed = ad.car, ad.car.pattern, ad.wording // 13
@@ -264,7 +269,12 @@ def _some(options: tuple[str, ...], seed: int, count: int) -> tuple[str, ...]:
 
 def date_text(when: int, german: bool = False) -> str:
     """A date for people."""
-    return datetime.fromtimestamp(when, UTC).strftime("%d.%m.%Y" if german else "%B %d, %Y")
+    return strftime("%d.%m.%Y" if german else "%B %d, %Y", gmtime(when))
+
+
+def http_date(when: int) -> str:
+    """A date for a header (RFC 9110)."""
+    return strftime("%a, %d %b %Y %H:%M:%S GMT", gmtime(when))
 
 
 def iso(when: int) -> str:
