@@ -23,7 +23,7 @@ from fill_pipeline.resources import Fill
 from fill_pipeline.settings import Settings
 
 PINNED = "sources"
-# Partitioned checks and reconstruction metadata are previews: dagster is pinned to the version they were tried with.
+# Partitioned checks are a preview: dagster is pinned to the version they were tried with.
 warnings.filterwarnings("ignore", category=PreviewWarning)
 
 
@@ -34,7 +34,10 @@ def defs() -> Definitions:
     A run builds the same graph again from what was pinned when it was asked for, so that it does not
     matter to it whether a source came or went since.
     """
-    catalogue = load_catalogue()
+    context = DefinitionsLoadContext.get()
+    catalogue = load_catalogue(context)
+    # Not Definitions.with_reconstruction_metadata: in 1.13.27 what it keeps never reaches a run.
+    context.add_to_pending_reconstruction_metadata(PINNED, catalogue.dumps())
     return Definitions(
         assets=[
             build_sources(catalogue),
@@ -48,12 +51,11 @@ def defs() -> Definitions:
         sensors=build_sensors(catalogue),
         resources={"fill": Fill()},
         executor=in_process_executor,  # a process per step costs 2 to 3 s of imports
-    ).with_reconstruction_metadata({PINNED: catalogue.dumps()})
+    )
 
 
-def load_catalogue() -> Catalogue:
+def load_catalogue(context: DefinitionsLoadContext) -> Catalogue:
     """The sources pinned for this run, or those in the registry, the database migrated first."""
-    context = DefinitionsLoadContext.get()
     if context.load_type is DefinitionsLoadType.RECONSTRUCTION and PINNED in context.reconstruction_metadata:
         return Catalogue.loads(context.reconstruction_metadata[PINNED])
     from fill_pipeline.db.migrate import migrate  # Alembic, which a run does without

@@ -69,5 +69,6 @@ def _shown(fill: Fill, report: dict[str, Any] | None) -> MaterializeResult[None]
         return MaterializeResult(metadata={"note": "another run writes it"})
     with fill.connect("report") as conn:
         page = report_markdown(report, recent_reports(conn, RECENT))
-    scalars = {name: value for name, value in report.items() if isinstance(value, int | float | str)}
-    return MaterializeResult(metadata={"report": MetadataValue.md(page), **scalars})
+    words = {name: str(value) for name, value in report.items() if isinstance(value, str)}  # a StrEnum is refused
+    numbers = {name: value for name, value in report.items() if isinstance(value, int | float)}
+    return MaterializeResult(metadata={"report": MetadataValue.md(page), **words, **numbers})

@@ -138,7 +138,7 @@ def _reload_soon(context: SensorEvaluationContext) -> None:
     request_job=write_report,
 )
 def failed_run_sensor(context: RunFailureSensorContext, fill: Fill) -> RunRequest | SkipReason:
-    run, error = context.dagster_run, context.failure_event.message or "the run failed"
+    run, error = context.dagster_run, _cause(context)
     with fill.connect("run_failure_sensor", statement_seconds=SENSOR_SECONDS) as conn:
         ended = end_actions(conn, run.run_id, run.tags, error)
     if run.job_name == write_report.name:
@@ -147,6 +147,17 @@ def failed_run_sensor(context: RunFailureSensorContext, fill: Fill) -> RunReques
     tags = {CYCLE_TAG: run.tags[CYCLE_TAG]} if CYCLE_TAG in run.tags else {}
     context.log.info(f"run {run.run_id} of {run.job_name} failed, {ended} actions ended: {error}")
     return RunRequest(run_key=f"{window}/report/{run.run_id}", partition_key=window, tags=tags)
+
+
+def _cause(context: RunFailureSensorContext) -> str:
+    """The first failed step's own error; where no step failed (a crash, a time-out), what Dagster says of the run."""
+    for event in context.get_step_failure_events():
+        error = event.step_failure_data.error
+        while error is not None and error.cause is not None:
+            error = error.cause
+        if error is not None:
+            return f"{event.step_key}: {error.message.strip()}"
+    return context.failure_event.message or "the run failed"
 
 
 def end_actions(conn: Connection, run_id: str, tags: Mapping[str, str], error: str) -> int:
