@@ -11,6 +11,7 @@ import os
 import re
 import uuid
 from base64 import b32encode
+from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -24,6 +25,7 @@ _VERSION = b"WARC/1.1\r\n"
 _MAX_RECORD_HEADER = 64 * 1024
 _BUFFER_BYTES = 1 << 18
 _READ_BYTES = 1 << 20
+_MAX_OPEN_FILES = 64
 _NAME = re.compile(r"[^A-Za-z0-9._-]+")
 # A body is kept without the transfer coding it came in; the header that announced it keeps its place under this name.
 _TRANSFER_ENCODING = re.compile(rb"(?im)^(transfer-encoding[ \t]*:)")
@@ -182,18 +184,55 @@ def response_record(response: FetchResponse, fetched_at: datetime) -> tuple[byte
     return header, head, body, b"\r\n\r\n"
 
 
+class ArchiveReader:
+    """Reads pages by their place, keeping local files open between reads. A context manager."""
+
+    def __init__(self, root: str) -> None:
+        self._filesystem, self._root = fsspec.core.url_to_fs(root)
+        self._local = "file" in _protocols(self._filesystem)
+        self._open: OrderedDict[str, int] = OrderedDict()
+
+    def read(self, ref: ArchiveRef) -> ArchivedPage:
+        """The page at a place; raises ArchiveError if no whole record is there, OSError if the file is away."""
+        path = f"{self._root}/{ref.file}"
+        end = ref.offset + ref.length
+        if self._local:
+            data = os.pread(self._descriptor(path), ref.length, ref.offset)
+        else:
+            data = cast("bytes", self._filesystem.cat_file(path, start=ref.offset, end=end))
+        if len(data) < ref.length:
+            raise ArchiveError(f"{ref.file} ends inside the record at {ref.offset}")
+        page, _ = _page(data, 0, ref.file, ref.offset)
+        if page is None:
+            raise ArchiveError(f"{ref.file} has no response at {ref.offset}")
+        return page
+
+    def close(self) -> None:
+        """Close the files."""
+        while self._open:
+            os.close(self._open.popitem()[1])
+
+    def __enter__(self) -> ArchiveReader:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def _descriptor(self, path: str) -> int:
+        descriptor = self._open.get(path)
+        if descriptor is None:
+            if len(self._open) >= _MAX_OPEN_FILES:
+                os.close(self._open.popitem(last=False)[1])
+            descriptor = self._open[path] = os.open(path, os.O_RDONLY)
+        else:
+            self._open.move_to_end(path)
+        return descriptor
+
+
 def read_record(root: str, ref: ArchiveRef) -> ArchivedPage:
     """The page at a place; raises ArchiveError if no whole record is there, OSError if the file is away."""
-    filesystem, base = fsspec.core.url_to_fs(root)
-    with filesystem.open(f"{base}/{ref.file}", "rb") as stream:
-        stream.seek(ref.offset)
-        data = stream.read(ref.length)
-    if len(data) < ref.length:
-        raise ArchiveError(f"{ref.file} ends inside the record at {ref.offset}")
-    page = _page(data, 0, ref.file, ref.offset)[0]
-    if page is None:
-        raise ArchiveError(f"{ref.file} has no response at {ref.offset}")
-    return page
+    with ArchiveReader(root) as reader:
+        return reader.read(ref)
 
 
 def iterate(root: str, file: str) -> Iterator[ArchivedPage]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import heapq
+import re
 import selectors
 import socket
 import time
@@ -46,6 +47,8 @@ _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _PUBLIC_HEADERS = frozenset({"user-agent", "accept", "accept-language"})
 _ACCEPT_ENCODING = "gzip, deflate"  # what unpacks cheapest
 _BUFFER_BYTES = 128 * 1024
+_COOKIE = re.compile(r"[\x21-\x3a\x3c-\x7e]{1,4096}")
+_MAX_COOKIES = 50
 
 _FAILURES = {
     pycurl.E_URL_MALFORMAT: FailureCategory.BAD_URL,
@@ -73,6 +76,9 @@ class _Flight:
     deadline: float
     started: float
     redirects: list[str] = field(default_factory=list)
+    # What the site set on the way, by origin: many send a visitor round once to see whether cookies are kept.
+    given_cookies: dict[str, dict[str, str]] = field(default_factory=dict)
+    seen: set[tuple[str, str]] = field(default_factory=set)
 
 
 class _Handle:
@@ -102,6 +108,7 @@ class Fetcher:
         self._nets = self.settings.nets()
         self._connect_to = ConnectTo(self.settings.connect_to)
         self._agent = self.settings.agent()
+        self._certificates = self.settings.certificates()
         self._waiting: list[tuple[float, int, FetchRequest]] = []
         self._order = count()
         self._due: deque[FetchRequest] = deque()
@@ -286,11 +293,14 @@ class Fetcher:
         curl.setopt(pycurl.LOW_SPEED_LIMIT, settings.low_speed_bytes)
         curl.setopt(pycurl.LOW_SPEED_TIME, max(1, round(settings.low_speed_time)))
         curl.setopt(pycurl.BUFFERSIZE, _BUFFER_BYTES)
+        if self._certificates is not None:
+            curl.setopt(pycurl.CAINFO, self._certificates)
         return handle
 
     def _header_lines(self, flight: _Flight) -> list[str]:
         request = flight.request
-        at_home = origin(flight.url) == flight.secret_origin
+        here = origin(flight.url)
+        at_home = here == flight.secret_origin
         named = {"accept-encoding"}
         lines = [f"Accept-Encoding: {_ACCEPT_ENCODING}"]
         for name, value in request.headers.items():
@@ -302,10 +312,11 @@ class Fetcher:
             lines.append(f"User-Agent: {self._agent}")
         if "accept" not in named:
             lines.append("Accept: text/html,application/xhtml+xml,application/json;q=0.9,*/*;q=0.8")
-        if at_home and request.cookies and "cookie" not in named:
-            lines.append(
-                _header_line("Cookie", "; ".join(f"{name}={value}" for name, value in request.cookies.items()))
-            )
+        cookies = request.cookies if at_home else {}
+        if flight.given_cookies:
+            cookies = cookies | flight.given_cookies.get(here, {})
+        if cookies and "cookie" not in named:
+            lines.append(_header_line("Cookie", _cookie_header(cookies)))
         if not flight.redirects:
             if request.etag:
                 lines.append(_header_line("If-None-Match", request.etag))
@@ -407,15 +418,14 @@ class Fetcher:
         self._finished.append(response)
 
     def _redirect(self, flight: _Flight, response: FetchResponse, location: str, now: float) -> None:
+        self._keep_cookies(flight, response)
         target = join(flight.url, location)
         if target is None:
             response.failure, response.error = FailureCategory.BAD_URL, "redirected to what is no http(s) URL"
         elif len(flight.redirects) >= self.settings.max_redirects:
-            response.failure, response.error = (
-                FailureCategory.REDIRECT_LOOP,
-                f"more than {len(flight.redirects)} redirects",
-            )
-        elif target == flight.url or target in flight.redirects:
+            response.failure = FailureCategory.REDIRECT_LOOP
+            response.error = f"more than {len(flight.redirects)} redirects"
+        elif not self._first_visit(flight, target):
             response.failure, response.error = FailureCategory.REDIRECT_LOOP, "redirected in a circle"
         else:
             flight.redirects.append(flight.url)
@@ -423,6 +433,25 @@ class Fetcher:
             self._start(flight, now)
             return
         self._finished.append(response)
+
+    def _first_visit(self, flight: _Flight, target: str) -> bool:
+        """Whether this is not a page we come from; with new cookies it is another page."""
+        if not flight.seen:
+            flight.seen.add((flight.url, ""))
+        visit = (target, _cookie_header(flight.given_cookies.get(origin(target), {})))
+        if visit in flight.seen:
+            return False
+        flight.seen.add(visit)
+        return True
+
+    def _keep_cookies(self, flight: _Flight, response: FetchResponse) -> None:
+        for name, value in response.headers:
+            if name.lower() != "set-cookie":
+                continue
+            cookie, equals, content = value.partition(";")[0].partition("=")
+            jar = flight.given_cookies.setdefault(origin(flight.url), {})
+            if equals and _COOKIE.fullmatch(cookie.strip() + content.strip()) and len(jar) < _MAX_COOKIES:
+                jar[cookie.strip()] = content.strip()
 
     def _release(self, handle: _Handle) -> None:
         curl = handle.curl
@@ -443,6 +472,10 @@ class Fetcher:
         self._finished.append(
             FetchResponse(request=request, final_url=url, redirects=redirects or [], failure=failure, error=error)
         )
+
+
+def _cookie_header(cookies: dict[str, str]) -> str:
+    return "; ".join(f"{name}={value}" for name, value in cookies.items())
 
 
 def _header_line(name: str, value: str) -> str:

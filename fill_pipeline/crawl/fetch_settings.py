@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import fnmatch
+import importlib.util
 import re
+import ssl
 from dataclasses import dataclass
 from importlib.metadata import version
 
@@ -31,6 +33,7 @@ class FetchSettings:
     max_redirects: int = 8
     max_connections: int = 64
     idle_connections: int = 256
+    ca_file: str | None = None
 
     def nets(self) -> tuple[Network, ...]:
         """The networks named in ``allow_nets``; raises ValueError for what is no network."""
@@ -38,6 +41,21 @@ class FetchSettings:
         return tuple(net for net in named if not isinstance(net, str)) + parse_nets(
             net for net in named if isinstance(net, str)
         )
+
+    def certificates(self) -> str | None:
+        """The file of trusted certificates: the one named, else this system's as Python knows it, else certifi's.
+
+        libcurl is not asked, since a binary build looks where the machine that built it kept them.
+        """
+        paths = ssl.get_default_verify_paths()
+        found = self.ca_file or paths.cafile
+        if found is None and importlib.util.find_spec("certifi") is not None:
+            found = str(importlib.import_module("certifi").where())
+        return found
+
+    def product_token(self) -> str:
+        """The name robots.txt files know us by: the User-Agent up to its version."""
+        return re.split(r"[/\s(]", self.agent(), maxsplit=1)[0] or "fill_pipeline"
 
     def agent(self) -> str:
         """The User-Agent sent unless a source has its own."""

@@ -21,6 +21,7 @@ from fill_pipeline.crawl.fetch import (
     FetchResponse,
     decode_body,
 )
+from fill_pipeline.crawl.inventory_links import inventory_links
 from fill_pipeline.crawl.pagination import StopReason, Trail, first_url, next_url
 from fill_pipeline.crawl.sitemap import FoundUrl, SitemapPage, read_feed, read_sitemap
 from fill_pipeline.crawl.urls import MAX_URL_CHARS, canonical_url, join, origin, same_site
@@ -91,6 +92,8 @@ class IndexWalk:
         self._config = config = source.config
         self._rules = config.extract_rules()
         self._link_pattern = re.compile(config.index.link_pattern) if config.index.link_pattern else None
+        # Told nothing about the index, we follow what the front page offers.
+        self._explores = not config.index.urls and "type" not in config.pagination.model_fields_set
         pattern = config.pagination.sitemap_pattern
         self._sitemap_pattern = re.compile(pattern) if pattern else None
         self._headers, self._cookies = config.request_headers(), config.request_cookies()
@@ -192,8 +195,14 @@ class IndexWalk:
         )
         page.cards = result.listings
         page.expected_count = result.expected_count
-        if not result.listings and not result.links:
+        if not result.listings and not result.links and target.depth == 0:
             page.error = result.reason
+        if not same_site(response.final_url, self._source.base_url) and same_site(target.url, self._source.base_url):
+            page.error = f"redirected to another site: {response.final_url}"
+        if self._explores and target.depth == 0:
+            for link in inventory_links(body, response.final_url):
+                if same_site(link, self._source.base_url) and self._trail.first_visit(link):
+                    self._targets.append(_Target(link, depth=1))
         news = self._count_new_cards(result.listings)
         details: list[DetailUrl] = [(card.url, _hint(card), None) for card in result.listings if card.url]
         details += [(link, None, None) for link in result.links if self._is_detail_link(link)]

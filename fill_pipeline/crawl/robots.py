@@ -38,25 +38,26 @@ class RobotsRules:
     parsed: Protego | None = None
     forbids_all: bool = False
     sitemaps: list[str] = field(default_factory=list)
+    agent: str = DEFAULT_AGENT
 
-    def allowed(self, url: str, agent: str = DEFAULT_AGENT) -> bool:
-        """Whether this agent (a product token) may fetch the URL."""
+    def allowed(self, url: str, agent: str | None = None) -> bool:
+        """Whether this agent (a product token; ours unless given) may fetch the URL."""
         if self.forbids_all:
             return False
-        return self.parsed is None or self.parsed.can_fetch(url, agent)
+        return self.parsed is None or self.parsed.can_fetch(url, agent or self.agent)
 
-    def crawl_delay(self, agent: str = DEFAULT_AGENT) -> float | None:
+    def crawl_delay(self, agent: str | None = None) -> float | None:
         """Seconds to leave between requests, from Crawl-delay or Request-rate, at most a minute; None if unsaid."""
         if self.parsed is None:
             return None
-        delay = self.parsed.crawl_delay(agent)
-        rate = self.parsed.request_rate(agent)
+        delay = self.parsed.crawl_delay(agent or self.agent)
+        rate = self.parsed.request_rate(agent or self.agent)
         if rate is not None:
             delay = max(delay or 0.0, rate.seconds / rate.requests)
         return None if delay is None else min(delay, MAX_CRAWL_DELAY_SECONDS)
 
 
-def parse_robots(body: bytes | str, status: int) -> RobotsRules:
+def parse_robots(body: bytes | str, status: int, agent: str = DEFAULT_AGENT) -> RobotsRules:
     """Rules from a robots.txt answer: 2xx is read, 4xx and endless redirects allow, all else forbids.
 
     429 forbids too: who is throttled does not go on asking. Never raises.
@@ -73,7 +74,7 @@ def parse_robots(body: bytes | str, status: int) -> RobotsRules:
     except Exception:  # a parser's slip over hostile text must not stop a crawl, nor let it trespass
         return RobotsRules(forbids_all=True)
     sitemaps = [url for url in parsed.sitemaps if is_http(url)][:_MAX_SITEMAPS]
-    return RobotsRules(parsed=parsed, sitemaps=list(dict.fromkeys(sitemaps)))
+    return RobotsRules(parsed=parsed, sitemaps=list(dict.fromkeys(sitemaps)), agent=agent)
 
 
 def robots_request(of_origin: str) -> FetchRequest:
@@ -107,15 +108,19 @@ class _Entry:
 
 
 class RobotsCache:
-    """Rules by origin, each file asked for again after 24 hours (after half an hour while it cannot be had)."""
+    """Rules by origin, each file asked for again after 24 hours (after half an hour while it cannot be had).
 
-    def __init__(self) -> None:
+    ``agent`` is the name we go by in these files (``FetchSettings.product_token``).
+    """
+
+    def __init__(self, agent: str = DEFAULT_AGENT) -> None:
+        self._agent = agent
         self._known: dict[str, _Entry] = {}
         self._fetched: list[RobotsFile] = []
 
     def load(self, file: RobotsFile) -> RobotsRules:
         """Take a file from elsewhere (the database, or a fetch of the caller's own)."""
-        rules, read_at = parse_robots(file.body, file.status), file.fetched_at
+        rules, read_at = parse_robots(file.body, file.status, self._agent), file.fetched_at
         had = not rules.forbids_all
         before = self._known.get(file.origin)
         outlives = before is not None and before.rules.parsed and file.fetched_at - before.read_at < KEEP_KNOWN_FOR

@@ -81,6 +81,7 @@ class ArchiveFile:
     file: str
     pages: int
     size: int
+    newest_at: datetime
 
 
 def insert_pages(conn: Connection, rows: Sequence[PageRow]) -> list[int]:
@@ -161,11 +162,11 @@ def validators(conn: Connection, pages: Sequence[tuple[UUID, UUID]]) -> dict[tup
     return {(row[0], row[1]): Validators(*row[2:]) for row in rows}
 
 
-def files_before(conn: Connection, source_id: UUID, before: datetime) -> list[ArchiveFile]:
-    """A source's archive files that hold nothing as young as ``before``, oldest first."""
+def files_of_source(conn: Connection, source_id: UUID) -> list[ArchiveFile]:
+    """A source's archive files, oldest first."""
     return [
-        ArchiveFile(file, int(pages), int(size))
-        for file, pages, size in _sql.files_before(conn, source_id=source_id, before=before)
+        ArchiveFile(file, int(pages), int(size), newest_at)
+        for file, pages, size, newest_at in _sql.files_of_source(conn, source_id=source_id)
     ]
 
 

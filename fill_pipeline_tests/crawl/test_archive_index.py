@@ -7,14 +7,16 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from fill_pipeline.crawl.archive import ArchiveWriter, files
+from fill_pipeline.crawl.fetch import FetchRequest, FetchResponse
+from fill_pipeline.crawl.retention import prune
 from fill_pipeline.crawl.urls import url_hash
 from fill_pipeline.db.archive import (
     ArchivedKind,
     PageRow,
     Validators,
-    files_before,
+    files_of_source,
     find_page,
-    forget_file,
     insert_pages,
     pages_of_cycle,
     pages_of_window,
@@ -134,17 +136,24 @@ def test_validators_are_those_of_the_last_whole_answer(conn, source_id):
     assert validators(conn, []) == {}
 
 
-def test_old_files_are_named_and_forgotten(conn, source_id):
-    old = START - timedelta(days=40)
-    insert_pages(
-        conn,
-        [row(source_id, n, cycle="old", at=old) for n in range(3)]
-        + [row(source_id, 4, cycle="mixed", at=old), row(source_id, 5, cycle="mixed"), row(source_id, 6)],
-    )
-    (file,) = files_before(conn, source_id, START - timedelta(days=30))
-    assert (file.file, file.pages, file.size) == ("cars/old/w.warc", 3, 3000)
-    assert forget_file(conn, source_id, file.file) == 3
-    assert files_before(conn, source_id, START - timedelta(days=30)) == []
+def test_old_files_go_from_index_and_store_and_young_ones_stay(conn, source_id, tmp_path):
+    def write(number: int, cycle: str, at: datetime) -> PageRow:
+        url = f"http://cars.example/{number}"
+        response = FetchResponse(request=FetchRequest(url=url), final_url=url, status=200, body_received=b"x" * 1000)
+        with ArchiveWriter(str(tmp_path), "cars", cycle, "w") as writer:
+            ref = writer.append(response, at)
+        return row(source_id, number, cycle=cycle, at=at, file=ref.file, offset=ref.offset, length=ref.length)
+
+    rows = [write(n, f"c{n}", START - timedelta(days=10 * n)) for n in range(5)]
+    insert_pages(conn, rows)
+    pruned = prune(conn, str(tmp_path), source_id, now=START, keep_for=timedelta(days=25))
+    assert (pruned.files, pruned.pages) == (2, 2)
+    assert files(str(tmp_path), "cars") == sorted(page.file for page in rows[:3])
+    assert [file.file for file in files_of_source(conn, source_id)] == [rows[2].file, rows[1].file, rows[0].file]
+    assert prune(conn, str(tmp_path), source_id, now=START, keep_bytes=rows[0].length * 2).files == 1
+    assert prune(conn, str(tmp_path), source_id, now=START, keep_bytes=0).files == 1
+    assert files(str(tmp_path), "cars") == [rows[0].file], "the file still written to stays"
+    assert prune(conn, str(tmp_path), source_id, now=START).files == 0
 
 
 @pytest.mark.parametrize("statement", ["find_page", "pages_of_cycle"])

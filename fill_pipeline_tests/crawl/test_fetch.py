@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import itertools
 import os
@@ -113,6 +114,38 @@ def test_a_redirect_circle_ends(site, fetcher, make_redirect):
     site.routes["/b"] = make_redirect("/a")
     assert fetcher.fetch(get("http://cars.example/a")).failure is FailureCategory.REDIRECT_LOOP
     assert len(site.asked) == 2
+
+
+def test_a_site_that_tests_for_cookies_on_the_way_is_satisfied(site, fetcher, make_answer):
+    def page(asked):
+        if "seen=1" in asked.headers.get("cookie", ""):
+            return make_answer(PAGE)
+        return make_answer(status=302, headers={"Location": "/", "Set-Cookie": "seen=1; Path=/; HttpOnly"})
+
+    site.routes["/"] = page
+    response = fetcher.fetch(get("http://cars.example/", cookies={"own": "x"}))
+    assert response.failure is None
+    assert site.asked[1].headers["cookie"] == "own=x; seen=1"
+    fetcher.fetch(get("http://cars.example/"))
+    assert "cookie" not in site.asked[2].headers
+
+
+def test_a_cookie_set_on_the_way_goes_to_no_other_origin(site, fetcher, make_answer):
+    site.routes["/go"] = make_answer(
+        status=302, headers={"Location": "http://other.example/", "Set-Cookie": "seen=1; Domain=example"}
+    )
+    site.routes["/"] = make_answer(PAGE)
+    fetcher.fetch(get("http://cars.example/go"))
+    assert "cookie" not in site.asked[1].headers
+
+
+def test_ever_new_cookies_do_not_make_an_endless_chain(site, fetcher, make_answer):
+    numbers = itertools.count()
+    site.routes["/"] = lambda _asked: make_answer(
+        status=302, headers={"Location": "/", "Set-Cookie": f"n{next(numbers)}=1"}
+    )
+    assert fetcher.fetch(get("http://cars.example/")).failure is FailureCategory.REDIRECT_LOOP
+    assert len(site.asked) <= 10
 
 
 def test_endless_redirects_end(site, fetcher_for, make_redirect):
@@ -432,6 +465,35 @@ def test_a_line_break_in_a_url_cannot_smuggle_a_request(site, fetcher, make_answ
     site.routes["/"] = make_answer(PAGE)
     fetcher.fetch(get("http://cars.example/?a=1\r\nX-Evil: 1"))
     assert all("x-evil" not in asked.headers for asked in site.asked)
+
+
+def test_no_damaged_answer_breaks_the_fetcher(site, fetcher, make_answer):
+    import random
+
+    source = random.Random(3)
+    whole = make_answer(PAGE, zipped=True, headers={"ETag": '"x"', "Location": "/next", "Retry-After": "5"})
+
+    def damaged(_asked):
+        data = bytearray(whole)
+        for _ in range(source.randrange(1, 6)):
+            place = source.randrange(min(len(data), 200))
+            match source.randrange(3):
+                case 0:
+                    data[place] = source.randrange(256)
+                case 1:
+                    del data[place : place + source.randrange(20)]
+                case _:
+                    data[place:place] = source.randbytes(source.randrange(10))
+        return [bytes(data)]
+
+    site.routes["/"] = damaged
+    requests = [get(f"http://cars.example/?{i}", timeout=1.0, tag=i) for i in range(300)]
+    tags = []
+    for response in fetcher.fetch_many(requests):
+        tags.append(response.request.tag)
+        with contextlib.suppress(DecodeError):
+            decode_body(response, 100_000)
+    assert sorted(tags) == list(range(300))
 
 
 def test_memory_stays_flat_over_thousands_of_pages(site, fetcher, make_answer):

@@ -67,6 +67,16 @@ def test_a_missing_file_allows_and_an_unreachable_one_forbids(status, allowed):
     assert parse_robots(b"", status).allowed(BASE + "/cars") is allowed
 
 
+def test_a_name_of_our_own_choice_is_the_one_obeyed():
+    text = "User-agent: *\nDisallow: /\n\nUser-agent: carbot\nDisallow: /no\nCrawl-delay: 4"
+    agent = FetchSettings(user_agent="CarBot/2.0 (+https://example.org)").product_token()
+    parsed = parse_robots(text, 200, agent)
+    assert parsed.allowed(BASE + "/cars")
+    assert not parsed.allowed(BASE + "/no")
+    assert parsed.crawl_delay() == 4
+    assert FetchSettings(contact_url="https://example.org").product_token() == "fill_pipeline"
+
+
 def test_crawl_delay_is_read_and_capped():
     assert rules("User-agent: *\nCrawl-delay: 7.5").crawl_delay() == 7.5
     assert rules("User-agent: *\nCrawl-delay: 86400").crawl_delay() == 60

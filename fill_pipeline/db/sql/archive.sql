@@ -39,14 +39,13 @@ CROSS JOIN LATERAL (
     LIMIT 1
 ) p;
 
--- name: files_before
--- Archive files whose newest page is older than the given time, with their pages' count and bytes.
-SELECT file, count(*), sum(length)
+-- name: files_of_source
+-- A source's archive files, oldest first, with their pages' count, bytes and newest date (reads all of its rows).
+SELECT file, count(*), sum(length), max(fetched_at)
 FROM archive_pages
 WHERE source_id = :source_id
 GROUP BY file
-HAVING max(fetched_at) < :before
-ORDER BY max(fetched_at);
+ORDER BY max(fetched_at), file;
 
 -- name: forget_file!
 -- Drop a file's pages from the index (before the file itself is deleted).
