@@ -22,6 +22,7 @@ from fill_pipeline.extract.visible import image_links, offer_mileage, offer_pric
 
 _MAX_LINKS = 6_000
 _MAX_CARDS = 1_500
+_OFFERED = 1.5
 _TOKENS = re.compile(r"[0-9a-f]{8}-[0-9a-f-]{27}|[0-9a-f]{24,40}|\d{4,}", re.I)
 _PRICE = re.compile(r"[$€£]\s?\d|\d\s?[€£]|\b(?:USD|EUR|CAD|CHF)\s?\d|\d\s?(?:USD|EUR|CAD|CHF)\b")
 _DISTANCE = re.compile(r"\d\s*k?\s*(?:mi\b|miles|km\b)", re.I)
@@ -35,6 +36,12 @@ class Card:
     url: str | None
     nodes: list[LexborNode]
     links: list[LexborNode] = field(default_factory=list)
+    evidence: float = 0.0  # that this is a vehicle for sale; from 1.5 on there is more than a name
+
+    @property
+    def offered(self) -> bool:
+        """Whether the card gives a price or mileage beside a name."""
+        return self.evidence >= _OFFERED
 
 
 @dataclass(slots=True)
@@ -46,18 +53,43 @@ class _Group:
 
 def find_cards(tree: LexborHTMLParser, *, url: str, rules: ExtractRules | None = None) -> list[Card]:
     """The cards of a search page in page order; empty where the page repeats nothing that looks like a vehicle."""
+    ruled = rules is not None and bool(rules.link_selector or rules.link_pattern)
+    score, cards = _best_cards(_link_groups(tree, url, rules)[:8], 0.001 * ruled)
+    if not ruled:
+        by_heading = _best_cards(_heading_groups(tree), 0.0)
+        if by_heading[0] > 1.5 * score:
+            cards = by_heading[1]
+    return _of_one_kind(cards)
+
+
+def _best_cards(groups: list[_Group], bonus: float) -> tuple[float, list[Card]]:
     best: tuple[float, list[Card]] = (0.0, [])
-    for group in _link_groups(tree, url, rules)[:8]:
+    for group in groups:
         cards = _cards_of(group)
-        score = sum(card_evidence(card) for card in cards)
-        if rules is not None and (rules.link_selector or rules.link_pattern):
-            score += 0.001
-        if score > best[0]:
+        for card in cards:
+            card.evidence = card_evidence(card)
+        telling = sum(card.evidence >= 0.6 for card in cards)
+        if telling < 2 or telling * 5 < len(cards) * 2:
+            if not bonus:
+                continue
+        score = sum(_worth(card.evidence) for card in cards) + bonus
+        if score > best[0] + 1e-9:
             best = (score, cards)
-    score, cards = best
-    if not cards or (score / len(cards) < 0.6 and not (rules and (rules.link_selector or rules.link_pattern))):
-        return []
-    return cards
+    return best
+
+
+def _of_one_kind(cards: list[Card]) -> list[Card]:
+    """Without links that stand apart and give a name alone, if the others are cards with prices or mileages."""
+    full = [card for card in cards if card.offered]
+    if len(full) < 4:
+        return cards
+    kinds = {_signature(card.nodes[0]) for card in full}
+    return [card for card in cards if card.offered or _signature(card.nodes[0]) in kinds]
+
+
+def _worth(evidence: float) -> float:
+    """How much a card speaks for its group: one with a name alone (a link in a menu) far less than one with a price too."""
+    return evidence - 0.9 if evidence > 0.9 else 0.02 * (evidence >= 0.6)
 
 
 def detail_links(tree: LexborHTMLParser, *, url: str, rules: ExtractRules | None = None) -> list[str]:
@@ -83,8 +115,8 @@ def read_card(card: Card, reading: Reading, *, url: str, rules: ExtractRules | N
         for node in card.nodes:
             apply_css(rules.card, node, reading, url)
     words = read_words(card.nodes)
-    if card.url:
-        reading.offer("url", card.url, Layer.CARD, "link", 0.9)
+    link = absolute(url, card.url) if card.url else None
+    reading.offer("url", link, Layer.CARD, "link", 0.9)
     _read_title(card, words, reading)
     read_labels(words, reading, url, layer=Layer.CARD)
     offer_price(reading, words, 0, Layer.CARD, ceiling=0.85)
@@ -126,6 +158,17 @@ def _link_groups(tree: LexborHTMLParser, url: str, rules: ExtractRules | None) -
     groups = [group for group in groups if group.links]
     groups.sort(key=lambda group: -_promise(group))
     return groups
+
+
+def _heading_groups(tree: LexborHTMLParser) -> list[_Group]:
+    """Headings of one kind that name vehicles, each standing for a card of its own: for cards that are no links."""
+    kinds: dict[tuple[str, str], list[LexborNode]] = defaultdict(list)
+    for node in css(tree, "h1, h2, h3, h4, h5, h6")[:_MAX_CARDS]:
+        if _names_vehicle(_link_text(node)):
+            kinds[_signature(node)].append(node)
+    groups = [_Group({str(at): [(node, "")] for at, node in enumerate(nodes)}) for nodes in kinds.values() if len(nodes) > 2]
+    groups.sort(key=lambda group: -len(group.links))
+    return groups[:2]
 
 
 def _promise(group: _Group) -> float:
@@ -178,14 +221,36 @@ def _cards_of(group: _Group) -> list[Card]:
                 best, weight = root, size
         if best is not None:
             links = group.links[key]
-            cards.append(Card(links[0][1], [best], [node for node, _ in links]))
+            cards.append(Card(links[0][1] or _only_link(best), [best], [node for node, _ in links]))
+    _cut_down(cards, chains)
     _shrink(cards, chains)
     _grow(cards)
     return cards
 
 
+def _only_link(node: LexborNode) -> str | None:
+    """The one page that the links of a card lead to, None where they lead to several."""
+    targets = {attribute(link, "href").split("#")[0] for link in css(node, "a[href]")} - {""}
+    return targets.pop() if len(targets) == 1 else None
+
+
 def _signature(node: LexborNode) -> tuple[str, str]:
     return node.tag or "", (attribute(node, "class").split() or [""])[0]
+
+
+def _cut_down(cards: list[Card], chains: dict[str, list[list[LexborNode]]]) -> None:
+    """Bring a card far larger than the others (the first of a menu, grown over the page) down to their size."""
+    if len(cards) < 3:
+        return
+    sizes = [len(card.nodes[0].text()) for card in cards]
+    limit = 5 * sorted(sizes)[len(sizes) // 2] + 400
+    for card, size, all_chains in zip(cards, sizes, chains.values(), strict=True):
+        if size <= limit:
+            continue
+        root = card.nodes[0].mem_id
+        chain = next((chain for chain in all_chains if any(element.mem_id == root for element in chain)), all_chains[0])
+        smaller = [element for element in chain if len(element.text()) <= limit]
+        card.nodes = [smaller[-1] if smaller else chain[0]]
 
 
 def _shrink(cards: list[Card], chains: dict[str, list[list[LexborNode]]]) -> None:

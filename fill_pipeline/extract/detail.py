@@ -30,6 +30,8 @@ def read_detail(tree: LexborHTMLParser, page: str, reading: Reading, *, url: str
     start = _read_title(tree, words, tag_title, reading)
     read_labels(words, reading, url)
     title = reading.value("title")
+    if not reading.has("make", "model") and (not title or _names_vehicle(title) < 0.7):
+        _read_name_line(words, reading)
     subject = find_make_model(title) if title else None
     offer_price(reading, words, start, Layer.TEXT, subject=subject)
     offer_mileage(reading, words, Layer.TEXT, subject)
@@ -81,6 +83,20 @@ def _read_title(tree: LexborHTMLParser, words: Words, tag_title: str, reading: R
     return next(
         (at for at, text in enumerate(words.texts) if text.startswith(wanted[:20]) and wanted.startswith(text[:20])), 0
     )
+
+
+def _read_name_line(words: Words, reading: Reading) -> None:
+    """Where the title names no vehicle, a line that is nothing but year, make and model does ("1986 chevrolet k5 blazer")."""
+    for text in words.texts[:300]:
+        if not 8 <= len(text) <= 80:
+            continue
+        found = find_make_model(text)
+        if found is None or found.year is None or found.before or not text[:1].isdigit():
+            continue
+        reading.offer("year", found.year, Layer.TEXT, "line", 0.72, raw=text)
+        reading.offer("make", found.make, Layer.TEXT, "line", 0.72, raw=text)
+        reading.offer("model", found.model, Layer.TEXT, "line", 0.72, raw=found.model_words)
+        return
 
 
 def _names_vehicle(text: str) -> float:

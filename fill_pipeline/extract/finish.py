@@ -67,12 +67,20 @@ _EVIDENCE = (
 def is_listing(listing: Listing) -> bool:
     """Whether this is a vehicle at all: it has a make with a year or model, or a VIN, or a price beside facts that only
     vehicles have. A house to let or a spare part has none of these."""
-    if listing.vin or (listing.make and (listing.year or listing.model)):
+    if listing.vin or (listing.make and listing.year):
+        return True
+    if listing.make and listing.model and (listing.mileage or (listing.price and _told(listing))):
         return True
     facts = sum(getattr(listing, name) is not None for name in _EVIDENCE)
     if listing.make or listing.year:
         return facts >= 1 and bool(listing.price or listing.mileage)
     return bool(listing.title and listing.price and (facts >= 2 or listing.mileage is not None))
+
+
+def _told(listing: Listing) -> bool:
+    """Whether the name and price are told as one record, rather than read off two places of a card."""
+    evidence = listing.provenance.get("price")
+    return evidence is not None and evidence.layer is not Layer.CARD
 
 
 _TITLE_TAIL = re.compile(

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cache, lru_cache
 from importlib import resources
 
-_WORD = re.compile(r"[^\s,;:|()\[\]{}\"“”*•·<>=?!]+")
+_WORD = re.compile(r"[^\s_,;:|()\[\]{}\"“”*•·<>=?!]+")
 _NOT_ALNUM = re.compile(r"[^a-z0-9]+")
 _YEAR = re.compile(r"(?:18[89]|19\d|20[0-4])\d\Z")
 _SHORT_YEAR = re.compile(r"['’‘`´]([0-9]{2})\Z")

@@ -7,7 +7,7 @@ from typing import Any
 
 from selectolax.lexbor import LexborHTMLParser
 
-from fill_pipeline.extract.cards import Card, card_evidence, detail_links, find_cards, read_card
+from fill_pipeline.extract.cards import Card, detail_links, find_cards, read_card
 from fill_pipeline.extract.choose import best_group, join, mentions, richness
 from fill_pipeline.extract.detail import read_detail
 from fill_pipeline.extract.dom import attribute, css, parse, read_words, strip_noise
@@ -50,7 +50,7 @@ _LABELLED_FACTS = (
 )
 # What the visible page can still add to complete structured data.
 _WANTED = (*CORE_FIELDS, "currency", "mileage_unit", "place")
-_MANY_CARDS = 30
+_MANY_OFFERS = 10  # cards with prices that a page of one vehicle rarely has
 
 
 class HtmlPage:
@@ -152,12 +152,13 @@ class HtmlPage:
         if len(cards) < 2:
             linked = [] if any(found.year for found in named) else detail_links(self.tree, url=self.url)
             return "search" if len(linked) > 3 else "detail"
+        offered = sum(card.offered for card in cards)
         if not any(found.model for found in named):
-            return "search"
-        offered = sum(card_evidence(card) >= 1.5 for card in cards)
-        if offered < 2:
-            return "detail" if any(found.year and found.model for found in named) else "search"
-        return "detail" if self._labelled_facts(cards) >= 3 else "search"
+            return "search" if offered >= 2 or len(cards) >= 5 else "detail"
+        if self._labelled_facts(cards) >= 3:
+            return "detail"
+        sure = any(found.year and found.model for found in named)
+        return "detail" if sure and offered < _MANY_OFFERS else "search"
 
     def _labelled_facts(self, cards: list[Card]) -> int:
         """How many facts about one vehicle stand outside the cards."""

@@ -73,6 +73,16 @@ _PLAUSIBLE = {
     "fuel_economy": re.compile(r"\d"),
     "mileage": re.compile(r"\d"),
 }  # fmt: skip
+_TRAILING = re.compile(
+    r"(\S.{1,45}?)\s+((?:exterior|interior) colou?r|fuel type|drivetrain|transmission|body (?:style|type)|engine|mpg)", re.I
+)
+_TRAILING_WORDS = frozenset(("color", "colour", "type", "drivetrain", "transmission", "style", "engine", "mpg"))
+_COLOR_WORD = re.compile(
+    r"white|black|silver|gr[ae]y|red|blue|green|brown|beige|tan|gold|orange|yellow|purple|maroon|burgundy|cream|ivory|bronze|copper|charcoal|"
+    r"navy|champagne|pearl|weiß|weiss|schwarz|silber|grau|rot|blau|grün|braun|gelb|wit|zwart|zilver|grijs|rood|blauw|groen|bruin|geel|blanc|noir|"
+    r"argent|gris|rouge|bleu|vert|jaune|saddle|parchment|ebony|cognac|camel|teal|turquoise|metallic",
+    re.I,
+)
 _NO_COLOR = re.compile(r":|\d{3}|\d\s*(?:in|mm|cm|hp|miles)\b|https?|\bview\b|\bphotos?\b|\bcolors\b", re.I)
 
 
@@ -88,6 +98,9 @@ def read_labels(words: Words, reading: Reading, base_url: str, *, layer: Layer =
             if field is not None:
                 at = _labelled(words, at, field, reading, base_url, layer)
                 continue
+            tail = text.rfind(" ")
+            if tail > 0 and text[tail + 1 :].lower() in _TRAILING_WORDS:
+                _offer_trailing(text, reading, base_url, layer)
         colon = text.find(":", 1, _LABEL_LENGTH)
         if colon > 0:
             field = field_of_label(text[:colon])
@@ -100,6 +113,17 @@ def read_labels(words: Words, reading: Reading, base_url: str, *, layer: Layer =
                 _offer(reading, field, value, layer, text[:colon], 0.84, base_url)
                 continue
         at += 1
+
+
+def _offer_trailing(text: str, reading: Reading, base_url: str, layer: Layer) -> None:
+    """Offer a value written before its label: "Ruby Flare Pearl exterior color", "28-39 mpg"."""
+    match = _TRAILING.fullmatch(text)
+    if match is None:
+        return
+    label = match[2].lower()
+    field = "fuel_economy" if label == "mpg" else field_of_label(label)
+    if field and field_of_label(match[1]) is None:
+        _offer(reading, field, text if label == "mpg" else match[1], layer, label, 0.7, base_url)
 
 
 def _continues(text: str) -> bool:
@@ -175,8 +199,11 @@ def _offer(
     plausible = _PLAUSIBLE.get(field)
     if plausible is not None and (len(value) > _VALUE_LENGTH or not plausible.search(value)):
         return
-    if field in ("exterior_color", "interior_color") and (len(value) > 60 or _NO_COLOR.search(value)):
-        return
+    if field in ("exterior_color", "interior_color"):
+        if len(value) > 60 or _NO_COLOR.search(value):
+            return
+        if label.lower() in _VAGUE and not _COLOR_WORD.search(value):
+            return
     if field == "price" and confidence <= reading.confidence("price"):
         return
     offer_value(reading, field, value, layer, label[:40], confidence, base_url, key=label)

@@ -40,7 +40,7 @@ _NOT_PRICE_AFTER = re.compile(
 _NOT_PRICE_BEFORE = re.compile(
     r"(?:monthly|est(?:imated|\.)?(?: finance)? payments?|payments?(?: from| of)?|per month|cash down|down(?: payment)?|deposit|"
     r"sav(?:e|ings?)(?: of| up to)?|discount(?: of)?|shipping|delivery|destination(?: charge)?|fee|fees|rebate|incentive|credit of|"
-    r"worth|over|invested|spent|tax|insurance|warranty|lease(?: from| for)?|finance(?: from)?|price drop(?: of)?|dropped(?: by)?|reduced by|rate|"
+    r"worth|over|invest(?:ed|ment)?(?: of)?(?: close to| nearly| about)?|close to|nearly|spent|tax|insurance|warranty|lease(?: from| for)?|finance(?: from)?|price drop(?: of)?|dropped(?: by)?|reduced by|rate|"
     r"anzahlung|rabatt|leasing(?:rate)?|finanzierung|mtl\.?|monatlich|ab mtl|acompte|mensualit[ée]s?|aanbetaling|kbb[^.\n]{0,20}|value of|"
     r"options?|fair market range|market (?:value|price)|invoice(?: price)?|between|cost to own|buyer'?s premium|est\.?|estimate:?)"
     r"\s*[:\-–—]?\s*(?:of|is|from|up to|ab|ca\.?|approx\.?|about|around)?\s*[:\n]?\s*\Z",

@@ -31,7 +31,7 @@ _OTHER_HINT = re.compile(
 _MONEY_HINT = re.compile(r"[$€£¥]|\b(?:USD|EUR|CAD|GBP|CHF|AUD|SEK|NOK|DKK|PLN|Fr\.|kr)\b|zł")
 _GROUPED = re.compile(r"\d{1,3}[.,]\d{3}\Z")
 _UNIT = re.compile(r"(?:mi|km|miles|mls|kilom\w*|cc|hp|lbs|kg|rpm)\b", re.I)
-_LEAST = 0.25  # a price with a lower score is none
+_LEAST = 0.35  # a price with a lower score is none
 
 
 @dataclass(slots=True)
@@ -134,9 +134,12 @@ def _score(reading: PriceReading, marks: str, line: str, distance: int) -> float
         else:
             continue
         break
-    if len(line) > 120:
-        score -= 0.25  # inside a sentence
-    elif len(line) < 30:
+    around = len(line) - len(reading.raw)
+    if around > 40 and reading.confidence <= 0.7:
+        score -= 0.3  # inside a sentence, and nothing says that it is the price
+    elif around > 100:
+        score -= 0.2
+    elif around < 20:
         score += 0.03
     if reading.amount < 300:
         score -= 0.3
