@@ -44,7 +44,7 @@ def carry_out(context: AssetExecutionContext, config: ActionConfig, fill: Fill, 
             cycle_id, action = _request_by_hand(conn, fill, kind)
     context.log.info(f"{cycle_id} {action}")
     return perform(
-        action, cycle_id=cycle_id, settings=fill.settings, run_id=context.run_id, progress=progress_log(context)
+        action, cycle_id=cycle_id, settings=fill.settings, run_id=context.run.run_id, progress=progress_log(context)
     )
 
 

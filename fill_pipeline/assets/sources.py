@@ -19,6 +19,7 @@ from fill_pipeline.assets.windows import WINDOWS
 from fill_pipeline.cycle.state import ActionKind
 from fill_pipeline.cycle.window import window_of_key
 from fill_pipeline.db import cycles, registry
+from fill_pipeline.db.connect import Connection
 from fill_pipeline.resources import Fill
 
 if TYPE_CHECKING:
@@ -64,14 +65,14 @@ def _by_hand(context: AssetExecutionContext, fill: Fill, slugs: Sequence[str]) -
         slugs,
         window=window_of_key(context.partition_key),
         settings=fill.settings,
-        run_id=context.run_id,
+        run_id=context.run.run_id,
         progress=progress_log(context),
     )
 
 
 def _spec(node: Node) -> AssetSpec:
     kinds = {"web"} if node.name != UNLISTED else set()
-    facts = {k: MetadataValue.url(v) if k == "base_url" else v for k, v in node.metadata.items()}
+    facts = {k: MetadataValue.url(str(v)) if k == "base_url" else v for k, v in node.metadata.items()}
     return AssetSpec(node.key, group_name=node.kind, description=node.description, metadata=facts, kinds=kinds)
 
 
@@ -84,7 +85,7 @@ def _members(catalogue: Catalogue, rows: Sequence[registry.SourceRow], chosen: s
     return members
 
 
-def _previous(conn: cycles.Connection) -> str | None:
+def _previous(conn: Connection) -> str | None:
     return next((c.cycle_id for c in cycles.latest(conn, 1)), None)
 
 

@@ -49,7 +49,7 @@ def wanted_runs(
     if cycle is None:
         return
     for row in cycles.actions(conn, cycle.cycle_id):
-        if row.status != ActionStatus.REQUESTED or row.action not in kinds:
+        if row.status != ActionStatus.REQUESTED or ActionKind(row.action) not in kinds:
             continue
         action = Action(ActionKind(row.action), row.level, row.attempt, row.reason, row.parameters)
         if not instance.get_run_ids(

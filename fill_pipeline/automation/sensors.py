@@ -75,7 +75,9 @@ def _plan_sensor(name: str, words: str, kinds: frozenset[ActionKind], catalogue:
         # An error anywhere in here is a failed tick: "could not read" must never look like "nothing to do".
         with fill.connect(name, statement_seconds=SENSOR_SECONDS) as conn:
             asked = list(_ask(context, conn, fill, kinds, catalogue))
-        yield from asked or [SkipReason("the plan asks for nothing of this kind now")]
+        yield from asked
+        if not asked:
+            yield SkipReason("the plan asks for nothing of this kind now")
 
     return plan_sensor
 
