@@ -151,6 +151,11 @@ class Heat:
     fields: tuple[str, ...]
     cells: Mapping[tuple[str, str], FieldQuality]
 
+    def latest_accuracy(self, field: str) -> float | None:
+        """How often the field agreed with other evidence in the last cycle that could compare it."""
+        rates = (self.cells[field, c].accuracy for c in reversed(self.cycle_ids) if (field, c) in self.cells)
+        return next((rate for rate in rates if rate is not None), None)
+
 
 @dataclass(frozen=True, slots=True)
 class Past:
