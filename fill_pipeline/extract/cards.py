@@ -18,7 +18,7 @@ from fill_pipeline.extract.listing import Layer
 from fill_pipeline.extract.rules import ExtractRules, apply_css, compiled_regex
 from fill_pipeline.extract.urls import absolute, link_shape
 from fill_pipeline.extract.values import offer_value
-from fill_pipeline.extract.visible import image_links, offer_mileage, offer_price, offer_vin
+from fill_pipeline.extract.visible import image_links, offer_mileage, offer_place, offer_price, offer_vin
 
 _MAX_LINKS = 6_000
 _MAX_CARDS = 1_500
@@ -129,7 +129,7 @@ def read_card(card: Card, reading: Reading, *, url: str, rules: ExtractRules | N
         links = image_links(pictures)
         if links:
             offer_value(reading, "images", links, Layer.CARD, "img", 0.7, url)
-    _read_place(words, reading)
+    offer_place(reading, words, Layer.CARD)
     if any(len(text) < 16 and _SOLD.match(text) for text in words.texts):
         reading.offer("status", "sold", Layer.CARD, "text", 0.7)
 
@@ -345,18 +345,6 @@ def _read_title(card: Card, words: Words, reading: Reading) -> None:
 
 
 _SOLD = re.compile(r"\W*(?:sold|verkauft|verkocht|vendu)\W*\Z", re.I)
-_PLACE = re.compile(r"[A-Z][A-Za-z.'\- ]{2,30}, (?:[A-Z]{2}|[A-Z][a-z]{3,20})(?: \d{5}| [A-Z]\d[A-Z] \d[A-Z]\d)?\Z")
-
-
-def _read_place(words: Words, reading: Reading) -> None:
-    if reading.has("place"):
-        return
-    for text in words.texts:
-        if len(text) <= 60 and _PLACE.match(text.strip("()")) and find_make_model(text) is None:
-            reading.offer("place", text.strip("() "), Layer.CARD, "text", 0.6)
-            return
-
-
 def _link_text(node: LexborNode) -> str:
     text = node.text(separator=" ", strip=True)[:200] or attribute(node, "title") or attribute(node, "aria-label")
     return clean(text, 160)

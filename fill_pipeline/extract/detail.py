@@ -9,11 +9,12 @@ from selectolax.lexbor import LexborHTMLParser, LexborNode
 from fill_pipeline.extract.cleaning import clean
 from fill_pipeline.extract.dom import Words, css, drop_foreign, read_words, strip_noise
 from fill_pipeline.extract.evidence import Reading
+from fill_pipeline.extract.finish import headline
 from fill_pipeline.extract.gazetteer import find_make_model
 from fill_pipeline.extract.labelled import read_labels
 from fill_pipeline.extract.listing import Layer
 from fill_pipeline.extract.values import offer_value
-from fill_pipeline.extract.visible import image_links, offer_mileage, offer_price, offer_vin, photo_targets
+from fill_pipeline.extract.visible import image_links, offer_mileage, offer_place, offer_price, offer_vin, photo_targets
 
 _SITE_SUFFIX = re.compile(r"\s+(?:[|–—»«•]|-|::|\|\|)\s+")
 _PLACE_IN_TITLE = re.compile(r"\(([^()\d]{3,40})\)\s*\Z")
@@ -36,6 +37,7 @@ def read_detail(tree: LexborHTMLParser, page: str, reading: Reading, *, url: str
     offer_price(reading, words, start, Layer.TEXT, subject=subject)
     offer_mileage(reading, words, Layer.TEXT, subject)
     offer_vin(reading, words, Layer.TEXT)
+    offer_place(reading, words, Layer.TEXT)
     if not reading.has("description"):
         _read_description(tree, reading, url)
     if not reading.has("images"):
@@ -75,6 +77,8 @@ def _read_title(tree: LexborHTMLParser, words: Words, tag_title: str, reading: R
         return 0
     best = max(scored, key=lambda item: item[0])
     confidence = min(0.88, best[0] - 0.2 * _names_vehicle(best[1]))
+    if best[2] == "title":
+        best = (best[0], _fuller(words, headline(best[1])), best[2])
     reading.offer("title", best[1], Layer.TITLE, best[2], confidence)
     place = _PLACE_IN_TITLE.search(best[1])
     if place:
@@ -83,6 +87,14 @@ def _read_title(tree: LexborHTMLParser, words: Words, tag_title: str, reading: R
     return next(
         (at for at, text in enumerate(words.texts) if text.startswith(wanted[:20]) and wanted.startswith(text[:20])), 0
     )
+
+
+def _fuller(words: Words, title: str) -> str:
+    """The line of the page that begins with a title from the page's head: what a person sees as the title."""
+    for _, line in words.lines[:300]:
+        if line.startswith(title) and len(line) <= len(title) + 60 and not re.search(r"[$€£]|: ", line[len(title) :]):
+            return line
+    return title
 
 
 def _read_name_line(words: Words, reading: Reading) -> None:

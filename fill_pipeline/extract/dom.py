@@ -182,7 +182,9 @@ def attribute(node: LexborNode, name: str) -> str:
 def css(node: LexborNode | LexborHTMLParser, selector: str) -> list[LexborNode]:
     """What a selector of ours finds; an empty list on a tree that lexbor cannot search."""
     try:
-        return node.css(selector)
+        found = node.css(selector)
+        # Lexbor gives a node once for each selector of a list that it matches.
+        return list({match.mem_id: match for match in found}.values()) if "," in selector else found
     except Exception:  # selectolax raises plain errors of several kinds on damaged trees
         return []
 
@@ -218,12 +220,10 @@ def drop_foreign(tree: LexborHTMLParser, page: str) -> None:
         text = node.text(strip=True)
         if not text or len(text) > 70 or not _SIMILAR.search(text):
             continue
-        region = _region_of(node)
-        if region is not None:
-            region.decompose()
-            dropped += 1
-            if dropped > 12:
-                return
+        _drop_below(node, text)
+        dropped += 1
+        if dropped > 12:
+            return
     for node in css(
         tree, "[class*=similar], [class*=related], [class*=recommend], [id*=similar], [id*=related], [id*=recommend]"
     ):
@@ -231,14 +231,21 @@ def drop_foreign(tree: LexborHTMLParser, page: str) -> None:
             node.decompose()
 
 
-def _region_of(heading: LexborNode) -> LexborNode | None:
-    """The part of the page that a heading opens: its nearest ancestor with links to other pages but without the
-    page's own heading; None when there is none."""
-    candidate = None
+def _drop_below(heading: LexborNode, text: str) -> None:
+    """Take out the part of the page that a heading opens: the element that begins with it and has links to other
+    pages; in a flat layout the elements after the heading up to the next one of its kind."""
     for node in ancestors(heading)[:6]:
-        if css(node, "h1"):
+        words = node.text(strip=True)
+        if css(node, "h1") or words.find(text) > 40:
             break
         if len({attribute(link, "href") for link in css(node, "a[href]")} - {""}) >= 2:
-            candidate = node
-            break
-    return candidate
+            node.decompose()
+            return
+    sibling = heading.next
+    doomed: list[LexborNode] = []
+    while sibling is not None and sibling.tag not in (heading.tag, "h1", "h2") and len(doomed) < 60:
+        doomed.append(sibling)
+        sibling = sibling.next
+    if any(node.tag == "a" or css(node, "a[href]") for node in doomed if node.is_element_node):
+        for node in doomed:
+            node.decompose()

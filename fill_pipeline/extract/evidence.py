@@ -58,6 +58,11 @@ class Reading:
         held = self._best.get(field)
         return held[0] if held else 0.0
 
+    def locator(self, field: str) -> str:
+        """Where the leading value was read, "" where there is none."""
+        held = self._best.get(field)
+        return held[3] if held else ""
+
     def raw(self, field: str) -> str | None:
         """The words behind the leading value."""
         held = self._best.get(field)

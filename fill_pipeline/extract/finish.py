@@ -24,6 +24,7 @@ _MILES_CURRENCIES = frozenset(("USD", "GBP"))
 _CITY_REGION = re.compile(
     r"([^,\d(]{2,40}?),\s*([A-Z]{2}|[A-Z][a-zA-Z .]{3,24})(?:[,\s]+([A-Z]\d[A-Z] ?\d[A-Z]\d|\d{5}(?:-\d{4})?))?\Z"
 )
+_CODE_CITY = re.compile(r"(?:[A-Z]{1,2}-)?(\d{4,5}(?: [A-Z]{2})?) ([A-ZÄÖÜ][^\d,]{2,40})(?:,.*)?")
 _TRIM_STOP = re.compile(
     r"\s*(?:\||–|—|•|\s-\s|\bfor sale\b|\bin\s+[A-Z]|\bvin\b|[$€£#*]|\bwith\b|\bnear\b|\bonly\b|\b\d[\d,.]*k?\s*(?:miles|mi|km)\b).*\Z",
     re.I,
@@ -83,6 +84,8 @@ def _told(listing: Listing) -> bool:
     return evidence is not None and evidence.layer is not Layer.CARD
 
 
+_HEAD_TITLES = ("og:title", "json-ld.name", "microdata.name")
+_PRICE_TAIL = re.compile(r"\s*[-–—|,]\s*(?:US)?[$€£]\s?[\d.,]+.*\Z|\s+for sale\s*\Z", re.I)
 _TITLE_TAIL = re.compile(
     r"\s*(?:[|·•»]|\s[-–—]\s).{0,60}\Z|\s+(?:for sale|zu verkaufen|te koop|à vendre)\b.*\Z|\s*[-–—|,]?\s*(?:US)?[$€£]\s?[\d.,]+.*\Z",
     re.I,
@@ -109,7 +112,7 @@ def headline(title: str) -> str:
 
 def _read_title(reading: Reading) -> None:
     title = reading.value("title")
-    if title and (shorter := headline(title)) != title:
+    if title and (shorter := (headline(title) if reading.locator("title") in _HEAD_TITLES else _PRICE_TAIL.sub("", title))) != title:
         reading.replace("title", shorter)
         title = shorter
     found = find_make_model(title) if title else None
@@ -236,6 +239,12 @@ def _distance(reading: Reading) -> None:
 def _place(reading: Reading) -> None:
     city, region, place = reading.value("city"), reading.value("region"), reading.value("place")
     if place and not city:
+        continental = _CODE_CITY.fullmatch(clean(place))
+        if continental:
+            confidence = reading.confidence("place") * 0.95
+            reading.offer("postal_code", continental[1], Layer.TEXT, "place", confidence)
+            reading.offer("city", continental[2].strip(), Layer.TEXT, "place", confidence)
+            return
         match = _CITY_REGION.search(clean(place).strip("() "))
         if match:
             confidence = reading.confidence("place") * 0.95

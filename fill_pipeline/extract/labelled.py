@@ -35,7 +35,7 @@ _LOOSE = frozenset(
 )  # fmt: skip
 # Labels that name their field only by the way.
 _VAGUE = frozenset(
-    ("exterior", "interior", "ext", "int", "color", "colour", "body", "drive", "trans", "cylinders", "cylinder", "cyl",
+    ("exterior", "interior", "ext", "int", "color", "colour", "body", "drive", "trans", "antrieb", "cylinders", "cylinder", "cyl",
      "displacement", "version", "series", "km", "miles", "kategorie", "vehicle type", "gears", "upholstery", "city", "area",
      "engine cylinders", "number of cylinders", "powertrain", "serial", "call", "tel", "vehicle")
 )  # fmt: skip

@@ -62,6 +62,7 @@ def best_price(words: Words, start: int = 0, subject: MakeModel | None = None) -
         if len(text) < 12 and _GROUPED.match(text) and (reading := _bare(words.texts, at))
     ]
     for at, line, reading in found:
+        at = _piece_of(words, at, reading)
         marks = _marks(words.nodes[at])
         score = _score(reading, marks, line, at - start)
         if score >= _LEAST:
@@ -71,6 +72,14 @@ def best_price(words: Words, start: int = 0, subject: MakeModel | None = None) -
         if subject is None or not in_foreign_card(words.nodes[candidate.at], subject):
             return candidate
     return None
+
+
+def _piece_of(words: Words, at: int, reading: PriceReading) -> int:
+    """The position of the piece of a line that holds an amount."""
+    digits = reading.raw.lstrip("$€£¥ ").split()[0]
+    while digits not in words.texts[at] and at + 1 < len(words.texts) and words.glued[at + 1]:
+        at += 1
+    return at
 
 
 def in_foreign_card(node: LexborNode, subject: MakeModel) -> bool:
@@ -265,3 +274,20 @@ _NO_PHOTO = re.compile(
     r"facebook|twitter|tracking|\.gif(?:\?|\Z)",
     re.I,
 )
+
+
+_PLACE = re.compile(
+    r"[A-Z][A-Za-z.'\- ]{2,30} ?, ?(?:[A-Z]{2}|[A-Z][a-z]{3,20})(?: \d{5}| [A-Z]\d[A-Z] \d[A-Z]\d)?|"
+    r"(?:[A-Z]{1,2}-)?\d{4,5}(?: [A-Z]{2})? [A-ZÄÖÜ][\wäöüßéèà.\-]{2,}(?: [A-Za-zäöüß.\-]{2,}){0,3}"
+)
+
+
+def offer_place(reading: Reading, words: Words, layer: Layer) -> None:
+    """Offer the first line that is nothing but a place: "Omaha, NE 68102", "10115 Berlin"."""
+    if reading.has("place") or reading.has("city"):
+        return
+    for _, line in words.lines[:400]:
+        text = line.strip("()\u2022 ").replace(" , ", ", ")
+        if 5 <= len(text) <= 60 and _PLACE.fullmatch(text) and find_make_model(text) is None:
+            reading.offer("place", text, layer, "text", 0.6)
+            return
