@@ -156,9 +156,10 @@ class VinVehicle:
 
 @dataclass(frozen=True, slots=True)
 class BlockQuery:
-    """Where to look for the same vehicle: a block and a window of its odometer in kilometres."""
+    """Where to look for the same vehicle: a block, its odometer and a window around it in kilometres."""
 
     block_key: str
+    km: int | None
     low_km: int
     high_km: int
     with_vin: bool
@@ -176,7 +177,6 @@ _NOT_OBSERVED = frozenset(
         "changed_cycle",
         "raw",
         "raw_payload",
-        "quarantine",
         "completeness",
         "content_hash",
         "archive_id",
@@ -268,11 +268,12 @@ def lock_vehicles(conn: Connection, ids: Sequence[int]) -> set[int]:
 
 
 def block_candidates(conn: Connection, wanted: Sequence[BlockQuery]) -> list[list[int]]:
-    """For each query the ids of vehicles that may be the same one, at most forty."""
+    """For each query the ids of vehicles that may be the same one, at most thirty."""
     found: list[list[int]] = [[] for _ in wanted]
     rows = _sql.block_candidates(
         conn,
         keys=[q.block_key for q in wanted],
+        odometers=[q.km for q in wanted],
         lows=[q.low_km for q in wanted],
         highs=[q.high_km for q in wanted],
         with_vin=[q.with_vin for q in wanted],

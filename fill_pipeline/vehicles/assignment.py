@@ -150,7 +150,7 @@ class Assignment:
         if locks:
             db.lock_blocks(self._conn, sorted(locks))
         wanted = [
-            BlockQuery(b[0], *identity.window_of(b[1]), item.vin is None)
+            BlockQuery(*b, *identity.window_of(b[1]), item.vin is None)
             for item, b in zip(unmatched, blocks, strict=True)
             if b
         ]
@@ -175,7 +175,9 @@ class Assignment:
             else:
                 item.row.vehicle_id = decision.vehicle_id
                 self._touched.add(decision.vehicle_id)
-                if item.vin is not None:
+                if item.vin is not None and any(row.vin_status in IDENTIFYING for row in rivals[decision.vehicle_id]):
+                    item.row.vin_status = VinStatus.INVALID  # a slip that happens to have a right check digit
+                elif item.vin is not None:
                     self._claims[item.vin] = (decision.vehicle_id, item)
                     self._vehicle_of_vin[item.vin] = decision.vehicle_id
             for other, score, reasons in decision.proposals:

@@ -11,7 +11,7 @@ from typing import Protocol
 from fill_pipeline.db.listings import ListingRow
 from fill_pipeline.extract.gazetteer import fold
 from fill_pipeline.extract.listing import ListingStatus
-from fill_pipeline.vehicles.vin import IDENTIFYING, same_make
+from fill_pipeline.vehicles.vin import IDENTIFYING, VinStatus, same_make
 
 MERGE_AT = 0.95
 """From this score on two records are one vehicle."""
@@ -22,8 +22,12 @@ _KM_PER_MILE = 1.609344
 _WINDOW = 0.03
 """How far apart two odometers of one car may read in its advertisements, as a share."""
 _WINDOW_KM = 3_000
-_PRIOR = -7.0
-"""Log2 odds that two records of one block and window are one vehicle, before any further evidence."""
+_PRIOR = -12.0
+"""Log2 odds that two records of one block are one vehicle: a block holds thousands, one ad in ten is a second one."""
+_DELIVERY_KM = 300
+_TEST_DRIVE_KM = 160
+_TEST_DRIVES_KM = 450
+_KM_A_DAY = 50
 _SAME_DAY = timedelta(hours=36)
 _LOCK_BUCKETS = 4_096
 
@@ -141,28 +145,69 @@ def decide(listing: ListingRow, candidates: dict[int, Sequence[ListingRow]]) -> 
 
 
 def _weigh_vin(a: ListingRow, b: ListingRow, reasons: dict[str, float]) -> None:
-    if a.vin and b.vin and a.vin_status in IDENTIFYING and b.vin_status in IDENTIFYING:
-        reasons["vin"] = 20.0 if a.vin == b.vin and not vin_contradicted(a, b) else -40.0
+    one, other = _vin_as_written(a), _vin_as_written(b)
+    if not one or not other:
+        return
+    certain = a.vin_status in IDENTIFYING and b.vin_status in IDENTIFYING
+    if one == other:
+        reasons["vin"] = 20.0 if certain and not vin_contradicted(a, b) else 8.0
+    elif _one_slip(one, other) and VinStatus.EUROPEAN not in (a.vin_status, b.vin_status):
+        # The check digit makes neighbours on the assembly line differ in two places at least.
+        reasons["vin but for a slip"] = 8.0
+    elif certain:
+        reasons["vin"] = -40.0
+
+
+def _vin_as_written(row: ListingRow) -> str | None:
+    if row.vin is not None:
+        return row.vin
+    rejected = row.quarantine.get("vin", {}).get("value")
+    return rejected if isinstance(rejected, str) and len(rejected) >= 11 else None
+
+
+def _one_slip(one: str, other: str) -> bool:
+    """Whether one character is wrong, missing or one too many, or two neighbours are swapped."""
+    if len(one) == len(other):
+        wrong = [i for i, (x, y) in enumerate(zip(one, other, strict=True)) if x != y]
+        swapped = len(wrong) == 2 and wrong[1] == wrong[0] + 1 and one[wrong[0]] == other[wrong[1]]
+        return len(wrong) == 1 or (swapped and one[wrong[1]] == other[wrong[0]])
+    short, long = sorted((one, other), key=len)
+    return len(long) == len(short) + 1 and any(long[:i] + long[i + 1 :] == short for i in range(len(long)))
 
 
 def _weigh_odometer(a: ListingRow, b: ListingRow, reasons: dict[str, float]) -> None:
     one, other = odometer_km(a), odometer_km(b)
-    if one is None or other is None:
-        return
-    if max(one, other) < 300:
-        reasons["odometer of a new car"] = 0.0
+    if one is None or other is None or max(one, other) < _DELIVERY_KM:
+        reasons["odometer says nothing"] = -1.5  # a dealer's new cars and a fleet's used ones are all alike
         return
     apart = abs(one - other)
+    # One car in a hundred thousand has this very reading; round figures meet a hundred times as often.
     if apart <= 1:
         reading = a.mileage or 0
-        # Round figures meet by chance: one in a thousand readings ends in three zeros.
-        reasons["same odometer"] = 3.5 if reading % 1000 == 0 else 7.0 if reading % 100 == 0 else 9.5
-    elif apart <= max(one, other) * 0.01:
-        reasons["odometer within 1 %"] = 3.0
-    elif apart <= max(one, other) * _WINDOW:
-        reasons["odometer within 3 %"] = 1.0
+        reasons["same odometer"] = 6.0 if reading % 1000 == 0 else 8.5 if reading % 100 == 0 else 14.0
+    elif _is_rounded(a, b, 100):
+        reasons["same odometer, rounded"] = 8.0
+    elif _is_rounded(a, b, 1000):
+        reasons["same odometer, rounded"] = 5.5
+    elif apart <= _driven_km(a, b):
+        reasons["odometer a little further"] = 6.5 if apart <= _TEST_DRIVE_KM else 5.0
     else:
-        reasons["odometers differ"] = -5.0
+        reasons["odometers differ"] = -3.0 if apart <= max(one, other) * _WINDOW else -6.0
+
+
+def _is_rounded(a: ListingRow, b: ListingRow, step: int) -> bool:
+    """Whether one reading is the other rounded to ``step``."""
+    if a.mileage is None or b.mileage is None or a.mileage_unit != b.mileage_unit:
+        return False
+    return abs(a.mileage - b.mileage) < step and (a.mileage % step == 0) != (b.mileage % step == 0)
+
+
+def _driven_km(a: ListingRow, b: ListingRow) -> float:
+    """How far a car for sale may have been driven from one observation to the other; 0 if the odometer fell."""
+    earlier, later = (a, b) if a.changed_at <= b.changed_at else (b, a)
+    if (odometer_km(later) or 0) < (odometer_km(earlier) or 0) and later.changed_at != earlier.changed_at:
+        return 0.0
+    return _TEST_DRIVES_KM + _KM_A_DAY * ((later.changed_at - earlier.changed_at) / timedelta(days=1))
 
 
 def _weigh_price(a: ListingRow, b: ListingRow, reasons: dict[str, float]) -> None:
@@ -170,9 +215,10 @@ def _weigh_price(a: ListingRow, b: ListingRow, reasons: dict[str, float]) -> Non
         return
     apart = abs(a.price - b.price) / max(a.price, b.price)
     if apart == 0:
-        reasons["same price"] = 3.5
+        new = "odometer says nothing" in reasons  # new cars of one trim all cost the same
+        reasons["same price"] = 2.0 if new else 4.5
     elif apart <= 0.04:
-        reasons["price within 4 %"] = 2.0
+        reasons["price within 4 %"] = 1.5
     elif apart > 0.3:
         reasons["prices differ"] = -4.0
     elif apart > 0.15:
@@ -181,14 +227,14 @@ def _weigh_price(a: ListingRow, b: ListingRow, reasons: dict[str, float]) -> Non
 
 def _weigh_place(a: ListingRow, b: ListingRow, reasons: dict[str, float]) -> None:
     if a.postal_code and b.postal_code and fold(a.postal_code) == fold(b.postal_code):
-        reasons["same postal code"] = 4.0
+        reasons["same postal code"] = 8.0
     elif a.city and b.city:
         same = fold(a.city) == fold(b.city) and (not a.region or not b.region or fold(a.region) == fold(b.region))
-        reasons["same city" if same else "other city"] = 3.5 if same else -2.5
+        reasons["same city" if same else "other city"] = 5.5 if same else -2.5
     elif a.region and b.region and fold(a.region) != fold(b.region):
-        reasons["other region"] = -3.5
+        reasons["other region"] = -4.0
     elif a.place and b.place and a.place != a.region and fold(a.place) == fold(b.place):
-        reasons["same place"] = 3.0
+        reasons["same place"] = 5.5
 
 
 def _weigh_seller(a: ListingRow, b: ListingRow, reasons: dict[str, float]) -> None:
@@ -196,10 +242,9 @@ def _weigh_seller(a: ListingRow, b: ListingRow, reasons: dict[str, float]) -> No
         one, other = _digits(a.seller_phone), _digits(b.seller_phone)
         if len(one) >= 7 and one[-7:] == other[-7:]:
             reasons["same phone"] = 3.0
-    if a.seller_name and b.seller_name:
-        same = fold(a.seller_name) == fold(b.seller_name)
-        if same:
-            reasons["same seller"] = 2.0
+    if a.seller_name and b.seller_name and fold(a.seller_name) == fold(b.seller_name):
+        placed = "same postal code" in reasons or "same city" in reasons  # then it says little more
+        reasons["same seller"] = 1.5 if placed else 6.0
 
 
 def _digits(text: str) -> str:
@@ -207,7 +252,7 @@ def _digits(text: str) -> str:
 
 
 _TRAITS = (
-    ("exterior_color", 1.5, -5.0),
+    ("exterior_color", 2.0, -6.0),
     ("interior_color", 0.7, -1.5),
     ("transmission", 0.3, -4.0),
     ("drivetrain", 0.5, -2.5),
@@ -217,12 +262,31 @@ _TRAITS = (
 )
 """Canonical fields, and the weight of agreeing and of disagreeing."""
 
+_EASILY_CONFUSED = (
+    frozenset(("gray", "silver", "blue")),
+    frozenset(("gray", "black")),
+    frozenset(("beige", "gold", "brown")),
+    frozenset(("beige", "white")),
+    frozenset(("red", "orange", "brown")),
+    frozenset(("automatic", "cvt", "dual_clutch")),
+    frozenset(("awd", "4wd")),
+    frozenset(("2wd", "fwd", "rwd")),
+    frozenset(("gasoline", "flex_fuel", "hybrid")),
+    frozenset(("suv", "wagon", "hatchback")),
+    frozenset(("coupe", "sedan", "hatchback")),
+    frozenset(("van", "minivan")),
+)
+"""Terms that two people use for one thing."""
+
 
 def _weigh_traits(a: ListingRow, b: ListingRow, reasons: dict[str, float]) -> None:
     for name, agree, disagree in _TRAITS:
         one, other = getattr(a, name), getattr(b, name)
         if one is not None and other is not None:
-            reasons[name if one == other else f"other {name}"] = agree if one == other else disagree
+            if one == other:
+                reasons[name] = agree
+            elif not any(one in group and other in group for group in _EASILY_CONFUSED):
+                reasons[f"other {name}"] = disagree
     if a.trim and b.trim:
         one, other = fold(a.trim), fold(b.trim)
         if one and other:

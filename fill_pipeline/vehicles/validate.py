@@ -72,6 +72,7 @@ FIRST_YEAR = 1885
 YEARS_AHEAD = 2
 """How far a model year may run ahead of the calendar."""
 
+_IMPORT_AGE = 25  # years after which the United States let in cars not built for them (49 USC 30112 (b)(9))
 _TYPED_TO_FILL = frozenset((123, 1234, 123456, 1234567, 12345678, 123456789))
 _REPEATED_DIGIT = re.compile(r"(\d)\1{5,}\Z")
 _PER_MONTH = re.compile(
@@ -159,12 +160,20 @@ def _vin_form(result: Validated, context: _Context) -> None:
     if listing.vin is None:
         return
     status = vin_status(listing.vin, listing.year)
+    if status is VinStatus.EUROPEAN and _sold_in_north_america(listing, context.now):
+        status = VinStatus.INVALID
     result.vin_status = status
     if status is VinStatus.PLACEHOLDER:
         _quarantine(result, "vin_placeholder", "vin", "a number typed in to fill the box")
     elif status is VinStatus.INVALID:
         wrong = "check digit is wrong" if len(listing.vin) == 17 else f"{len(listing.vin)} characters"
         _quarantine(result, "vin_invalid", "vin", f"no VIN: {wrong}")
+
+
+def _sold_in_north_america(listing: Listing, now: datetime) -> bool:
+    """Whether the car must have been built for a market that demands the check digit; an old one may be an import."""
+    there = listing.country in ("US", "CA") or (listing.country is None and listing.currency in ("USD", "CAD"))
+    return there and (listing.year is None or listing.year > now.year - _IMPORT_AGE)
 
 
 def _vin_contradictions(result: Validated, context: _Context) -> None:

@@ -121,11 +121,12 @@ def test_a_vin_shared_by_different_cars_glues_nothing(
     source: UUID, write: Write, listing: Make, select: Select
 ) -> None:
     european = "WVWZZZ1KZ8W123450"
-    write(source, listing(vin=european, make="Volkswagen", model="Golf", year=2008))
+    shared = {"vin": european, "currency": "EUR"}
+    write(source, listing(**shared, make="Volkswagen", model="Golf", year=2008))
     result = write(
         source,
-        listing(vin=european, make="Volkswagen", model="Passat", year=2015, remote_id="2"),
-        listing(vin=european, make="Audi", model="A4", year=2008, remote_id="3"),
+        listing(**shared, make="Volkswagen", model="Passat", year=2015, remote_id="2"),
+        listing(**shared, make="Audi", model="A4", year=2008, remote_id="3"),
     )
     assert result.vehicles_added == 2
     assert select("SELECT model, vin FROM vehicles ORDER BY model") == [
@@ -255,7 +256,7 @@ def test_a_corrected_vin_keeps_the_vehicle(
     source: UUID, write: Write, listing: Make, select: Select, now: datetime
 ) -> None:
     wrong, right = "WVWZZZ1KZ8W123450", "WVWZZZ1KZ8W123459"
-    golf = {"make": "Volkswagen", "model": "Golf", "year": 2008}
+    golf = {"make": "Volkswagen", "model": "Golf", "year": 2008, "currency": "EUR"}
     first = write(source, listing(vin=wrong, **golf))
     write(source, listing(vin=right, **golf), now=now + timedelta(hours=2))
     assert select("SELECT id, vin FROM vehicles") == [(first.rows[0].vehicle_id, right)]

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import csv
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from fill_pipeline.extract.listing import Listing
+from fill_pipeline.vehicles.clean import clean
 from fill_pipeline.vehicles.vin import VinStatus, decode, decoder_memory, same_make, same_value, vin_status
 
 
@@ -26,6 +30,22 @@ from fill_pipeline.vehicles.vin import VinStatus, decode, decoder_memory, same_m
 )
 def test_each_kind_of_vin_is_told_apart(vin: str, year: int | None, status: VinStatus) -> None:
     assert vin_status(vin, year) is status
+
+
+@pytest.mark.parametrize(
+    ("fields", "kept"),
+    [
+        ({"country": "DE", "year": 2008}, True),
+        ({"country": "US", "year": 2008}, False),
+        ({"currency": "USD", "year": 2008}, False),
+        ({"country": "US", "year": 1989}, True),  # a private import
+    ],
+)
+def test_a_car_built_for_north_america_must_have_a_check_digit(fields: dict[str, Any], kept: bool) -> None:
+    now = datetime(2025, 6, 1, tzinfo=UTC)
+    result = clean(Listing(vin="WVWZZZ1KZ8W123450", price=9_000, **fields), now=now)
+    assert (result.listing.vin is not None) == kept
+    assert ("vin" in result.quarantine) != kept
 
 
 def test_only_a_perfect_vin_is_decoded() -> None:

@@ -38,19 +38,26 @@ SELECT id, vin, year, make, model FROM vehicles WHERE vin = ANY(:vins);
 SELECT id FROM vehicles WHERE id = ANY(:ids) ORDER BY id FOR NO KEY UPDATE;
 
 -- name: block_candidates
--- Vehicles that may be the same as a wanted one: same block, and an odometer inside the window or
--- unknown. At most twenty of each; place counts from 1. Vehicles with a VIN only where with_vin.
+-- Vehicles that may be the same as a wanted one: same block, and the nearest odometers inside the
+-- window or none at all. At most thirty; place counts from 1. Without with_vin, vehicles that have a
+-- VIN only where the odometer is the very same.
 SELECT t.place::int, v.id
-FROM unnest((:keys)::text[], (:lows)::int[], (:highs)::int[], (:with_vin)::bool[]) WITH ORDINALITY
-     AS t (block_key, low, high, with_vin, place)
+FROM unnest((:keys)::text[], (:odometers)::int[], (:lows)::int[], (:highs)::int[], (:with_vin)::bool[]) WITH ORDINALITY
+     AS t (block_key, km, low, high, with_vin, place)
 CROSS JOIN LATERAL (
     (SELECT c.id FROM vehicles c
-     WHERE c.block_key = t.block_key AND c.block_km BETWEEN t.low AND t.high AND (t.with_vin OR c.vin IS NULL)
-     ORDER BY c.block_km LIMIT 20)
+     WHERE c.block_key = t.block_key AND c.block_km BETWEEN t.km AND t.high
+       AND (t.with_vin OR c.vin IS NULL OR c.block_km = t.km)
+     ORDER BY c.block_key, c.block_km LIMIT 10)
+    UNION ALL
+    (SELECT c.id FROM vehicles c
+     WHERE c.block_key = t.block_key AND c.block_km >= t.low AND c.block_km < t.km
+       AND (t.with_vin OR c.vin IS NULL)
+     ORDER BY c.block_key DESC, c.block_km DESC LIMIT 10)
     UNION ALL
     (SELECT c.id FROM vehicles c
      WHERE c.block_key = t.block_key AND c.block_km IS NULL AND (t.with_vin OR c.vin IS NULL)
-     LIMIT 20)
+     LIMIT 10)
 ) v;
 
 -- name: observations
@@ -59,7 +66,7 @@ SELECT r.id, r.source_id, r.source, r.remote_id, r.url, r.title, r.price, r.curr
        r.mileage_unit, r.year, r.make, r.model, r.trim, r.vin, r.vin_status, r.condition, r.body_style, r.engine,
        r.fuel_type, r.transmission, r.drivetrain, r.exterior_color, r.interior_color, r.doors, r.seats, r.place, r.city,
        r.region, r.postal_code, r.country, r.latitude, r.longitude, r.seller_name, r.seller_type, r.seller_phone,
-       ARRAY(SELECT unnest(r.images) LIMIT 3), r.status, r.first_seen_at, r.changed_at, r.provenance, r.vehicle_id, s.last_seen_at, s.last_cycle
+       ARRAY(SELECT unnest(r.images) LIMIT 3), r.status, r.first_seen_at, r.changed_at, r.provenance, r.quarantine, r.vehicle_id, s.last_seen_at, s.last_cycle
 FROM listing_records r LEFT JOIN listing_sightings s ON s.listing_id = r.id
 WHERE r.vehicle_id = ANY(:vehicle_ids)
 ORDER BY r.vehicle_id, r.id;
