@@ -19,7 +19,7 @@ from typing import IO, Any, cast
 
 import fsspec
 
-from fill_pipeline.crawl.response import FetchResponse, read_head
+from fill_pipeline.crawl.response import FetchResponse, encoding_of, find_header, parse_headers, read_head
 
 _VERSION = b"WARC/1.1\r\n"
 _MAX_RECORD_HEADER = 64 * 1024
@@ -47,24 +47,28 @@ class ArchiveRef:
 
 @dataclass(frozen=True, slots=True)
 class ArchivedPage:
-    """A page as it was received. ``headers`` are in their order, ``body_received`` still encoded."""
+    """A page as it was received: ``head`` is status line and headers, ``body_received`` still encoded."""
 
     url: str
     status: int
-    headers: list[tuple[str, str]]
+    head: bytes = field(repr=False)
     body_received: bytes = field(repr=False)
     fetched_at: datetime
     ref: ArchiveRef
-    head: bytes = field(default=b"", repr=False)
+
+    @property
+    def headers(self) -> list[tuple[str, str]]:
+        """All headers, in their order and with their names as sent."""
+        return parse_headers(self.head)
 
     def header(self, name: str) -> str:
         """The first header of this (lower-case) name, or ''."""
-        return next((value for key, value in self.headers if key.lower() == name), "")
+        return find_header(self.head, name.encode()) or ""
 
     @property
     def content_encoding(self) -> str:
         """What ``decode.decode_bytes`` needs beside the body."""
-        return ", ".join(value for key, value in self.headers if key.lower() == "content-encoding")
+        return encoding_of(self.head)
 
     @property
     def content_type(self) -> str:
@@ -300,15 +304,14 @@ def _page(data: bytes, start: int, file: str, offset: int) -> tuple[ArchivedPage
     head_end = data.find(b"\r\n\r\n", block_start, block_end)
     head_end = block_end if head_end < 0 else head_end + 4
     head = data[block_start:head_end]
-    status, _, headers = read_head(head.splitlines(keepends=True))
+    status, _ = read_head(head.splitlines(keepends=True)[:1])
     page = ArchivedPage(
         url=fields.get(b"warc-target-uri", b"").decode("ascii", "replace"),
         status=status,
-        headers=headers,
+        head=head,
         body_received=data[head_end:block_end],
         fetched_at=_parsed_timestamp(fields.get(b"warc-date", b"")),
         ref=ArchiveRef(file, offset, size),
-        head=head,
     )
     return page, size
 

@@ -25,6 +25,8 @@ from fill_pipeline.crawl.response import (
     FailureCategory,
     FetchRequest,
     FetchResponse,
+    encoding_of,
+    find_header,
     judge,
     read_head,
     read_retry_after,
@@ -373,33 +375,19 @@ class Fetcher:
         blocked = handle.blocked
         lines, body = handle.lines.copy(), b"".join(handle.chunks)
         self._release(handle)
-        status, head, headers = read_head(lines) if lines else (0, b"", [])
+        status, head = read_head(lines)
         now = time.monotonic()
         response = FetchResponse(
             request=flight.request,
             status=status,
             head=head,
-            headers=headers,
             body_received=body,
+            content_encoding=encoding_of(head),
+            content_type=find_header(head, b"content-type") or "",
             final_url=flight.url,
             redirects=flight.redirects,
             elapsed=now - flight.started,
         )
-        location = sent = retry_after = None
-        for name, value in headers:
-            name = name.lower()
-            if name == "content-encoding":
-                response.content_encoding = (
-                    f"{response.content_encoding}, {value}" if response.content_encoding else value
-                )
-            elif name == "content-type":
-                response.content_type = value
-            elif name == "location":
-                location = value
-            elif name == "retry-after":
-                retry_after = value
-            elif name == "date":
-                sent = value
         if code is not None:
             if blocked is not None and code in (pycurl.E_COULDNT_CONNECT, pycurl.E_ABORTED_BY_CALLBACK):
                 response.failure = FailureCategory.BLOCKED_ADDRESS
@@ -407,13 +395,14 @@ class Fetcher:
             else:
                 response.failure = _FAILURES.get(code, FailureCategory.PROTOCOL)
                 response.error = message[:500]
-        elif status in _REDIRECTS and location:
+        elif status in _REDIRECTS and (location := response.header("location")):
             self._redirect(flight, response, location, now)
             return
         elif not 200 <= status < 300:
-            response.failure = judge(status, headers)
+            response.failure = judge(status, head)
             response.error = f"HTTP status {status}" if response.failure else None
-            if retry_after is not None:
+            if (retry_after := response.header("retry-after")) is not None:
+                sent = response.header("date")
                 response.retry_after = read_retry_after(retry_after, sent=sent, now=datetime.now(UTC))
         self._finished.append(response)
 

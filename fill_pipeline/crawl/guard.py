@@ -9,9 +9,8 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterable
 from functools import lru_cache
-from urllib.parse import urlsplit
 
-from fill_pipeline.crawl.urls import canonical_host
+from fill_pipeline.crawl.urls import origin
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -42,11 +41,9 @@ def is_allowed(ip: str, allow_nets: tuple[Network, ...] = ()) -> bool:
 
 def check_url(url: str, allow_nets: tuple[Network, ...] = ()) -> None:
     """Raise BlockedAddress for a URL that can be refused without resolving it, ValueError for no URL at all."""
-    parts = urlsplit(url)
-    if parts.scheme.lower() not in ("http", "https"):
-        raise BlockedAddress(f"scheme {parts.scheme[:20]!r} is not http or https")
-    host = canonical_host(parts.hostname or "")
-    _ = parts.port
+    if not url.lower().startswith(("http://", "https://")):
+        raise BlockedAddress(f"scheme {url.partition(':')[0][:20]!r} is not http or https")
+    host = origin(url).partition("://")[2].rpartition(":")[0]
     literal = host.strip("[]")
     if (host.startswith("[") or literal.replace(".", "").isdigit()) and not is_allowed(literal, allow_nets):
         raise BlockedAddress(f"address {literal} is not globally routable")

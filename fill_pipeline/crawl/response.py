@@ -90,7 +90,6 @@ class FetchResponse(msgspec.Struct, kw_only=True):
     request: FetchRequest
     status: int = 0
     head: bytes = b""
-    headers: list[tuple[str, str]] = []
     body_received: bytes = b""
     content_encoding: str = ""
     content_type: str = ""
@@ -113,7 +112,12 @@ class FetchResponse(msgspec.Struct, kw_only=True):
 
     def header(self, name: str) -> str | None:
         """The first header of this (lower-case) name."""
-        return next((value for key, value in self.headers if key.lower() == name), None)
+        return find_header(self.head, name.encode())
+
+    @property
+    def headers(self) -> list[tuple[str, str]]:
+        """All headers, in their order and with their names as sent."""
+        return parse_headers(self.head)
 
     @property
     def etag(self) -> str | None:
@@ -131,39 +135,63 @@ class FetchResponse(msgspec.Struct, kw_only=True):
     __str__ = __repr__
 
 
-def read_head(lines: list[bytes]) -> tuple[int, bytes, list[tuple[str, str]]]:
-    """The final answer's status, its head as received and its headers, from all header lines of one exchange.
+def read_head(lines: list[bytes]) -> tuple[int, bytes]:
+    """The final answer's status and its head as received, from all header lines of one exchange.
 
     Interim answers (1xx) before it and trailers after the body are left out.
     """
     start, end = 0, len(lines)
     for position, line in enumerate(lines):
-        if line.startswith(b"HTTP/") and line.split(b" ", 2)[1:2] and not line.split(b" ", 2)[1].startswith(b"1"):
+        if line.startswith(b"HTTP/"):
             start = position
-            break
-    headers: list[tuple[str, str]] = []
-    for position in range(start + 1, len(lines)):
-        line = lines[position]
-        if line in (b"\r\n", b"\n"):
+        elif line in (b"\r\n", b"\n") and _status(lines[start]) // 100 != 1:
             end = position + 1
             break
-        name, colon, value = line.partition(b":")
-        if colon and name[:1] not in b" \t":
-            headers.append((name.decode("latin-1").strip(), value.decode("latin-1").strip()))
-        elif headers and name[:1] in b" \t":  # a folded header, obsolete and still met
-            headers[-1] = (headers[-1][0], f"{headers[-1][1]} {line.decode('latin-1').strip()}")
-    try:
-        status = int(lines[start].split(b" ", 2)[1])
-    except (IndexError, ValueError):
-        status = 0
-    return status, b"".join(lines[start:end]), headers
+    return (_status(lines[start]) if lines else 0), b"".join(lines[start:end])
 
 
-def judge(status: int, headers: list[tuple[str, str]]) -> FailureCategory | None:
+def parse_headers(head: bytes) -> list[tuple[str, str]]:
+    """The headers of a head, in their order and with their names as sent."""
+    headers: list[tuple[str, str]] = []
+    for line in head.decode("latin-1").split("\n")[1:]:
+        name, colon, value = line.partition(":")
+        if name[:1] in (" ", "\t"):  # a folded header, obsolete and still met
+            if headers and line.strip():
+                headers[-1] = (headers[-1][0], f"{headers[-1][1]} {line.strip()}")
+        elif colon:
+            headers.append((name.strip(), value.strip()))
+    return headers
+
+
+def find_header(head: bytes, name: bytes) -> str | None:
+    """The first header of this (lower-case) name, found without parsing the others."""
+    place = head.lower().find(b"\n" + name + b":")
+    if place < 0:
+        return None
+    start = place + len(name) + 2
+    end = head.find(b"\n", start)
+    return head[start : end if end >= 0 else len(head)].decode("latin-1").strip()
+
+
+def encoding_of(head: bytes) -> str:
+    """The content encodings a head names, in the order they were applied; '' for none."""
+    if head.lower().count(b"\ncontent-encoding:") > 1:
+        return ", ".join(value for name, value in parse_headers(head) if name.lower() == "content-encoding")
+    return find_header(head, b"content-encoding") or ""
+
+
+def _status(line: bytes) -> int:
+    words = line.split(b" ", 2)
+    return int(words[1]) if len(words) > 1 and words[1].strip().isdigit() and len(words[1]) < 10 else 0
+
+
+def judge(status: int, head: bytes) -> FailureCategory | None:
     """What a status means for us: None for 2xx and 304 (a 3xx that leads nowhere is a protocol failure)."""
     if 200 <= status < 300 or status == 304:
         return None
-    if status >= 400 and any((name.lower(), value.lower()) in _CHALLENGE_HEADERS for name, value in headers):
+    if status >= 400 and any(
+        (name.lower(), value.lower()) in _CHALLENGE_HEADERS for name, value in parse_headers(head)
+    ):
         return FailureCategory.BLOCKED
     if status in (429, 503):
         return FailureCategory.THROTTLED

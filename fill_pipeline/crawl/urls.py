@@ -82,7 +82,14 @@ def url_hash(url: str) -> uuid.UUID:
 
 def origin(url: str) -> str:
     """Scheme, host and port, the border secrets do not cross; raises ValueError for what is no http(s) URL."""
-    parts = urlsplit(_trimmed(url))
+    url = _trimmed(url)
+    path = url.find("/", 8)
+    return _origin(url[:path] if path > 0 else url)
+
+
+@lru_cache(maxsize=4096)
+def _origin(url: str) -> str:
+    parts = urlsplit(url)
     scheme = parts.scheme.lower()
     if scheme not in _DEFAULT_PORTS:
         raise ValueError("not an http or https URL")
@@ -99,10 +106,7 @@ def same_site(url: str, base_url: str) -> bool:
 
 def site_of(url: str) -> str:
     """The registrable domain of a URL, or its host where it has none; raises ValueError for a bad URL."""
-    parts = urlsplit(_trimmed(url))
-    if parts.scheme.lower() not in _DEFAULT_PORTS:
-        raise ValueError("not an http or https URL")
-    return registrable_domain(canonical_host(parts.hostname or ""))
+    return registrable_domain(origin(url).partition("://")[2].rpartition(":")[0])
 
 
 def join(base_url: str, reference: str) -> str | None:

@@ -103,12 +103,19 @@ def redirect(location: str, status: int = 302) -> bytes:
     return answer(status=status, headers={"Location": location})
 
 
-@pytest.fixture
-def site() -> Iterator[Site]:
-    """A fresh site."""
+@pytest.fixture(scope="session")
+def running_site() -> Iterator[Site]:
+    """The server behind ``site``, started once."""
     running = Site()
     yield running
     running.stop()
+
+
+@pytest.fixture
+def site(running_site: Site) -> Site:
+    """A site with no pages yet, never asked for anything."""
+    running_site.routes, running_site.asked = {}, []
+    return running_site
 
 
 @pytest.fixture

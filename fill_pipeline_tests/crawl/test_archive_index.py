@@ -158,7 +158,7 @@ def test_old_files_go_from_index_and_store_and_young_ones_stay(conn, source_id, 
 
 @pytest.mark.parametrize("statement", ["find_page", "pages_of_cycle"])
 def test_the_index_is_used(conn, source_id, statement):
-    insert_pages(conn, [row(source_id, n, cycle=f"c{n % 50}") for n in range(20_000)])
+    insert_pages(conn, [row(source_id, n, cycle=f"c{n % 50}") for n in range(6_000)])
     conn.execute("ANALYZE archive_pages")
     where = {
         "find_page": f"url_hash = '{url_hash('http://cars.example/77')}' ORDER BY id DESC LIMIT 1",

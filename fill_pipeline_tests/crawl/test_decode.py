@@ -57,7 +57,7 @@ def test_brotli_is_undone_and_bounded():
 
 @pytest.mark.parametrize("name", ["gzip", "deflate"])
 def test_bombs_are_refused_whatever_their_depth(name):
-    bomb = ENCODERS[name](b"\0" * 100_000_000)
+    bomb = ENCODERS[name](b"\0" * 20_000_000)
     for depth in range(1, 4):
         with pytest.raises(DecodeError) as caught:
             decode_bytes(bomb, ", ".join([name] * depth), 1_000_000)

@@ -212,7 +212,7 @@ def test_a_proxy_in_the_environment_is_not_used(site, fetcher, make_answer, monk
 
 
 def test_a_gzip_bomb_is_bounded(site, fetcher, make_answer):
-    bomb = gzip.compress(b"\0" * 50_000_000)
+    bomb = gzip.compress(b"\0" * 20_000_000)
     site.routes["/"] = make_answer(bomb, headers={"Content-Encoding": "gzip"})
     response = fetcher.fetch(get("http://cars.example/"))
     with pytest.raises(DecodeError) as caught:

@@ -113,7 +113,7 @@ def test_a_file_with_too_many_urls_is_cut():
     ],
 )
 def test_hostile_repetition_costs_linear_time(piece):
-    body = piece * (2_000_000 // len(piece))
+    body = piece * (400_000 // len(piece))
     started = time.perf_counter()
     read_sitemap(b"<urlset>" + body, BASE, LIMIT)
     read_feed(b"<rss>" + body, BASE, LIMIT)
