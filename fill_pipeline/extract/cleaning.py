@@ -16,9 +16,9 @@ def clean(text: str, limit: int = 400) -> str:
     text = text[: limit * 4]
     if "&" in text:
         text = html.unescape(text)
-    if not text.isascii():
-        text = mend_encoding(text)
-    text = _CONTROL.sub("", text)
+    if text.isascii() and text.isprintable():
+        return " ".join(text.split())[:limit].strip()
+    text = _CONTROL.sub("", mend_encoding(text))
     return " ".join(text.split())[:limit].strip()
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from selectolax.lexbor import LexborHTMLParser, LexborNode
+from selectolax.lexbor import LexborHTMLParser
 
 from fill_pipeline.extract.cleaning import clean
 from fill_pipeline.extract.dom import Words, css, drop_foreign, read_words, strip_noise
@@ -25,9 +25,9 @@ def read_detail(tree: LexborHTMLParser, page: str, reading: Reading, *, url: str
     title_tag = tree.css_first("title")
     tag_title = clean(title_tag.text()) if title_tag is not None else ""
     strip_noise(tree)
-    drop_foreign(tree, page)
     body = tree.body
     words = read_words([body]) if body is not None else Words()
+    drop_foreign(tree, words, page)
     start = _read_title(tree, words, tag_title, reading)
     read_labels(words, reading, url)
     title = reading.value("title")
@@ -39,7 +39,7 @@ def read_detail(tree: LexborHTMLParser, page: str, reading: Reading, *, url: str
     offer_vin(reading, words, Layer.TEXT)
     offer_place(reading, words, Layer.TEXT)
     if not reading.has("description"):
-        _read_description(tree, reading, url)
+        _read_description(tree, words, page, reading, url)
     if not reading.has("images"):
         links = image_links(css(tree, "img"))
         links += photo_targets(css(tree, "a[href]"))
@@ -62,7 +62,7 @@ def _read_title(tree: LexborHTMLParser, words: Words, tag_title: str, reading: R
             text = clean(node.text(separator=" "), 300)
             if 3 < len(text) <= 200:
                 candidates.append((confidence, text, selector))
-        if selector == "h1" and any(_names_vehicle(text) for _, text, _ in candidates):
+        if any(_names_vehicle(text) >= 0.7 for _, text, _ in candidates):
             break
     if tag_title:
         head = max(_SITE_SUFFIX.split(tag_title), key=lambda part: (_names_vehicle(part), -tag_title.find(part)))
@@ -121,31 +121,36 @@ def _names_vehicle(text: str) -> float:
     return 0.7 if found.model else 0.3
 
 
-def _read_description(tree: LexborHTMLParser, reading: Reading, url: str) -> None:
-    for selector in (
-        "[itemprop=description]",
-        "[id*=description]",
-        "[class*=description]",
-        "[id*=postingbody]",
-        "[class*=comments]",
-        "[id*=comments]",
-    ):
-        nodes = css(tree, selector)[:8]
-        texts = [node.text(separator="\n", strip=True) for node in nodes]
-        best = max(texts, key=len, default="")
+_DESCRIPTIONS = (
+    "[itemprop=description], [id*=description], [class*=description], [id*=postingbody], [class*=comments], [id*=comments]"
+)
+
+
+def _read_description(tree: LexborHTMLParser, words: Words, page: str, reading: Reading, url: str) -> None:
+    if any(hint in page for hint in ("escription", "comments", "postingbody")):
+        nodes = css(tree, _DESCRIPTIONS)[:16]
+        best = max((node.text(separator="\n", strip=True) for node in nodes), key=len, default="")
         if len(best) > 60:
-            offer_value(reading, "description", best, Layer.TEXT, selector, 0.6, url)
+            offer_value(reading, "description", best, Layer.TEXT, "description", 0.6, url)
             return
-    holders: dict[int, tuple[int, LexborNode]] = {}
-    for node in css(tree, "p, li, div > br")[:1_500]:
-        parent = node.parent
-        if parent is not None:
-            size = len(node.text(strip=True)) if node.tag == "p" else 0
-            held = holders.get(parent.mem_id)
-            holders[parent.mem_id] = ((held[0] if held else 0) + size, parent)
-    if holders:
-        size, holder = max(holders.values(), key=lambda item: item[0])
-        if size > 120:
-            offer_value(
-                reading, "description", holder.text(separator="\n", strip=True), Layer.TEXT, "paragraphs", 0.4, url
-            )
+    text = _longest_run(words)
+    if len(text) > 120:
+        offer_value(reading, "description", text, Layer.TEXT, "paragraphs", 0.4, url)
+
+
+def _longest_run(words: Words) -> str:
+    """The longest stretch of sentences: lines of some length with no more than two short ones between them."""
+    best: list[str] = []
+    run: list[str] = []
+    short = 0
+    for _, line in words.lines:
+        if len(line) >= 40:
+            run.append(line)
+            short = 0
+            continue
+        short += 1
+        if short > 2:
+            if sum(map(len, run)) > sum(map(len, best)):
+                best = run
+            run = []
+    return "\n".join(max(best, run, key=lambda lines: sum(map(len, lines))))

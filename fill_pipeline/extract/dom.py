@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import compress
 
 from selectolax.lexbor import LexborHTMLParser, LexborNode
 
@@ -86,6 +87,18 @@ class Words:
     nodes: list[LexborNode] = field(default_factory=list)
     glued: list[bool] = field(default_factory=list)
     _lines: list[tuple[int, str]] | None = None
+    _text: str | None = None
+
+    def forget(self) -> None:
+        """Drop what was put together from the words before they were changed."""
+        self._lines = self._text = None
+
+    @property
+    def text(self) -> str:
+        """All words, a piece a line."""
+        if self._text is None:
+            self._text = "\n".join(self.texts)
+        return self._text
 
     @property
     def lines(self) -> list[tuple[int, str]]:
@@ -123,19 +136,15 @@ def read_words(roots: Iterable[LexborNode]) -> Words:
     fresh = True  # a block began since the last words
     for root in roots:
         fresh = True
-        for node in root.traverse(include_text=True):
+        for node in root.traverse(include_text=True, skip_empty=True):
             tag = node.tag
             if tag == "-text":
-                content = node.text_content
-                if not content:
-                    continue
-                text = content.strip()
+                text = " ".join((node.text_content or "").split())
                 if not text:
                     continue
                 if len(text) > _MAX_WORDS:
                     text = text[:_MAX_WORDS]
-                text = " ".join(text.split())
-                if not text.isascii() or "&" in text:
+                if "&" in text or not text.isascii():
                     text = clean(text, _MAX_WORDS)
                     if not text:
                         continue
@@ -200,6 +209,9 @@ _SIMILAR = re.compile(
 )
 
 
+_SIMILAR_CLASSES = (
+    "[class*=similar], [class*=related], [class*=recommend], [id*=similar], [id*=related], [id*=recommend]"
+)
 _SIMILAR_HINTS = (
     "similar", "you may", "you might", "recommend", "related", "other ", "more ", "recently", "customers also", "people also", "viewed",
     "featured", "latest", "arrivals", "ähnliche", "weitere", "andere", "vergelijkbare", "ook interessant", "vous aimerez", "autres",
@@ -207,45 +219,61 @@ _SIMILAR_HINTS = (
 )  # fmt: skip
 
 
-def drop_foreign(tree: LexborHTMLParser, page: str) -> None:
-    """Take out of a detail page what is about other things: menus, page foot, "similar cars"."""
-    for node in css(tree, "nav, footer, [role=navigation], [role=contentinfo]"):
-        if not css(node, "h1"):
-            node.decompose()
-    lowered = page.lower()
-    if not any(hint in lowered for hint in _SIMILAR_HINTS):
-        return
-    dropped = 0
-    for node in css(tree, "h2, h3, h4, h5, h6, [class*=title], [class*=heading], [class*=header], strong, b, legend"):
-        text = node.text(strip=True)
-        if not text or len(text) > 70 or not _SIMILAR.search(text):
-            continue
-        _drop_below(node, text)
-        dropped += 1
-        if dropped > 12:
-            return
-    for node in css(
-        tree, "[class*=similar], [class*=related], [class*=recommend], [id*=similar], [id*=related], [id*=recommend]"
-    ):
-        if not css(node, "h1") and len(css(node, "a")) >= 2:
-            node.decompose()
+def drop_foreign(tree: LexborHTMLParser, words: Words, page: str) -> None:
+    """Take out of a detail page, and of its words, what is about other things: menus, page foot, "similar cars"."""
+    doomed = [node for node in css(tree, "nav, footer, [role=navigation], [role=contentinfo]") if not css(node, "h1")]
+    lowered = words.text.lower()
+    hints = [hint for hint in _SIMILAR_HINTS if hint in lowered]
+    if hints:
+        headings = 0
+        for text, node in zip(words.texts, words.nodes, strict=True):
+            if len(text) > 70:
+                continue
+            low = text.lower()
+            if any(hint in low for hint in hints) and _SIMILAR.search(low):
+                doomed.extend(_below(node, text))
+                headings += 1
+                if headings > 12:
+                    break
+    if "similar" in page or "related" in page or "recommend" in page:
+        for node in css(tree, _SIMILAR_CLASSES):
+            if not css(node, "h1") and len(css(node, "a")) >= 2:
+                doomed.append(node)
+    if doomed:
+        _take_out(words, doomed)
 
 
-def _drop_below(heading: LexborNode, text: str) -> None:
-    """Take out the part of the page that a heading opens: the element that begins with it and has links to other
-    pages; in a flat layout the elements after the heading up to the next one of its kind."""
-    for node in ancestors(heading)[:6]:
-        words = node.text(strip=True)
-        if css(node, "h1") or words.find(text) > 40:
+def _take_out(words: Words, doomed: list[LexborNode]) -> None:
+    gone = {node.mem_id for root in doomed for node in root.traverse(include_text=True, skip_empty=True)}
+    keep = [node.mem_id not in gone for node in words.nodes]
+    words.texts = list(compress(words.texts, keep))
+    words.glued = list(compress(words.glued, keep))
+    words.nodes = list(compress(words.nodes, keep))
+    words.forget()
+    roots = {node.mem_id: node for node in doomed}
+    inner = [node for node in roots.values() if any(parent.mem_id in roots for parent in ancestors(node))]
+    for node in inner:
+        del roots[node.mem_id]
+    for node in roots.values():
+        node.decompose()
+
+
+def _below(heading: LexborNode, text: str) -> list[LexborNode]:
+    """The part of the page that a heading opens: the element that begins with it and has links to other pages; in a
+    flat layout the elements after the heading up to the next one of its kind."""
+    chain = ancestors(heading)
+    for node in chain[:7]:
+        if css(node, "h1") or node.text(strip=True).find(text) > 40:
             break
         if len({attribute(link, "href") for link in css(node, "a[href]")} - {""}) >= 2:
-            node.decompose()
-            return
-    sibling = heading.next
-    doomed: list[LexborNode] = []
-    while sibling is not None and sibling.tag not in (heading.tag, "h1", "h2") and len(doomed) < 60:
-        doomed.append(sibling)
+            return [node]
+    if not chain:
+        return []
+    own = chain[0]
+    after: list[LexborNode] = []
+    sibling = own.next
+    while sibling is not None and sibling.tag not in (own.tag, "h1", "h2") and len(after) < 60:
+        if sibling.is_element_node:
+            after.append(sibling)
         sibling = sibling.next
-    if any(node.tag == "a" or css(node, "a[href]") for node in doomed if node.is_element_node):
-        for node in doomed:
-            node.decompose()
+    return after if any(node.tag == "a" or css(node, "a[href]") for node in after) else []

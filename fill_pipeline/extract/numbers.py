@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass, replace
 
 from fill_pipeline.extract.listing import PriceKind
+from fill_pipeline.extract.phrases import Said, said_before
 
 MAX_PRICE = 100_000_000  # whole units; the dearest car sold so far went for 135 million euro
 MAX_MILEAGE = 3_300_000  # miles or kilometres; the highest known odometer of a car is 3.2 million miles
@@ -21,6 +22,7 @@ _MONEY = re.compile(
     rf"(?P<before>(?:\b(?:USD|CAD|AUD|NZD)\s*)?(?:{_SYMBOL}))\s*(?P<a>{_NUMBER})\s?(?P<ak>[kKmM]\b)?(?:\s*(?P<acode>USD|CAD|AUD|NZD|EUR|GBP)\b)?"
     rf"|(?<![\w.,$€£])(?P<b>{_NUMBER})\s?(?P<bk>[kK]\b)?(?:,-|\.-|,–|,—)?\s*(?P<after>{_SYMBOL})(?!\s*\d)"
 )
+_SIGN = re.compile(r"[$€£¥₹ł]|(?<![A-Za-z])(?:USD|EUR|GBP|CAD|AUD|NZD|CHF|SEK|NOK|DKK|PLN|CZK|JPY|Euro|kr|Fr)\b")
 _CURRENCIES = {
     "$": "USD", "us$": "USD", "usd": "USD", "usd$": "USD", "ca$": "CAD", "c$": "CAD", "cad": "CAD", "cad$": "CAD",
     "au$": "AUD", "a$": "AUD", "aud": "AUD", "aud$": "AUD", "nz$": "NZD", "nzd": "NZD", "nzd$": "NZD", "hk$": "HKD",
@@ -37,35 +39,8 @@ _NOT_PRICE_AFTER = re.compile(
     r"spent|invested|reserve fee|anzahlung|rabatt|gespart|versichern|finanzieren|great\b|gst|tax\b|price drop)",
     re.I,
 )
-_NOT_PRICE_BEFORE = re.compile(
-    r"(?:monthly|est(?:imated|\.)?(?: finance)? payments?|payments?(?: from| of)?|per month|cash down|down(?: payment)?|deposit|"
-    r"sav(?:e|ings?)(?: of| up to)?|discount(?: of)?|shipping|delivery|destination(?: charge)?|fee|fees|rebate|incentive|credit of|"
-    r"worth|over|invest(?:ed|ment)?(?: of)?(?: close to| nearly| about)?|close to|nearly|spent|tax|insurance|warranty|lease(?: from| for)?|finance(?: from)?|price drop(?: of)?|dropped(?: by)?|reduced by|rate|"
-    r"anzahlung|rabatt|leasing(?:rate)?|finanzierung|mtl\.?|monatlich|ab mtl|acompte|mensualit[ée]s?|aanbetaling|kbb[^.\n]{0,20}|value of|"
-    r"options?|fair market range|market (?:value|price)|invoice(?: price)?|between|cost to own|buyer'?s premium|est\.?|estimate:?)"
-    r"\s*[:\-–—]?\s*(?:of|is|from|up to|ab|ca\.?|approx\.?|about|around)?\s*[:\n]?\s*\Z",
-    re.I,
-)
-_FORMER_BEFORE = re.compile(
-    r"(?:\bwas|\bwere|\bold(?: price)?|\bformer(?:ly)?|\boriginal(?:ly| price)?|\bmsrp|\brrp|\bsticker(?: price)?|\blist(?: price)?|\bretail(?: price)?|"
-    r"\bstatt|\bzuvor|\bbisher|\bvorher|\buvp|\bneupreis|\bvan|\bnieuwprijs|\bau lieu de|\bancien prix|\bprix neuf|\bfrom|\bregular(?:ly| price)?|\bnew price when new)"
-    r"\s*[:\-–—]?\s*\n?\s*\Z",
-    re.I,
-)
-_LABEL_BEFORE = re.compile(
-    r"(?:\b(?:asking|sale|sales|selling|internet|our|your|final|cash|dealer|special|today'?s|list(?:ed)?|buy it now|advertised|no[- ]haggle|total|now|priced at|for only|asking price)"
-    r"(?: price)?|\bprice|\bkaufpreis|\bpreis|\bvraagprijs|\bprijs|\bprix|\bprecio|\bnur|\bjetzt|\bnu\b|\bofferte)\s*[:\-–—]?\s*\n?\s*\Z",
-    re.I,
-)
-_SOLD_BEFORE = re.compile(
-    r"\b(?:sold|hammer(?:ed)?|winning bid|verkauft|verkocht|vendue?)\s*(?:price|at|for|to|für|voor)?\s*[:\-–—]?\s*\n?\s*\Z",
-    re.I,
-)
-_BID_BEFORE = re.compile(
-    r"\b(?:bid(?:ding)?|current bid|high(?:est)? bid|bid to|gebot|bod|ench[èe]re)\s*(?:to|at|of|is|:)?\s*[:\-–—]?\s*\n?\s*\Z",
-    re.I,
-)
 _RESERVE = re.compile(r"reserve\s+(?:was\s+)?not\s+(?:been\s+)?met|\bnot sold\b|\bdid not sell\b|\bno sale\b", re.I)
+_ENDED = re.compile(r"\s*(?:USD\s*)?on \d", re.I)  # "bid to $31,000 on 3/3/24": it ended without a sale
 _RANGE = re.compile(rf"\s*(?:-|–|—|to|bis|tot|à)\s*(?:{_SYMBOL})?\s*(?:{_NUMBER})", re.I)
 _ABSENT = re.compile(
     r"\bcall (?:us )?(?:now )?(?:for|to get) (?:the |our |a |best |current |more )?(?:price|pricing|quote|details|offer)|"
@@ -152,9 +127,11 @@ def read_prices(text: str | None) -> list[PriceReading]:
     text = text[:_TEXT_LIMIT]
     found: list[PriceReading] = []
     skip_to = -1
-    for match in _MONEY.finditer(text):
-        if match.start() < skip_to:
+    for sign in _SIGN.finditer(text):
+        match = _MONEY.search(text, max(sign.start() - 16, skip_to, 0), sign.end() + 28)
+        if match is None or match.start() < skip_to or match.start() > sign.start():
             continue
+        skip_to = match.end()
         digits = match["a"] or match["b"]
         amount = _scaled(digits, match["ak"] or match["bk"])
         before, after = text[max(0, match.start() - 48) : match.start()], text[match.end() : match.end() + 60]
@@ -167,9 +144,10 @@ def read_prices(text: str | None) -> list[PriceReading]:
             high = high if high is not None and high > amount else None
         if after[:2] in (",,", ",0", "..") or not 1 <= amount <= MAX_PRICE or _NOT_PRICE_AFTER.match(after):
             continue
-        if _NOT_PRICE_BEFORE.search(before):
+        said = said_before(before)
+        if said is Said.OTHER:
             continue
-        kind, confidence = _judge(before, after)
+        kind, confidence = _judge(said, after)
         if high is not None:
             confidence = 0.2
         elif amount < 100:
@@ -207,19 +185,18 @@ def _scaled(digits: str, suffix: str | None) -> float:
     return amount * 1_000_000 if suffix in ("m", "M") and amount < 1_000 else amount
 
 
-def _judge(before: str, after: str) -> tuple[PriceKind, float]:
+def _judge(said: Said | None, after: str) -> tuple[PriceKind, float]:
     """What the words around an amount make of it."""
-    if _SOLD_BEFORE.search(before):
+    if said is Said.SOLD:
         return PriceKind.SOLD, 0.95
-    if _BID_BEFORE.search(before):
-        return (PriceKind.RESERVE if _RESERVE.search(after) else PriceKind.BID), 0.93
+    if said is Said.BID:
+        ended = _RESERVE.search(after) or _ENDED.match(after)
+        return (PriceKind.RESERVE if ended else PriceKind.BID), 0.93
     if _RESERVE.search(after[:40]):
         return PriceKind.RESERVE, 0.9
-    if _FORMER_BEFORE.search(before):
+    if said is Said.FORMER:
         return PriceKind.ASKING, 0.35
-    if _LABEL_BEFORE.search(before):
-        return PriceKind.ASKING, 0.9
-    return PriceKind.ASKING, 0.7
+    return PriceKind.ASKING, 0.9 if said is Said.LABEL else 0.7
 
 
 def _currency(symbol: str) -> str | None:
@@ -245,12 +222,6 @@ _NOT_MILEAGE_AFTER = re.compile(
     r"(?:since|after|on)\b|(?:of )?coverage|electric range|limited|powertrain|service|oil|to empty|roadside|long|north|south|east|west|entfernt|umkreis|h\b|reichweite|garantie|elektrisch)",
     re.I,
 )
-_NOT_MILEAGE_BEFORE = re.compile(
-    r"(?:within|radius(?: of)?|range(?: of)?|up to|every|warranty|months?\s*(?:/|or)|years?\s*(?:/|or)|/|\bmpg|per|0-\d+|less than|under|"
-    r"reichweite|umkreis|max(?:imum)?|distance|about \d+ years and|last|approx(?:imately)?\.? \d+ years|bis|vanaf|tot)\s*[:\-]?\s*\Z",
-    re.I,
-)
-
 
 def read_mileage(text: str | None) -> MileageReading | None:
     """The odometer reading a text states, or None: distances to a dealer, ranges and warranties are none.
@@ -272,7 +243,7 @@ def read_mileages(text: str | None) -> list[MileageReading]:
         scale = "k" if match["k"] or unit_word.startswith(("tkm", "tsd")) else None
         value = _scaled(match["n"], scale)
         after, before = text[match.end() : match.end() + 24], text[max(0, match.start() - 32) : match.start()]
-        if value > MAX_MILEAGE or _NOT_MILEAGE_AFTER.match(after) or _NOT_MILEAGE_BEFORE.search(before):
+        if value > MAX_MILEAGE or _NOT_MILEAGE_AFTER.match(after) or said_before(before) is Said.RANGE:
             continue
         if value != int(value):
             continue

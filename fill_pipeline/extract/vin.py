@@ -15,7 +15,7 @@ _VALUES = {
     **dict(zip("STUVWXYZ", range(2, 10), strict=True)),
 }  # 49 CFR 565.15(c), table III
 _SHAPE = re.compile(r"[A-HJ-NPR-Z0-9]{17}\Z")
-_IN_TEXT = re.compile(r"(?<![A-Za-z0-9])[A-HJ-NPR-Za-hj-npr-z0-9]{17}(?![A-Za-z0-9])")
+_IN_TEXT = re.compile(r"[A-HJ-NPR-Z0-9]{17}(?![A-Za-z0-9])")
 _LABELLED = re.compile(
     r"\b(?:V\.?I\.?N\.?|chassis|serial|fahrgestell\w*|FIN)\s*(?:no\.?|number|nr\.?|#|num\.?)?\s*[:#\-]?\s*([A-Z0-9][A-Z0-9\-/ ]{3,19}[A-Z0-9])(?![A-Za-z0-9])",
 )
@@ -63,8 +63,9 @@ def find_vins(text: str) -> list[str]:
     """The distinct 17-character VINs in a text, in order, those with a right check digit before others."""
     seen: dict[str, VinKind] = {}
     for match in _IN_TEXT.finditer(text):
-        vin = match[0].upper()
-        if vin in seen or (match[0] != match[0].upper() and match[0] != match[0].lower()):
+        vin = match[0]
+        before = text[match.start() - 1 : match.start()]
+        if vin in seen or before.isalnum():
             continue
         kind = classify_vin(vin)
         # Without a check digit to prove it, a run of 17 characters must at least look like a VIN.

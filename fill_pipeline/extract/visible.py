@@ -28,9 +28,11 @@ _PRICE_HINT = re.compile(r"pric|preis|prijs|prix|amount", re.I)
 _OTHER_HINT = re.compile(
     r"payment|\bmonth|finance|lease|shipping|similar|related|saving|discount|deposit|tax|\bfees?\b", re.I
 )
-_MONEY_HINT = re.compile(r"[$€£¥]|\b(?:USD|EUR|CAD|GBP|CHF|AUD|SEK|NOK|DKK|PLN|Fr\.|kr)\b|zł")
+_CODE_HINT = re.compile(r"\b(?:USD|EUR|CAD|GBP|CHF|AUD|SEK|NOK|DKK|PLN|Fr\.|kr)|zł|¥")
 _GROUPED = re.compile(r"\d{1,3}[.,]\d{3}\Z")
 _UNIT = re.compile(r"(?:mi|km|miles|mls|kilom\w*|cc|hp|lbs|kg|rpm)\b", re.I)
+_DISTANCE_HINT = re.compile(r"\d[^\d]{0,24}?(?:mi|km|kilo|mls|tkm|tsd)|(?:odo|kilom|mileage|tacho)\D{0,30}\d")
+_MAX_PHOTOS = 80
 _LEAST = 0.35  # a price with a lower score is none
 
 
@@ -50,10 +52,11 @@ def best_price(words: Words, start: int = 0, subject: MakeModel | None = None) -
     None where no price stands."""
     candidates: list[Priced] = []
     lines = words.lines
+    coded = _CODE_HINT.search(words.text) is not None
     found = [
         (at, line, reading)
         for number, (at, line) in enumerate(lines)
-        if _MONEY_HINT.search(line)
+        if "$" in line or "€" in line or "£" in line or (coded and _CODE_HINT.search(line))
         for reading in _readings_of(lines, number)
     ]
     found += [
@@ -207,7 +210,7 @@ def offer_mileage(reading: Reading, words: Words, layer: Layer, subject: MakeMod
     before = ""
     for at, line in words.lines:
         low = line.lower()
-        if "mi" in low or "km" in low or "kilo" in low or "odo" in low or "tach" in low:
+        if ("mi" in low or "km" in low or "kilo" in low or "odo" in low or "ml" in low) and _DISTANCE_HINT.search(low):
             head = before[-30:] + "\n" if len(before) < 50 else ""
             for found in read_mileages(head + line):
                 if found.start < len(head):
@@ -234,8 +237,7 @@ def offer_vin(reading: Reading, words: Words, layer: Layer) -> None:
     """Offer the one VIN of some words; several different ones belong to several cars and give none."""
     if reading.has("vin"):
         return
-    long = [text for _, text in words.lines if len(text) >= 17]
-    vins = find_vins(" \n".join(word for text in long for word in text.split() if 17 <= len(word) <= 24))
+    vins = find_vins(words.text)
     if len(vins) == 1:
         reading.offer("vin", vins[0], layer, "text", 0.75)
     elif not vins:
@@ -251,13 +253,16 @@ def image_links(nodes: list[LexborNode]) -> list[str]:
     """The addresses of pictures below some nodes, the lazy ones too; no icons, logos or placeholders."""
     out: list[str] = []
     for node in nodes:
+        if len(out) >= _MAX_PHOTOS:
+            break
         attributes = node.attributes
         for name in ("data-src", "data-original", "data-lazy", "data-lazy-src", "src", "srcset", "data-srcset"):
             source = attributes.get(name)
             if not source or source.startswith("data:"):
                 continue
             source = source.split(",")[0].split()[0] if "srcset" in name and source.strip() else source
-            if not _NO_PHOTO.search(source):
+            low = source.lower()
+            if not any(word in low for word in _NO_PHOTO):
                 out.append(source)
                 break
     return list(dict.fromkeys(out))
@@ -265,15 +270,14 @@ def image_links(nodes: list[LexborNode]) -> list[str]:
 
 def photo_targets(nodes: list[LexborNode]) -> list[str]:
     """The addresses of pictures that links lead to."""
-    return [href for node in nodes if _PHOTO.search(href := attribute(node, "href"))]
+    return [href for node in nodes if _PHOTO.search(href := attribute(node, "href"))][:_MAX_PHOTOS]
 
 
 _PHOTO = re.compile(r"\.(?:jpe?g|webp|png)(?:\?|\Z)", re.I)
-_NO_PHOTO = re.compile(
-    r"logo|icon|sprite|pixel|blank|spacer|placeholder|avatar|badge|button|banner|/flags?/|loading|\.svg|1x1|captcha|"
-    r"facebook|twitter|tracking|\.gif(?:\?|\Z)",
-    re.I,
-)
+_NO_PHOTO = (
+    "logo", "icon", "sprite", "pixel", "blank", "spacer", "placeholder", "avatar", "badge", "button", "banner", "/flag",
+    "loading", ".svg", "1x1", "captcha", "facebook", "twitter", "tracking", ".gif",
+)  # fmt: skip
 
 
 _PLACE = re.compile(

@@ -1,0 +1,52 @@
+"""What the words just before an amount or a distance say of it."""
+
+from __future__ import annotations
+
+import re
+from enum import Enum
+from functools import cache, lru_cache
+from importlib import resources
+
+_LONGEST = 4  # words of the longest phrase
+_WORD = re.compile(r"[\w'’.\-]+/?", re.UNICODE)
+# Words between a phrase and its amount: "savings of $500", "ab ca. 500 €".
+_JOINING = frozenset(["of", "is", "from", "up", "to", "ab", "ca", "approx", "approximately", "about", "around", "at", "by", "the", "a", "an", "just", "as", "low", "for", "usd", "eur", "us", "cad"])
+
+
+class Said(Enum):
+    """What is said of an amount."""
+
+    OTHER = "other"  # it is no price of the car
+    FORMER = "former"  # it was the price before, or is the price new
+    LABEL = "label"  # it is the price
+    SOLD = "sold"  # the car was sold for it
+    BID = "bid"  # it is a bid
+    RANGE = "range"  # the distance is no odometer reading
+
+
+@lru_cache(maxsize=8192)
+def said_before(words: str) -> Said | None:
+    """What the last words before an amount say of it; None when they say nothing."""
+    tail = [word.strip(".'’").lower() for word in _WORD.findall(words)[-_LONGEST - 3 :]]
+    phrases = _phrases()
+    for drop in range(4):
+        end = len(tail) - drop
+        if end <= 0 or (drop and tail[end] not in _JOINING):
+            return None
+        for length in range(min(_LONGEST, end), 0, -1):
+            said = phrases.get(" ".join(tail[end - length : end]))
+            if said is not None:
+                return said
+    return None
+
+
+@cache
+def _phrases() -> dict[str, Said]:
+    table: dict[str, Said] = {}
+    text = resources.files(__package__).joinpath("data/phrases.txt").read_text(encoding="utf-8").replace("\n  ", " ")
+    for line in text.splitlines():
+        name, mark, phrases = line.partition(": ")
+        if mark and not line.startswith("#"):
+            for phrase in phrases.split("|"):
+                table.setdefault(phrase.strip(), Said(name))
+    return table
