@@ -1,0 +1,225 @@
+"""The market as the oracle sees it: every vehicle with a price as one row of numbers, kept between runs.
+
+A million vehicles are some sixty megabytes. They are read from the database once a day; in between only
+the vehicles of the cycles since are read again. The file is a cache and no more: it names the job that
+wrote it, and without that job in the database (another database, a restored one) it is built anew.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+
+from fill_pipeline.db import deals as db
+from fill_pipeline.db.connect import Connection
+from fill_pipeline.deals.segment import TRAITS, Fit, Floats, Ints, Vehicles, fit_segment, market_slopes
+
+REMEMBERED = timedelta(days=120)
+"""A vehicle gone longer ago is no comparable any more."""
+REBUILT_AFTER = timedelta(days=1)
+REFIT_SHARE = 0.02
+"""A segment is fitted again when more than this share of it changed (one vehicle in fifty; any in smaller ones)."""
+SUPPLY_DAYS = 45
+"""Over how many days disappearances are counted (market days' supply)."""
+
+_ROW = np.dtype([(name, kind) for name, kind in db.MARKET_COLUMNS], align=True)
+_WIRE = np.dtype(
+    [("columns", ">i2")]
+    + [part for name, kind in db.MARKET_COLUMNS for part in ((f"{name}_length", ">i4"), (name, ">" + kind))]
+)
+_FIT_WIDTH = 4 + 5 + 25 + 2
+
+
+@dataclass(frozen=True, slots=True)
+class Supply:
+    """How fast a segment sells: vehicles for sale, disappearances a day, days until all are gone (None: unknown)."""
+
+    active: int
+    gone_per_day: float
+    days: float | None
+
+
+@dataclass(slots=True)
+class Market:
+    """Vehicles sorted by segment, with the slopes of each currency's market and the fits made so far."""
+
+    rows: NDArray[Any]
+    built_at: datetime
+    slopes: dict[int, Floats] = field(default_factory=dict)
+    fits: dict[int, Fit] = field(default_factory=dict)
+    changes: dict[int, int] = field(default_factory=dict)
+    _segments: Ints | None = None
+    _starts: Ints = field(default_factory=lambda: np.zeros(1, np.int64))
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def reference_year(self) -> int:
+        """The year ages are counted from."""
+        return self.built_at.year + 1
+
+    def segment(self, segment: int) -> tuple[Vehicles, Ints]:
+        """The vehicles of a segment and their ids."""
+        rows = self._of(segment)
+        return _vehicles(rows), rows["id"].astype(np.int64)
+
+    def fit(self, segment: int, vehicles: Vehicles) -> Fit:
+        """The segment's fit, made when first asked for and again when enough of it changed."""
+        known = self.fits.get(segment)
+        if known is None or self.changes.get(segment, 0) > REFIT_SHARE * len(vehicles):
+            rows = self._of(segment)
+            known = fit_segment(vehicles, self._slopes_of(int(rows["currency"][0])), self.reference_year)
+            self.fits[segment] = known
+            self.changes.pop(segment, None)
+        return known
+
+    def supply(self, segment: int, now: datetime) -> Supply:
+        """Market days' supply: vehicles for sale over mean daily disappearances in 45 days (or since the first)."""
+        rows = self._of(segment)
+        active = int((rows["gone_day"] == 0).sum())
+        today = now.timestamp() / 86_400
+        gone = int((rows["gone_day"] > today - SUPPLY_DAYS).sum())
+        observed = min(float(SUPPLY_DAYS), max(1.0, today - float(rows["created_day"].min()))) if len(rows) else 1.0
+        per_day = gone / observed
+        return Supply(active, per_day, active / per_day if per_day > 0 else None)
+
+    def patch(self, changed: NDArray[Any]) -> None:
+        """Take over vehicles as they are now: the usable replace their former selves, the others leave."""
+        if not len(changed):
+            return
+        known = np.isin(self.rows["id"], changed["id"], kind="table" if _dense(self.rows, changed) else "sort")
+        usable = changed[changed["usable"] == 1]
+        for segment, count in zip(
+            *np.unique(np.concatenate((self.rows["segment"][known], usable["segment"])), return_counts=True),
+            strict=True,
+        ):
+            self.changes[int(segment)] = self.changes.get(int(segment), 0) + int(count)
+        self.rows = _sorted(np.concatenate((self.rows[~known], usable)))
+        self._segments = None
+
+    def save(self, folder: Path, job_id: UUID) -> bool:
+        """Keep the market for the next run, under the name of the job that used it last; False where it cannot be."""
+        place = folder / job_id.hex
+        packed = np.array([_packed(fit) for fit in self.fits.values()]).reshape(-1, _FIT_WIDTH)
+        about = {
+            "built_at": self.built_at.isoformat(),
+            "slopes": {str(code): slopes.tolist() for code, slopes in self.slopes.items()},
+            "changes": {str(segment): n for segment, n in self.changes.items()},
+        }
+        try:
+            place.mkdir(parents=True, exist_ok=True)
+            np.save(place / "rows.npy", self.rows, allow_pickle=False)
+            np.savez(place / "fits.npz", segments=np.array(list(self.fits), np.int64), fits=packed)
+            (place / "market.json").write_bytes(orjson.dumps(about))  # last: a market without it is not taken
+            for other in folder.iterdir():
+                if other.is_dir() and other != place:
+                    shutil.rmtree(other, ignore_errors=True)
+        except OSError:
+            return False  # a cache that cannot be written costs time, not truth
+        return True
+
+    def _of(self, segment: int) -> NDArray[Any]:
+        if self._segments is None:
+            self._segments, self._starts = np.unique(np.ascontiguousarray(self.rows["segment"]), return_index=True)
+            self._starts = np.append(self._starts, len(self.rows))
+        place = int(np.searchsorted(self._segments, segment))
+        if place == len(self._segments) or self._segments[place] != segment:
+            return self.rows[:0]
+        return self.rows[self._starts[place] : self._starts[place + 1]]
+
+    def _slopes_of(self, currency: int) -> Floats:
+        if currency not in self.slopes:
+            rows = self.rows[self.rows["currency"] == currency]
+            if len(rows) > 50_000:
+                kept = np.unique(rows["segment"])[:: max(1, len(rows) // 50_000)]
+                rows = rows[np.isin(rows["segment"], kept)]
+            self.slopes[currency] = market_slopes(
+                _vehicles(rows), rows["segment"].astype(np.int64), self.reference_year
+            )
+        return self.slopes[currency]
+
+
+def open_market(conn: Connection, folder: Path, *, cycles: Sequence[str] | None, now: datetime) -> Market:
+    """The market as it is now: the kept one brought up to date with the vehicles of these cycles, or a new one.
+
+    ``cycles`` are those since the job that kept it (None: unknown, build anew).
+    """
+    since = now - REMEMBERED
+    kept = _load(conn, folder) if cycles is not None else None
+    if kept is not None and now - kept.built_at < REBUILT_AFTER and kept.built_at.year == now.year:
+        kept.patch(_read(conn, cycles, since))
+        return kept
+    return Market(_sorted(_read(conn, None, since, usable_only=True)), now)
+
+
+def _read(
+    conn: Connection, cycles: Sequence[str] | None, since: datetime, *, usable_only: bool = False
+) -> NDArray[Any]:
+    wire = np.frombuffer(db.market_copy(conn, cycles=cycles, since=since), dtype=_WIRE)
+    if usable_only:
+        wire = wire[wire["usable"] == 1]
+    rows = np.empty(len(wire), _ROW)
+    for name, _ in db.MARKET_COLUMNS:
+        rows[name] = wire[name]
+    return rows
+
+
+def _load(conn: Connection, folder: Path) -> Market | None:
+    """The market a finished job of this database kept; None where there is none that can be read."""
+    for place in sorted(p for p in folder.iterdir() if p.is_dir()) if folder.is_dir() else ():
+        try:
+            if not db.is_finished(conn, UUID(place.name)):
+                continue
+            about = orjson.loads((place / "market.json").read_bytes())
+            rows = np.load(place / "rows.npy", mmap_mode="r", allow_pickle=False)
+            with np.load(place / "fits.npz", allow_pickle=False) as packed:
+                fits = {int(s): _unpacked(row) for s, row in zip(packed["segments"], packed["fits"], strict=True)}
+            if rows.dtype != _ROW:
+                continue
+            return Market(
+                rows,
+                datetime.fromisoformat(about["built_at"]),
+                {int(code): np.array(slopes) for code, slopes in about["slopes"].items()},
+                fits,
+                {int(segment): n for segment, n in about["changes"].items()},
+            )
+        except (OSError, ValueError, KeyError):
+            continue
+    return None
+
+
+def _sorted(rows: NDArray[Any]) -> NDArray[Any]:
+    return rows[np.argsort(rows["segment"], kind="stable")]
+
+
+def _dense(rows: NDArray[Any], changed: NDArray[Any]) -> bool:
+    """Whether a table over all ids is small beside the rows themselves."""
+    ids = changed["id"]
+    return bool(ids.max() - ids.min() < 50_000_000)
+
+
+def _vehicles(rows: NDArray[Any]) -> Vehicles:
+    return Vehicles(
+        rows["year"].astype(np.float64),
+        rows["km"].astype(np.float64),
+        rows["log_price"].astype(np.float64),
+        np.stack([rows[name].astype(np.int64) for name in TRAITS], axis=1),
+    )
+
+
+def _packed(fit: Fit) -> Floats:
+    return np.concatenate((fit.centre, fit.coefficients, fit.inverse.ravel(), (fit.scale, float(fit.count))))
+
+
+def _unpacked(row: Floats) -> Fit:
+    return Fit(row[:4], row[4:9], row[9:34].reshape(5, 5), float(row[34]), int(row[35]))
