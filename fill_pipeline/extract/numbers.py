@@ -22,6 +22,8 @@ _MONEY = re.compile(
     rf"(?P<before>(?:\b(?:USD|CAD|AUD|NZD)\s*)?(?:{_SYMBOL}))\s*(?P<a>{_NUMBER})\s?(?P<ak>[kKmM]\b)?(?:\s*(?P<acode>USD|CAD|AUD|NZD|EUR|GBP)\b)?"
     rf"|(?<![\w.,$€£])(?P<b>{_NUMBER})\s?(?P<bk>[kK]\b)?(?:,-|\.-|,–|,—)?\s*(?P<after>{_SYMBOL})(?!\s*\d)"
 )
+_SYMBOL_SIGN = re.compile(r"[$€£¥₹]")
+_CODED = re.compile(r"[A-Z]{3}|kr|zł|Fr|Euro")
 _SIGN = re.compile(r"[$€£¥₹ł]|(?<![A-Za-z])(?:USD|EUR|GBP|CAD|AUD|NZD|CHF|SEK|NOK|DKK|PLN|CZK|JPY|Euro|kr|Fr)\b")
 _CURRENCIES = {
     "$": "USD", "us$": "USD", "usd": "USD", "usd$": "USD", "ca$": "CAD", "c$": "CAD", "cad": "CAD", "cad$": "CAD",
@@ -127,7 +129,7 @@ def read_prices(text: str | None) -> list[PriceReading]:
     text = text[:_TEXT_LIMIT]
     found: list[PriceReading] = []
     skip_to = -1
-    for sign in _SIGN.finditer(text):
+    for sign in (_SIGN if _CODED.search(text) else _SYMBOL_SIGN).finditer(text):
         match = _MONEY.search(text, max(sign.start() - 16, skip_to, 0), sign.end() + 28)
         if match is None or match.start() < skip_to or match.start() > sign.start():
             continue

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 from selectolax.lexbor import LexborNode
 
@@ -28,6 +29,7 @@ _PRICE_HINT = re.compile(r"pric|preis|prijs|prix|amount", re.I)
 _OTHER_HINT = re.compile(
     r"payment|\bmonth|finance|lease|shipping|similar|related|saving|discount|deposit|tax|\bfees?\b", re.I
 )
+_CODES = ("USD", "EUR", "CAD", "GBP", "CHF", "AUD", "SEK", "NOK", "DKK", "PLN", "Fr.", " kr", "zł", "¥")
 _CODE_HINT = re.compile(r"\b(?:USD|EUR|CAD|GBP|CHF|AUD|SEK|NOK|DKK|PLN|Fr\.|kr)|zł|¥")
 _GROUPED = re.compile(r"\d{1,3}[.,]\d{3}\Z")
 _UNIT = re.compile(r"(?:mi|km|miles|mls|kilom\w*|cc|hp|lbs|kg|rpm)\b", re.I)
@@ -52,7 +54,7 @@ def best_price(words: Words, start: int = 0, subject: MakeModel | None = None) -
     None where no price stands."""
     candidates: list[Priced] = []
     lines = words.lines
-    coded = _CODE_HINT.search(words.text) is not None
+    coded = any(code in words.text for code in _CODES)
     found = [
         (at, line, reading)
         for number, (at, line) in enumerate(lines)
@@ -62,7 +64,7 @@ def best_price(words: Words, start: int = 0, subject: MakeModel | None = None) -
     found += [
         (at, text, reading)
         for at, text in enumerate(words.texts)
-        if len(text) < 12 and _GROUPED.match(text) and (reading := _bare(words.texts, at))
+        if len(text) < 12 and text[0].isdigit() and _GROUPED.match(text) and (reading := _bare(words.texts, at))
     ]
     for at, line, reading in found:
         at = _piece_of(words, at, reading)
@@ -136,16 +138,8 @@ def _bare(texts: list[str], at: int) -> PriceReading | None:
 
 def _score(reading: PriceReading, marks: str, line: str, distance: int) -> float:
     score = reading.confidence
-    for level in marks.split("\n"):  # the nearest element that says anything decides
-        if _OLD.search(level):
-            score -= 0.3
-        elif _OTHER_HINT.search(level):
-            score -= 0.4
-        elif _PRICE_HINT.search(level):
-            score += 0.12
-        else:
-            continue
-        break
+    # The nearest element that says anything decides.
+    score += next((weight for level in marks.split("\n") if (weight := _weight_of_marks(level))), 0.0)
     around = len(line) - len(reading.raw)
     if around > 40 and reading.confidence <= 0.7:
         score -= 0.3  # inside a sentence, and nothing says that it is the price
@@ -156,6 +150,16 @@ def _score(reading: PriceReading, marks: str, line: str, distance: int) -> float
     if reading.amount < 300:
         score -= 0.3
     return score - (min(0.2, distance / 1500) if distance >= 0 else 0.12)
+
+
+@lru_cache(maxsize=4096)
+def _weight_of_marks(level: str) -> float:
+    """What the classes and ids of an element make of an amount in it."""
+    if _OLD.search(level):
+        return -0.3
+    if _OTHER_HINT.search(level):
+        return -0.4
+    return 0.12 if _PRICE_HINT.search(level) else 0.0
 
 
 def _marks(node: LexborNode) -> str:
