@@ -24,6 +24,7 @@ from fill_pipeline.dashboard.page import TITLE, Board
 from fill_pipeline.dashboard.poller import Poller
 from fill_pipeline.settings import Settings
 
+RECONNECT_SECONDS = 20.0  # a viewer who was away for less goes on where they were, without a reload
 METRICS_MAX_AGE = 2.0  # seconds; several scrapers share one reading
 FAVICON = (
     '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32"><rect width="32" height="32" rx="7" fill="#1f5fd0"/>'
@@ -92,7 +93,8 @@ def build_app(settings: Settings, *, host: str, token: str | None, dagster_url: 
         tailwind=False,
         show_welcome_message=False,
         gzip_middleware_factory=None,
-        message_history_length=5,
+        reconnect_timeout=RECONNECT_SECONDS,
+        message_history_length=int(RECONNECT_SECONDS),
         binding_refresh_interval=None,
     )
     app.add_middleware(_Headers)

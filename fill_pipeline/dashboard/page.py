@@ -30,13 +30,13 @@ log = logging.getLogger(__name__)
 _LAYOUT = (
     ("top", "header", "top"),
     ("notice", "div", "notices"),
-    ("cycle", "section", "card two-thirds"),
-    ("figures", "div", "figures third"),
+    ("cycle", "section", "card"),
+    ("figures", "div", "figures"),
     ("sources", "section", "card"),
     ("quality", "section", "card two-thirds"),
     ("problems", "section", "card third"),
-    ("vehicles", "section", "card two-thirds"),
-    ("improvement", "section", "card third"),
+    ("improvement", "section", "card"),
+    ("vehicles", "section", "card"),
     ("dialog", "div", ""),
 )
 """Each panel with its HTML element and classes, in reading order."""

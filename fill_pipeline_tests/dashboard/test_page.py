@@ -1,0 +1,284 @@
+"""The page in a real browser, served by a process of its own over a real database."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fill_pipeline.db import registry
+from fill_pipeline.db.connect import Connection
+from fill_pipeline.settings import Settings
+
+CHROMIUM = Path("/usr/bin/chromium")
+TOKEN = "a token for tests"
+SERVE = """
+from fill_pipeline.dashboard.app import serve
+from fill_pipeline.settings import Settings
+import sys
+settings = Settings()
+serve(settings, port=int(sys.argv[1]), token=settings.dashboard_token.get_secret_value(), dagster_url="http://127.0.0.1:3000")
+"""
+
+
+@pytest.fixture(scope="module")
+def address(settings: Settings, database_url: str) -> Iterator[str]:
+    """Where a dashboard of the test database answers."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    env = os.environ | {
+        "FILL_HOME": str(settings.home),
+        "FILL_DATABASE_URL": database_url,
+        "FILL_DASHBOARD_TOKEN": TOKEN,
+    }
+    process = subprocess.Popen([sys.executable, "-c", SERVE, str(port)], env=env)
+    url = f"http://127.0.0.1:{port}"
+    try:
+        for _ in range(300):
+            try:
+                urllib.request.urlopen(f"{url}/healthz", timeout=5).close()
+                break
+            except OSError:
+                assert process.poll() is None, "the dashboard did not start"
+                time.sleep(0.1)
+        yield url
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """A headless Chromium, its cache shared by all pages."""
+    sync_api = pytest.importorskip("playwright.sync_api")
+    if not CHROMIUM.exists():
+        pytest.skip(f"{CHROMIUM} is not installed (apt-get install chromium)")
+    with sync_api.sync_playwright() as playwright:
+        arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
+        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=arguments)
+        yield browser.new_context(viewport={"width": 1300, "height": 900})
+        browser.close()
+
+
+@pytest.fixture
+def rows(town: Callable[..., Any], request: pytest.FixtureRequest) -> Any:
+    """Sources and cycles up to the present window; a test's own number of them, since the server remembers."""
+    return town(closed=3 + sum(map(ord, request.node.name)) % 40, now=datetime.now(UTC))
+
+
+@pytest.fixture
+def page(browser: Any, address: str, rows: Any) -> Iterator[Any]:
+    """The dashboard, opened."""
+    page = browser.new_page()
+    page.set_default_timeout(20_000)
+    page.errors = []
+    page.on("pageerror", lambda error: page.errors.append(str(error)))
+    page.goto(address)
+    page.wait_for_function("cycle => document.body.innerText.includes(cycle)", arg=f"Cycle {rows.cycle_id}")
+    yield page
+    page.close()
+
+
+def figures(page: Any) -> dict[str, int]:
+    shown = page.evaluate("[...document.querySelectorAll('[data-figure]')].map(e => [e.dataset.figure, e.textContent])")
+    return {name: int(text.replace(",", "")) for name, text in shown}
+
+
+def wait_for(page: Any, figure: str, value: int) -> None:
+    page.wait_for_function(
+        "([f, v]) => document.querySelector(`[data-figure=${f}]`)?.textContent === v", arg=[figure, f"{value:,}"]
+    )
+
+
+def send(page: Any, **said: str) -> None:
+    """Say something to the server as a page does that was tampered with."""
+    page.evaluate("said => getElement(document.querySelector('section').id.slice(1)).$emit('do', said)", said)
+
+
+def count(conn: Connection, query: str) -> int:
+    row = conn.execute(query).fetchone()  # type: ignore[call-overload]
+    assert row is not None
+    return int(row[0])
+
+
+def test_numbers_equal_the_tables_and_move_without_reload(page: Any, rows: Any, conn: Connection) -> None:
+    page.evaluate("window.same = true")
+    rows.add_vehicles(1234)
+    rows.queue("dealer_000", 77)
+    rows.queue("dealer_001", 5, "dead")
+    wait_for(page, "vehicles_added", 1234)
+    wait_for(page, "queue_dead", 5)
+    shown = figures(page)
+    assert shown["total_vehicles"] == count(conn, "SELECT count(*) FROM vehicles")
+    assert shown["vehicles_queued"] == 82
+    assert shown["queue_pending"] == count(conn, "SELECT count(*) FROM import_queue WHERE status = 'pending'")
+    assert shown["gap"] == 2000 - 1234
+    assert shown["sources_active"] == 5
+    conn.execute("DELETE FROM vehicles WHERE id <= 234")
+    wait_for(page, "vehicles_added", 1000)
+    assert page.evaluate("window.same")
+    assert page.errors == []
+
+
+def test_a_hostile_text_does_not_run(page: Any, rows: Any, conn: Connection) -> None:
+    hostile = "<img src=x onerror=window.pwned=1><script>window.pwned=1</script>`${window.pwned=1}`{{pwned}}"
+    rows.add_vehicles(1, title=hostile, image="javascript:window.pwned=1")
+    rows.add_vehicles(1, title="picture", image='https://example.com/"onerror="window.pwned=1')
+    rows.add_vehicles(1, title="inside", image="http://192.168.1.1/reboot")
+    conn.execute("UPDATE vehicles SET make = %s WHERE id = 1", (hostile,))
+    conn.execute(
+        "INSERT INTO incidents (kind, subject, message, opened_at, updated_at) VALUES (%s, %s, %s, now(), now())",
+        (hostile, hostile, hostile),
+    )
+    conn.execute("UPDATE scrape_sources SET config_error = %s WHERE slug = 'dealer_002'", (hostile,))
+    wait_for(page, "vehicles_added", 3)
+    page.wait_for_function("document.body.innerText.includes('its configuration cannot be used')")
+    page.wait_for_timeout(300)
+    assert page.evaluate("window.pwned") is None
+    assert page.evaluate("document.querySelectorAll('#app [onerror], #app script').length") == 0
+    photos = page.evaluate("[...document.querySelectorAll('.photo img')].map(i => [i.src, i.referrerPolicy])")
+    assert [policy for _, policy in photos] == ["no-referrer"]
+    assert photos[0][0].startswith("https://example.com/")
+    assert hostile[:30] in page.inner_text("body")
+
+
+def test_our_pages_scripts_alone_may_run(page: Any) -> None:
+    page.evaluate("document.body.insertAdjacentHTML('beforeend', '<img src=x onerror=\"window.pwned=1\">')")
+    page.evaluate(
+        "document.body.append(Object.assign(document.createElement('script'), {textContent: 'window.pwned=2'}))"
+    )
+    page.wait_for_timeout(300)
+    assert page.evaluate("window.pwned") is None
+
+
+def test_an_action_without_the_token_is_refused(page: Any, rows: Any, conn: Connection) -> None:
+    rows.queue("dealer_001", 5, "dead")
+    page.click("[aria-label='Pause Dealer 001']")
+    page.fill("dialog input[name=token]", "not the token")
+    page.click("dialog button.primary")
+    page.wait_for_selector("dialog [role=alert]")
+    for deed in ("pause", "requeue", "run_cycle", "roll_back"):
+        send(page, do=deed, subject="dealer_001")
+        send(page, do="confirm", subject="dealer_001", version="1")
+        send(page, do="confirm", token="")
+    page.wait_for_timeout(500)
+    assert count(conn, "SELECT count(*) FROM scrape_sources WHERE NOT active") == 0
+    assert count(conn, "SELECT count(*) FROM import_queue WHERE status = 'dead'") == 5
+
+
+def test_who_has_the_token_pauses_requeues_and_rolls_back(page: Any, rows: Any, conn: Connection) -> None:
+    source = registry.find_source(conn, "dealer_001")
+    assert source is not None
+    registry.change_config(conn, source.id, {"index_url": "/new"}, made_by="repair", reason="learnt")
+    rows.queue("dealer_001", 5, "dead")
+    page.click("[aria-label='Pause Dealer 001']")
+    page.fill("dialog input[name=token]", TOKEN)
+    page.keyboard.press("Enter")
+    page.wait_for_selector("[aria-label='Resume Dealer 001']")
+    assert not page.query_selector("dialog")
+    paused = registry.find_source(conn, "dealer_001")
+    assert paused is not None
+    assert not paused.active
+
+    page.click("[aria-label='Requeue the dead pages of Dealer 001']")
+    assert page.wait_for_selector("dialog[open]")
+    assert not page.query_selector("dialog input[name=token]")  # asked for once
+    page.click("dialog button.primary")
+    wait_for(page, "queue_dead", 0)
+    assert count(conn, "SELECT count(*) FROM import_queue WHERE status = 'pending'") == 5
+
+    page.click("[aria-label='Roll back the configuration of Dealer 001']")
+    page.click("dialog button.primary")
+    page.wait_for_selector("dialog", state="detached")
+    restored = registry.find_source(conn, "dealer_001")
+    assert restored is not None
+    assert (restored.config, restored.config_version) == ({}, 3)
+
+
+def test_a_cycle_is_run_at_once(page: Any, conn: Connection) -> None:
+    conn.execute("UPDATE fill_cycles SET status = 'closed', completed_at = now() WHERE status = 'open'")
+    page.click("text=Run a cycle now")
+    page.fill("dialog input[name=token]", TOKEN)
+    page.click("dialog button.primary")
+    page.wait_for_selector("dialog", state="detached")
+    assert count(conn, "SELECT count(*) FROM fill_cycles WHERE status = 'open' AND cycle_id LIKE '%+2'") == 1
+
+
+def test_the_table_is_sorted_by_keyboard_and_keeps_the_focus(page: Any, rows: Any) -> None:
+    page.focus("[data-key=sort-added]")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("th[aria-sort=descending] [data-key=sort-added]")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("th[aria-sort=ascending] [data-key=sort-added]")
+    added = page.evaluate("[...document.querySelectorAll('.sources tbody tr')].map(r => +r.children[2].textContent)")
+    assert added == sorted(added)
+    rows.add_vehicles(9)
+    wait_for(page, "vehicles_added", 9)
+    assert page.evaluate("document.activeElement.dataset.key") == "sort-added"
+
+
+def test_escape_leaves_a_dialog_and_gives_the_focus_back(page: Any) -> None:
+    page.focus("[aria-label='Pause Dealer 003']")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("dialog[open]")
+    assert page.evaluate("document.activeElement.name") == "token"
+    page.keyboard.press("Escape")
+    page.wait_for_selector("dialog", state="detached")
+    assert page.evaluate("document.activeElement.getAttribute('aria-label')") == "Pause Dealer 003"
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_it_fits_a_phone_in_light_and_dark(browser: Any, address: str, rows: Any, scheme: str) -> None:
+    page = browser.new_page()
+    page.set_viewport_size({"width": 360, "height": 740})
+    page.emulate_media(color_scheme=scheme)
+    page.goto(address)
+    page.wait_for_selector(".sources tbody tr")
+    assert page.evaluate("document.documentElement.scrollWidth") == 360
+    assert page.evaluate("document.documentElement.dataset.theme") == scheme
+    page.close()
+
+
+def test_links_lead_to_the_asset_and_the_run(page: Any, rows: Any) -> None:
+    rows.act("harvest", "running", run_id="7f2c")
+    page.wait_for_selector("a[href='http://127.0.0.1:3000/runs/7f2c']")
+    assert page.query_selector("a[href='http://127.0.0.1:3000/assets/sources/dealer_001']")
+
+
+def test_metrics_equal_the_tables(address: str, rows: Any) -> None:
+    rows.add_vehicles(31)
+    rows.queue("dealer_002", 6)
+    time.sleep(2.1)  # readings are shared for two seconds
+    with urllib.request.urlopen(f"{address}/metrics") as answer:
+        text = answer.read().decode()
+    samples = dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
+    assert samples["fill_up"] == "1"
+    assert samples["fill_cycle_vehicles_added"] == "31"
+    assert samples['fill_queue{status="pending"}'] == "6"
+    assert samples['fill_source_pending{source="dealer_002"}'] == "6"
+    assert samples["fill_vehicles"] == "31"
+    assert {line.split()[2] for line in text.splitlines() if line.startswith("# TYPE")} >= {
+        "fill_field_completeness_ratio"
+    }
+
+
+def test_only_loopback_names_are_answered(address: str, rows: Any) -> None:
+    request = urllib.request.Request(address, headers={"Host": "attacker.example"})
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.urlopen(request)
+    assert refused.value.code == 400
+    with urllib.request.urlopen(f"{address}/healthz") as answer:
+        assert json.load(answer) == {"status": "ok"}
+        assert "unsafe" not in answer.headers["Content-Security-Policy"].partition("style-src")[0]
