@@ -48,6 +48,11 @@ class Reading:
         if held is None or confidence > held[0]:
             self._best[field] = (confidence, value, layer, locator, raw)
 
+    @property
+    def explains(self) -> bool:
+        """Whether every offer is kept, the losing ones too."""
+        return self._all is not None
+
     def value(self, field: str) -> Any:
         """The value that leads for a field, or None."""
         held = self._best.get(field)

@@ -21,7 +21,7 @@ from fill_pipeline.extract.pagination import next_link, stated_count, stated_tot
 from fill_pipeline.extract.records import find_record_groups, is_vehicle_record, linked_records, read_record
 from fill_pipeline.extract.result import MAX_LISTINGS, PageKind, PageResult
 from fill_pipeline.extract.rules import ExtractRules, apply_css, fill_template
-from fill_pipeline.extract.scripts import script_data
+from fill_pipeline.extract.scripts import find_scripts, linked_data, state_data
 from fill_pipeline.extract.urls import absolute, id_in_url
 
 _NOT_A_PAGE = re.compile(
@@ -66,6 +66,7 @@ class HtmlPage:
         self._stripped = False
         self._cards: list[Card] | None = None
         self._items: list[dict[str, Any]] | None = None
+        self._linked_readings: list[Reading] | None = None
         self.linked: list[dict[str, Any]] = []  # vehicles in JSON-LD
         self.groups: list[tuple[str, list[dict[str, Any]]]] = []  # vehicles in embedded state
         self.expected: int | None = None
@@ -80,19 +81,24 @@ class HtmlPage:
     def extract(self, kind: str) -> PageResult:
         """The page's listings; ``kind`` is "detail", "search" or "auto"."""
         if self.structured:
-            self._scan()
+            self._scan(kind)
         if kind == "auto":
             kind = self._tell_kind()
         return self._detail() if kind == "detail" else self._search()
 
-    def _scan(self) -> None:
-        for script in script_data(self.text):
-            if script.linked:
-                self.linked.extend(record for record in linked_records(script.data) if is_vehicle_record(record))
-            else:
-                self.groups.extend(find_record_groups(script.data, script.locator))
-                if self.expected is None:
-                    self.expected = stated_total(script.data)
+    def _scan(self, kind: str) -> None:
+        """Read the scripts: JSON-LD first, and application state only if that leaves something open."""
+        scripts = find_scripts(self.text)
+        for block in linked_data(self.text, scripts):
+            self.linked.extend(record for record in linked_records(block.data) if is_vehicle_record(record))
+        if self.linked and kind != "detail" and len(self.linked) > 2:
+            self._linked_readings = [self._read_linked(record, "json-ld") for record in self.linked[:MAX_LISTINGS]]
+            if _enough(self._linked_readings):
+                return
+        for state in state_data(self.text, scripts):
+            self.groups.extend(find_record_groups(state.data, state.locator))
+            if self.expected is None:
+                self.expected = stated_total(state.data)
 
     def _reading(self) -> Reading:
         return Reading(self.explain)
@@ -253,7 +259,7 @@ class HtmlPage:
     def _search(self) -> PageResult:
         result = PageResult(PageKind.SEARCH)
         readings = self._structured_readings()
-        if not readings or self.rules.card or any(not reading.has("url", "price") for reading in readings):
+        if self.rules.card or not _enough(readings):
             seen: list[Reading] = []
             for card in self._find_cards()[:MAX_LISTINGS]:
                 reading = self._reading()
@@ -281,10 +287,12 @@ class HtmlPage:
         return result
 
     def _structured_readings(self) -> list[Reading]:
-        readings = [self._read_linked(record, "json-ld") for record in self.linked[:MAX_LISTINGS]]
+        readings = self._linked_readings
+        if readings is None:
+            readings = [self._read_linked(record, "json-ld") for record in self.linked[:MAX_LISTINGS]]
         if not readings:
             readings = [self._read_linked(record, "microdata") for record in self._microdata()[:MAX_LISTINGS]]
-        if self.groups and not (readings and all(reading.has("url", "price", "mileage") for reading in readings)):
+        if self.groups and not _enough(readings):
             locator, records = best_group(self.groups, self.url, "search")
             state = [self._read_state(record, locator) for record in records[:MAX_LISTINGS]]
             readings = join(readings, state) if len(readings) * 2 > len(state) else state
@@ -332,6 +340,18 @@ class HtmlPage:
 
 
 _HREF = re.compile(r"""\bhref\s*=\s*["']?([^"'\s>]{1,2000})""", re.I)
+
+
+def _enough(readings: list[Reading]) -> bool:
+    """Whether structured data tells a search page's cards so fully that the visible page need not be read: nearly all
+    have a link, most a price and a mileage (new cars have none, and some sellers withhold the price)."""
+    count = len(readings)
+    return (
+        count > 1
+        and sum(reading.has("url", "title") for reading in readings) >= 0.95 * count
+        and sum(reading.has("price") for reading in readings) >= 0.6 * count
+        and sum(reading.has("mileage") for reading in readings) >= 0.4 * count
+    )
 
 
 def _same_vehicle(one: Reading, other: Reading) -> bool:

@@ -94,3 +94,10 @@ def _containers() -> tuple[dict[str, str], tuple[str, ...]]:
         elif row.startswith("*"):
             kinds.update(dict.fromkeys(words.split(), row[1:]))
     return kinds, foreign
+
+
+@lru_cache(maxsize=16384)
+def plan_of_key(key: str) -> tuple[str, float, str | None]:
+    """All that a key says: field ("" for none), how telling it is, and the kind of object it holds."""
+    known = field_of_key(key)
+    return (*(known or ("", 0.0)), container_of_key(key))

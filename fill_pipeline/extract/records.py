@@ -17,6 +17,7 @@ from fill_pipeline.extract.keys import (
     container_of_key,
     field_of_key,
     fold_key,
+    plan_of_key,
 )
 from fill_pipeline.extract.labels import field_of_label
 from fill_pipeline.extract.listing import Layer
@@ -80,40 +81,54 @@ def _read(
     for key, value in record.items():
         if value is None or value == "" or not isinstance(key, str) or (key[:1] == "@" and key != "@id"):
             continue
-        known = field_of_key(key)
+        field, rank, container = plan_of_key(key)
         if isinstance(value, dict):
-            container = container_of_key(key)
-            if container == "foreign":
-                continue
-            if (
-                container is None
-                and known is not None
-                and known[0] not in ("url", "remote_id", "place", "bid", "status")
-            ):
-                field, rank = known
-                if context == "seller" and field in ("title", "images", "description", "make", "model"):
-                    continue
-                if field == "images":
-                    offer_value(reading, field, [value], layer, f"{locator}.{key}", base * rank, base_url)
-                    continue
-                plain = plain_value(value)
-                if plain is not None:
-                    offer_value(reading, field, plain, layer, f"{locator}.{key}", base * rank, base_url)
-                    continue
-            if container == "price":
-                _read_price(value, reading, layer, f"{locator}.{key}", base, base_url)
-            elif container == "mileage":
-                _read_mileage(value, reading, layer, f"{locator}.{key}", base, base_url)
-            elif depth < 5:
-                _read(value, reading, layer, f"{locator}.{key}", base_url, container or context, depth + 1, budget)
+            if container != "foreign":
+                place = f"{locator}.{key}"
+                _read_inner(value, reading, layer, place, base_url, context, depth, budget, (field, rank, container), base)
         elif isinstance(value, list):
-            _read_list(key, value, known, reading, layer, f"{locator}.{key}", base_url, context, depth, budget)
-        elif known is not None:
-            field, rank = _in_context(known, key, context, depth)
+            if value:
+                known = (field, rank) if field else None
+                _read_list(key, value, known, reading, layer, f"{locator}.{key}", base_url, context, depth, budget)
+        elif field:
+            if context is not None or depth:
+                field, rank = _in_context((field, rank), key, context, depth)
             if field:
                 offer_value(reading, field, value, layer, f"{locator}.{key}", base * rank, base_url, key=key)
         elif context == "seller" and fold_key(key) in ("type", "kind"):
             offer_value(reading, "seller_type", value, layer, f"{locator}.{key}", base, base_url)
+
+
+def _read_inner(
+    value: dict[str, Any],
+    reading: Reading,
+    layer: Layer,
+    locator: str,
+    base_url: str,
+    context: str | None,
+    depth: int,
+    budget: list[int],
+    plan: tuple[str, float, str | None],
+    base: float,
+) -> None:
+    """Read an object inside a record: one value, a price, a mileage, or a part of the record."""
+    field, rank, container = plan
+    if container is None and field and field not in ("url", "remote_id", "place", "bid", "status"):
+        if context == "seller" and field in ("title", "images", "description", "make", "model"):
+            return
+        if field == "images":
+            offer_value(reading, field, [value], layer, locator, base * rank, base_url)
+            return
+        plain = plain_value(value)
+        if plain is not None:
+            offer_value(reading, field, plain, layer, locator, base * rank, base_url)
+            return
+    if container == "price":
+        _read_price(value, reading, layer, locator, base, base_url)
+    elif container == "mileage":
+        _read_mileage(value, reading, layer, locator, base, base_url)
+    elif depth < 5:
+        _read(value, reading, layer, locator, base_url, container or context, depth + 1, budget)
 
 
 def _in_context(known: tuple[str, float], key: str, context: str | None, depth: int) -> tuple[str, float]:

@@ -22,6 +22,7 @@ _VEHICLE_WORD = re.compile(
     r"""["']?(?:vin|make|model|mileage|odometer|price|vehicle\w*|listings?|year|brand|offers|modelYear|asking\w*)["']?\s*:""",
     re.I,
 )
+_SCRIPT_TYPES = ("", "text/javascript", "application/javascript", "module")
 _HINTS = ("price", "Price", "mileage", "odometer", "Mileage", "Odometer", "vin", "VIN")
 _FLIGHT = re.compile(r'self\.__next_f\.push\(\[1,\s*("(?:[^"\\]|\\.)*")\s*\]\)')
 _FLIGHT_ROW = re.compile(r"(?:^|\n)[0-9a-f]{1,6}:(?=[\[{])")
@@ -36,13 +37,21 @@ class ScriptData:
 
     locator: str
     data: Any
-    linked: bool  # JSON-LD, else application state
 
 
-def script_data(page: str) -> Iterator[ScriptData]:
-    """Every JSON-LD block and embedded state of a page, in page order. Broken blocks cost only themselves."""
-    flight: list[str] = []
-    count = 0
+@dataclass(frozen=True, slots=True)
+class Script:
+    """One script of a page: its MIME type in lower case, its id, and where its text stands in the page."""
+
+    mime: str
+    identity: str
+    start: int
+    end: int
+
+
+def find_scripts(page: str) -> list[Script]:
+    """The scripts of a page that can hold data, in page order; too short or too long ones are left out."""
+    found: list[Script] = []
     for match in _SCRIPT.finditer(page):
         attributes, start = match[1], match.end()
         end = page.find("</script", start)
@@ -50,30 +59,40 @@ def script_data(page: str) -> Iterator[ScriptData]:
             end = page.find("</SCRIPT", start)
         if end < 0:
             end = len(page)
-        if end - start < 20 or end - start > _MAX_SCRIPT:
+        if not 20 <= end - start <= _MAX_SCRIPT:
             continue
-        count += 1
-        if count > _MAX_BLOCKS:
-            return
-        kind = _TYPE.search(attributes)
-        mime = kind[1].lower() if kind else ""
-        if "ld+json" in mime:
-            data = parse_tolerant(page[start:end])
+        kind, identity = _TYPE.search(attributes), _ID.search(attributes)
+        found.append(Script(kind[1].lower() if kind else "", identity[1] if identity else "", start, end))
+        if len(found) >= _MAX_BLOCKS:
+            break
+    return found
+
+
+def linked_data(page: str, scripts: list[Script]) -> Iterator[ScriptData]:
+    """Every JSON-LD block, in page order. A broken block costs only itself."""
+    for script in scripts:
+        if "ld+json" in script.mime:
+            data = parse_tolerant(page[script.start : script.end])
             if data is not None:
-                yield ScriptData("json-ld", data, True)
-        elif "json" in mime:
-            text = page[start:end]
-            if _hints_at_vehicles(text):
-                data = parse_tolerant(text)
-                if data is not None:
-                    identity = _ID.search(attributes)
-                    yield ScriptData(identity[1] if identity else "application/json", data, False)
-        elif mime in ("", "text/javascript", "application/javascript", "module"):
-            text = page[start:end]
-            if "__next_f" in text:
-                flight.extend(found[1] for found in _FLIGHT.finditer(text))
-            elif _hints_at_vehicles(text) or "JSON.parse" in text:
-                yield from _assigned(text)
+                yield ScriptData("json-ld", data)
+
+
+def state_data(page: str, scripts: list[Script]) -> Iterator[ScriptData]:
+    """Every embedded application state that may hold vehicles, in page order."""
+    flight: list[str] = []
+    for script in scripts:
+        mime = script.mime
+        if "ld+json" in mime or not (mime in _SCRIPT_TYPES or "json" in mime):
+            continue
+        text = page[script.start : script.end]
+        if "json" in mime:
+            data = parse_tolerant(text) if _hints_at_vehicles(text) else None
+            if data is not None:
+                yield ScriptData(script.identity or "application/json", data)
+        elif "__next_f" in text:
+            flight.extend(found[1] for found in _FLIGHT.finditer(text))
+        elif _hints_at_vehicles(text) or "JSON.parse" in text:
+            yield from _assigned(text)
     if flight:
         yield from _flight_data(flight)
 
@@ -181,7 +200,7 @@ def _assigned(text: str) -> Iterator[ScriptData]:
                     position = end if data is not None else position
         if isinstance(data, (dict, list)) and data:
             found += 1
-            yield ScriptData(name, data, False)
+            yield ScriptData(name, data)
             if found >= 20:
                 return
 
@@ -248,4 +267,4 @@ def _flight_data(chunks: list[str]) -> Iterator[ScriptData]:
         if _hints_at_vehicles(row):
             data = _decode_first(row)
             if data is not None:
-                yield ScriptData("flight", data, False)
+                yield ScriptData("flight", data)

@@ -75,6 +75,8 @@ def offer_value(
     key: str = "",
 ) -> None:
     """Offer a value for a field after reading it as that field's type; what cannot be read is left out."""
+    if confidence <= reading.confidence(field) and not reading.explains:
+        return
     if isinstance(value, bool):
         if field == "status" and value and "sold" in key.lower():
             reading.offer("status", ListingStatus.SOLD.value, layer, locator, confidence)
