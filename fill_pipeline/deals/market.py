@@ -36,7 +36,7 @@ _WIRE = np.dtype(
     [("columns", ">i2")]
     + [part for name, kind in db.MARKET_COLUMNS for part in ((f"{name}_length", ">i4"), (name, ">" + kind))]
 )
-_FIT_WIDTH = 4 + 5 + 25 + 2
+_FIT_WIDTH = 4 + 5 + 25 + 4 + 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,8 +218,10 @@ def _vehicles(rows: NDArray[Any]) -> Vehicles:
 
 
 def _packed(fit: Fit) -> Floats:
-    return np.concatenate((fit.centre, fit.coefficients, fit.inverse.ravel(), (fit.scale, float(fit.count))))
+    return np.concatenate(
+        (fit.centre, fit.coefficients, fit.inverse.ravel(), fit.slopes, (fit.scale, float(fit.count)))
+    )
 
 
 def _unpacked(row: Floats) -> Fit:
-    return Fit(row[:4], row[4:9], row[9:34].reshape(5, 5), float(row[34]), int(row[35]))
+    return Fit(row[:4], row[4:9], row[9:34].reshape(5, 5), row[34:38], float(row[38]), int(row[39]))

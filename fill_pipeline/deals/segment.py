@@ -36,6 +36,8 @@ FEWEST = 3
 """No value from fewer comparables."""
 MOST_COMPARABLES = 400
 """Comparables weighed for one vehicle: the nearest model years up to about so many."""
+FITTED_WITHOUT = 12
+"""In segments up to this size a vehicle is left out by fitting again without it: one price moves the weights of few."""
 TYPICAL_ERROR = 0.10
 """Mean absolute deviation of log prices from their value over a market, before a vehicle's own comparables speak."""
 WITHIN = 0.15
@@ -69,11 +71,15 @@ class Vehicles:
 
 @dataclass(slots=True)
 class Fit:
-    """A fitted segment: coefficients (level first) on centred features, residual scale, and what leaving out needs."""
+    """A fitted segment: coefficients (level first) on centred features, residual scale, and what leaving out needs.
+
+    ``slopes`` are the market's, to which its own are shrunk.
+    """
 
     centre: Floats
     coefficients: Floats
     inverse: Floats
+    slopes: Floats
     scale: float
     count: int
 
@@ -126,7 +132,7 @@ def fit_segment(vehicles: Vehicles, slopes: Floats, reference_year: int) -> Fit:
     prior = np.concatenate(((0.0,), slopes))
     penalty = np.concatenate(((1e-9,), SLOPE_SHRINKAGE / np.maximum(slopes**2, 0.01)))
     coefficients, scale, inverse = _robust(design, vehicles.log_price, prior, penalty)
-    return Fit(centre, coefficients, inverse, scale, len(vehicles))
+    return Fit(centre, coefficients, inverse, slopes, scale, len(vehicles))
 
 
 def value_subjects(
@@ -139,6 +145,9 @@ def value_subjects(
     )
     if len(comparables) < FEWEST:
         return values
+    if len(comparables) <= FITTED_WITHOUT and (own >= 0).any():
+        _value_without(values, subjects, own, comparables, fit, reference_year)
+        return values
     km = _with_typical_km(subjects, comparables)
     state = _State(comparables, fit, reference_year)
     for year in np.unique(subjects.year):
@@ -149,6 +158,24 @@ def value_subjects(
             part.km = km[group]
             _value_group(values, group, part, own[group], near, state, nearest)
     return values
+
+
+def _value_without(
+    values: Values, subjects: Vehicles, own: Ints, comparables: Vehicles, fit: Fit, reference_year: int
+) -> None:
+    """Value each subject by a fit that never saw it."""
+    nobody = np.array([-1], np.int64)
+    for place in range(len(subjects)):
+        rest = np.flatnonzero(np.arange(len(comparables)) != own[place])
+        others = comparables.take(rest)
+        if len(others) < FEWEST:
+            continue
+        refit = fit_segment(others, fit.slopes, reference_year) if own[place] >= 0 else fit
+        nearest = values.best.shape[1]
+        one = value_subjects(subjects.take(np.array([place])), nobody, others, refit, reference_year, nearest=nearest)
+        for name in ("log_value", "count", "spread", "confidence"):
+            getattr(values, name)[place] = getattr(one, name)[0]
+        values.best[place] = np.where(one.best[0] >= 0, rest[one.best[0]], -1)
 
 
 class _State:
