@@ -18,10 +18,14 @@ HISTORY_CYCLES = 24
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """A cycle's figures. Rates are per hour of the cycle's own running time; quality is 0 to 1."""
+    """A cycle's figures. Rates are per hour of the cycle's own running time; quality is 0 to 1.
+
+    ``vehicles_merged`` of this cycle's vehicles turned out to be others we had; they are not in ``vehicles_added``.
+    """
 
     cycle: CycleRow
     vehicles_added: int
+    vehicles_merged: int
     vehicles_touched: int
     vehicles_queued: int
     quality: float | None
@@ -62,13 +66,14 @@ def settle(conn: Connection, settings: Settings, cycle: CycleRow, now: datetime)
         cycles.save_health(conn, cycle.cycle_id, health)
         cycles.save_quality(conn, cycle.cycle_id, quality, now=now)
     added, touched, score = cycles.vehicles_of_cycle(conn, cycle.cycle_id)
-    own = counters.of_scope(conn, ("cycle.vehicles_added", "cycle.queued"), cycle.cycle_id)
+    own = counters.of_scope(conn, ("cycle.vehicles_added", "cycle.vehicles_merged", "cycle.queued"), cycle.cycle_id)
     totals = counters.totals(conn, ("vehicles", "queue.pending", "queue.dead"))
     hours = max(((cycle.completed_at or now) - cycle.started_at).total_seconds(), 1.0) / 3600
     fetched = sum(a.stats.pages_fetched for a in accounts)
     return Account(
         cycle=cycle,
         vehicles_added=added,
+        vehicles_merged=own["cycle.vehicles_merged"],
         vehicles_touched=touched,
         vehicles_queued=own["cycle.queued"],
         quality=score,
@@ -101,8 +106,11 @@ def _mismatches(
     if own["cycle.queued"] != queued:
         found.append(f"vehicles queued: {queued} rows, but the counter says {own['cycle.queued']}")
     claimed = sum(a.stats.vehicles_added for a in accounts)
-    if claimed != added:
-        found.append(f"vehicles added: {added} rows, but the sources' accounts sum to {claimed}")
+    merged = own["cycle.vehicles_merged"]
+    if claimed != added + merged:
+        found.append(
+            f"vehicles added: {added} rows and {merged} merged into others, but the sources' accounts sum to {claimed}"
+        )
     return found
 
 

@@ -57,6 +57,7 @@ def write_cycle_report(conn: Connection, settings: Settings, cycle_id: str, *, n
     report |= {
         "gap": max(0, cycle.target - account.vehicles_added),
         "vehicles_touched": account.vehicles_touched,
+        "vehicles_merged": account.vehicles_merged,
         "vehicles_per_hour": account.vehicles_per_hour,
         "queue_per_hour": account.queue_per_hour,
         "queued_for_next_target": account.pending >= cycle.target,

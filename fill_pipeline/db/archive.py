@@ -29,12 +29,13 @@ _COLUMNS = [
     "offset",
     "length",
     "body_hash",
+    "listings",
 ]
 _COPY = (
     "COPY archive_pages (id, source_id, cycle_id, kind, url, url_hash, fetched_at, http_status, content_type, etag, "
-    'last_modified, file, "offset", length, body_hash) FROM STDIN (FORMAT BINARY)'
+    'last_modified, file, "offset", length, body_hash, listings) FROM STDIN (FORMAT BINARY)'
 )
-_COPY_TYPES = ["int8", "uuid", *["text"] * 3, "uuid", "timestamptz", "int2", *["text"] * 4, "int8", "int4", "uuid"]
+_COPY_TYPES = ["int8", "uuid", *["text"] * 3, "uuid", "timestamptz", "int2", *["text"] * 4, "int8", "int4", "uuid", "int4"]
 
 
 class ArchivedKind(StrEnum):
@@ -46,7 +47,8 @@ class ArchivedKind(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PageRow:
-    """One archived page. ``file``, ``offset`` and ``length`` (bytes) say where its record lies in the archive."""
+    """One archived page. ``file``, ``offset`` and ``length`` (bytes) say where its record lies in the archive;
+    ``listings`` how many it gave when it was first read."""
 
     source_id: UUID
     cycle_id: str
@@ -62,6 +64,7 @@ class PageRow:
     etag: str | None = None
     last_modified: str | None = None
     body_hash: UUID | None = None
+    listings: int = 0
     id: int | None = None
 
 
@@ -109,6 +112,7 @@ def insert_pages(conn: Connection, rows: Sequence[PageRow]) -> list[int]:
                     row.offset,
                     row.length,
                     row.body_hash,
+                    row.listings,
                 )
             )
     return ids

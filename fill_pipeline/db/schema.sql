@@ -261,7 +261,8 @@ CREATE TABLE archive_pages (
     file          text NOT NULL,
     "offset"      bigint NOT NULL,
     length        integer NOT NULL,
-    body_hash     uuid
+    body_hash     uuid,
+    listings      integer NOT NULL DEFAULT 0
 );
 CREATE INDEX archive_pages_window ON archive_pages (source_id, cycle_id, id);
 CREATE INDEX archive_pages_url ON archive_pages (source_id, url_hash, id DESC);
@@ -653,6 +654,8 @@ BEGIN
     ELSE
         INSERT INTO counters SELECT 'vehicles', '', -count(*) FROM old_rows HAVING count(*) > 0;
         INSERT INTO counters SELECT 'cycle.vehicles_added', created_cycle, -count(*) FROM old_rows GROUP BY 2;
+        -- A vehicle goes only because it turned out to be another one.
+        INSERT INTO counters SELECT 'cycle.vehicles_merged', created_cycle, count(*) FROM old_rows GROUP BY 2;
     END IF;
     RETURN NULL;
 END $$;

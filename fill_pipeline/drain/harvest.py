@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Sequence
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
+import psycopg
+
 from fill_pipeline.crawl.archive import ArchiveWriter
-from fill_pipeline.crawl.config import DetailPolicy, SourceConfig
+from fill_pipeline.crawl.config import DetailPolicy, PaginationType, SourceConfig
 from fill_pipeline.crawl.fetch import Fetcher
 from fill_pipeline.crawl.harvest import HarvestPage, SourceToCrawl, harvest_many
 from fill_pipeline.crawl.pagination import StopReason
@@ -18,12 +22,13 @@ from fill_pipeline.db import cycles, queue, registry
 from fill_pipeline.db.connect import Connection
 from fill_pipeline.db.cycles import SourceStats
 from fill_pipeline.db.queue import PageToQueue
-from fill_pipeline.drain.read import RawPage, ReadPage, hint_of, rows_of_cards
+from fill_pipeline.drain.read import RawPage, ReadPage, hint_of, rows_of_cards, says_enough
 from fill_pipeline.drain.robots import load_robots, save_robots
 from fill_pipeline.drain.work import Source, Work
 from fill_pipeline.drain.write import Commit, in_transaction, reading_of, write_pages
 from fill_pipeline.vehicles.lifecycle import mark_absent, mark_seen
 
+log = logging.getLogger(__name__)
 STOP_CHECK_SECONDS = 1.0
 
 
@@ -38,6 +43,25 @@ class SourceHarvest:
         self._archive = ArchiveWriter(work.settings.archive_root, source.slug, work.cycle_id, work.owner)
         self._complete = True
         self._expected: int | None = None
+        self.broken = False
+        self._lists_addresses_only = source.config.pagination.type in (PaginationType.SITEMAP, PaginationType.FEED)
+
+    def take_safely(self, page: HarvestPage) -> None:
+        """Take a page; what one source's page breaks costs that source its harvest, not the others theirs."""
+        if self.broken:
+            return
+        try:
+            self.take(page)
+        except psycopg.OperationalError:
+            raise
+        except Exception as error:
+            self.broken = True
+            log.exception("the harvest of %s is broken off at %s", self.source.slug, page.url)
+            stats = SourceStats(notes=[f"{page.url}: {type(error).__name__}: {error}"[:300]])
+            stats.fail("ours")
+            now = self._work.now_fn()
+            cycles.add_stats(self._conn, self.source.id, self._work.cycle_id, stats, now=now)
+            self._work.totals.add(self.source.id, stats)
 
     def take(self, page: HarvestPage) -> None:
         """Archive one index page, write its complete cards, queue the rest: all or nothing."""
@@ -54,6 +78,8 @@ class SourceHarvest:
             stats.notes.append(f"{page.url}: {page.error or page.failure}")
             self._complete = False
         read, queued = self._sorted(page, raw)
+        if raw is not None and not page.cards and not self._lists_addresses_only:
+            stats.notes.append(f"{page.url}: no card could be read, {len(queued)} links queued; {page.error or ''}")
         if page.is_last:
             self._complete &= page.stop_reason is StopReason.END
             stats.harvests, stats.harvest_complete = 1, self._complete
@@ -115,19 +141,24 @@ class SourceHarvest:
 
     def _sorted(self, page: HarvestPage, raw: RawPage | None) -> tuple[ReadPage | None, list[PageToQueue]]:
         """What is written from the cards themselves, and what must be fetched."""
-        written: set[UUID] = set()
         read = None
+        enough: set[UUID] = set()
+        hints: dict[UUID, dict[str, Any]] = {}
+        policy = self.source.config.detail
         if raw is not None:
-            read = ReadPage(raw)
-            read.rows = rows_of_cards(page.cards, raw, self.source.config.detail, self._reading)
-            written = {key for row in read.rows if row.listing.url and (key := _key(row.listing.url))}
-        if self.source.config.detail is DetailPolicy.NEVER and page.cards:
-            return read, []
-        hints = {key: hint_of(card) for card in page.cards if card.url and (key := _key(card.url))}
+            read = ReadPage(raw, rows_of_cards(page.cards, raw, policy, self._reading))
+            for row in read.rows:
+                key = _key(row.listing.url or "")
+                if key is not None:
+                    hints[key] = hint_of(row.listing)
+                    if says_enough(row):
+                        enough.add(key)
+            if policy is DetailPolicy.NEVER:
+                return read, []
         queued = []
         for url, hint, _modified in page.detail_urls:
             key = _key(url)
-            if key is not None and key not in written:
+            if key is not None and key not in enough:
                 queued.append(PageToQueue(self.source.id, url, key, hints.get(key) or hint))
         return read, queued
 
@@ -157,10 +188,10 @@ def harvest_sources(work: Work, sources: Sequence[Source], *, limit_factor: int 
                 fetcher,
                 robots=robots,
                 now_fn=work.now_fn,
-                should_stop=lambda s: watch.stopped(by_slug[s.slug].source.id),
+                should_stop=lambda s: by_slug[s.slug].broken or watch.stopped(by_slug[s.slug].source.id),
                 reserve_slot=reserve,
             ):
-                by_slug[crawled_source.slug].take(page)
+                by_slug[crawled_source.slug].take_safely(page)
                 save_robots(conn, robots, [by_slug[s.slug].source for s in crawled], now=work.now_fn())
         finally:
             for one in by_slug.values():

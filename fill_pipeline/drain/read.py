@@ -15,7 +15,7 @@ from fill_pipeline.crawl.config import DetailPolicy
 from fill_pipeline.crawl.decode import DecodeError, decode_bytes
 from fill_pipeline.crawl.urls import url_hash
 from fill_pipeline.extract.listing import Evidence, Layer, Listing
-from fill_pipeline.extract.page import PageKind, extract_page
+from fill_pipeline.extract.page import extract_page
 from fill_pipeline.extract.rules import ExtractRules
 from fill_pipeline.vehicles.clean import clean
 from fill_pipeline.vehicles.store import ListingToWrite
@@ -84,7 +84,7 @@ def read_page(page: RawPage, reading: Reading, *, now: datetime) -> ReadPage:
         return ReadPage(page, skipped=SkipReason.DECODE, reason=str(error))
     found = extract_page(body, url=page.url, content_type=page.content_type, rules=reading.rules)
     listings = found.listings
-    if found.kind is PageKind.DETAIL and page.hint and len(listings) == 1:
+    if page.hint and len(listings) == 1:
         take_hint(listings[0], page.hint)
     rows = rows_to_write(listings, page, reading, now=now)
     if rows:
@@ -107,11 +107,13 @@ def read_cards(page: RawPage, policy: DetailPolicy, reading: Reading) -> ReadPag
 def rows_of_cards(
     cards: Sequence[Listing], page: RawPage, policy: DetailPolicy, reading: Reading
 ) -> list[ListingToWrite]:
-    """The cards that are written as they are: all, the complete ones, or none, as the source's policy says."""
-    if policy is DetailPolicy.ALWAYS:
-        return []
-    rows = rows_to_write(cards, page, reading, now=page.fetched_at)
-    return rows if policy is DetailPolicy.NEVER else [row for row in rows if row.completeness >= COMPLETE]
+    """The cards as listings of their own, also those whose page is still to be fetched; none if the policy says so."""
+    return [] if policy is DetailPolicy.ALWAYS else rows_to_write(cards, page, reading, now=page.fetched_at)
+
+
+def says_enough(row: ListingToWrite) -> bool:
+    """Whether a card has all that is asked of a listing, so that its page need not be fetched."""
+    return row.completeness >= COMPLETE
 
 
 def rows_to_write(
@@ -147,11 +149,12 @@ def hint_of(card: Listing) -> dict[str, Any]:
 
 
 def take_hint(listing: Listing, hint: dict[str, Any]) -> None:
-    """Fill what the page did not say from what the card had said."""
+    """Fill what the page did not say from what its card had said; the card's identity stays the listing's."""
     try:
         card = msgspec.convert(hint, Listing, strict=False)
     except msgspec.ValidationError:
         return
+    listing.remote_id = card.remote_id or listing.remote_id
     for name in hint:
         if name in _NOT_HINTED or getattr(listing, name, None) not in (None, []):
             continue

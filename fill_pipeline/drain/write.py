@@ -96,6 +96,7 @@ def _page_row(one: ReadPage, commit: Commit) -> PageRow:
         content_type=page.content_type or None,
         etag=page.etag,
         last_modified=page.last_modified,
+        listings=len(one.rows),
     )
 
 
@@ -143,6 +144,7 @@ def _stats(read: Sequence[ReadPage], result: WriteResult) -> dict[UUID, SourceSt
         of_source.pages_fetched += 1
         if one.skipped is not None:
             of_source.pages_empty += 1
+            of_source.notes.append(f"{one.page.url}: {one.reason}"[:300])
     return dict(stats)
 
 

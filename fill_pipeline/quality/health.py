@@ -15,6 +15,8 @@ DEGRADED_ERROR_RATE = 0.2
 YIELD_DROP = 0.5  # found less than this share of its usual yield
 QUALITY_DROP = 0.15  # completeness fell by more than this against its baseline
 LOW_QUALITY = 0.5
+EXCUSED = frozenset({"gone", "robots"})
+GONE_SHARE = 0.5  # more of the listing pages are gone than cars are sold between two looks
 MIN_PAGES = 5  # fewer pages say nothing about a source
 MAD_TO_SIGMA = 1.4826  # makes the median absolute deviation estimate a normal deviation (Rousseeuw & Croux 1993)
 
@@ -38,6 +40,7 @@ class Diagnosis(StrEnum):
     EMPTY = "empty"  # it works and says it has nothing
     ROBOTS = "robots"  # robots.txt forbids what we want
     CONFIG = "config"  # our own configuration cannot be used
+    OURS = "ours"  # a fault of this program
     QUALITY = "quality"  # what it gives lacks fields it used to have
 
 
@@ -45,9 +48,9 @@ _DIAGNOSES = {
     "blocked": Diagnosis.BLOCKED,
     "throttled": Diagnosis.THROTTLED,
     "gone": Diagnosis.GONE,
-    "http_4xx": Diagnosis.GONE,
-    "robots": Diagnosis.ROBOTS,
     "no_listing": Diagnosis.REDESIGNED,
+    "ours": Diagnosis.OURS,
+    "write": Diagnosis.OURS,
 }
 
 
@@ -75,10 +78,19 @@ def judge(source: SourceStateRow, account: SourceAccount | None, past: Sequence[
         return Verdict(
             HealthStatus(source.last_health or HealthStatus.HEALTHY), "nothing was asked of it in this cycle"
         )
-    worst = max(stats.failures, key=lambda k: stats.failures[k], default="")
+    # A listing page that is gone is a car that is sold, and one that robots.txt forbids is left alone: no fault.
+    gone = stats.failures.get("gone", 0)
+    excused = sum(n for category, n in stats.failures.items() if category in EXCUSED)
+    faults = {category: n for category, n in stats.failures.items() if category not in EXCUSED}
+    worst = max(faults, key=lambda k: faults[k], default="")
     diagnosis = _DIAGNOSES.get(worst, Diagnosis.UNREACHABLE if worst else None)
-    error_rate = stats.pages_failed / attempts
-    failures = f"{stats.pages_failed} of {attempts} pages failed, most of them {worst}"
+    asked = attempts - excused
+    failed = stats.pages_failed - excused
+    error_rate = failed / asked if asked else 0.0
+    failures = f"{failed} of {asked} pages failed, most of them {worst}"
+    if not asked and not stats.found:
+        why = Diagnosis.GONE if gone * 2 >= excused else Diagnosis.ROBOTS
+        return Verdict(HealthStatus.FAILING, f"none of the {attempts} pages asked for could be had: {why}", why)
     if error_rate >= FAILING_ERROR_RATE:
         return Verdict(HealthStatus.FAILING, failures, diagnosis)
     usual = [run.found for run in past if run.harvests and run.found]
@@ -100,6 +112,9 @@ def judge(source: SourceStateRow, account: SourceAccount | None, past: Sequence[
     if stats.harvests and stats.harvest_complete and len(usual) >= 3 and _far_below(stats.found, usual):
         reason = f"gave {stats.found} vehicles where it usually gives {round(median(usual))}"
         return Verdict(HealthStatus.DEGRADED, reason, Diagnosis.REDESIGNED)
+    if gone >= MIN_PAGES and gone >= GONE_SHARE * (attempts - stats.index_pages):
+        reason = f"{gone} of {attempts - stats.index_pages} listing pages are gone"
+        return Verdict(HealthStatus.DEGRADED, reason, Diagnosis.GONE)
     quality = stats.quality
     before = [run.quality_sum / run.quality_count for run in past if run.quality_count >= 10]
     if quality is not None and stats.quality_count >= 10:
