@@ -24,7 +24,7 @@ from fill_pipeline.extract.listing import ListingStatus, PriceKind
 from fill_pipeline.extract.page import extract_page
 from fill_pipeline.vehicles.store import ListingToWrite
 
-MIN_SHARE_FOR_SALE = 0.6
+MIN_SHARE_FOR_SALE = 0.5
 MIN_QUALITY = 0.5
 FRESH = timedelta(days=60)
 OWN_MACHINE_PER_MINUTE = 6000

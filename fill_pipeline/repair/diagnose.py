@@ -1,0 +1,142 @@
+"""Diagnose: from what a source answers now and what is known of it, what is wrong with it. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from fill_pipeline.crawl.response import FailureCategory
+from fill_pipeline.crawl.urls import same_site
+from fill_pipeline.repair.ask import FreshPage
+from fill_pipeline.repair.trial_harvest import TrialHarvest
+from fill_pipeline.repair.truth import Score, Witness
+
+GOOD_F1 = 0.97
+SAME_BODY_SHARE = 0.8
+MIN_WITNESSES = 3
+
+
+class Cause(StrEnum):
+    """What is wrong with a source; only ``REDESIGNED`` is cured by new rules."""
+
+    WELL = "well"  # nothing is, now
+    BLOCKED = "blocked"  # it refuses us
+    LOGIN = "login"  # it wants to know who we are first
+    CAPTCHA = "captcha"  # it wants to know whether we are human
+    THROTTLED = "throttled"  # it asks for fewer requests
+    SOFT_404 = "soft_404"  # it answers every address with the same page that says nothing
+    MOVED = "moved"  # it lives on another domain now
+    REDESIGNED = "redesigned"  # its pages say what they said, in another form
+    EMPTY = "empty"  # it works and says that it has nothing
+    GONE = "gone"  # its pages are no longer there
+    UNREACHABLE = "unreachable"  # no answer: names, connections, time-outs, server errors
+    ROBOTS = "robots"  # robots.txt forbids what we want
+    OURS = "ours"  # our own configuration or code
+    UNKNOWN = "unknown"  # what was seen proves nothing
+
+
+_CAUSES = {
+    FailureCategory.THROTTLED: Cause.THROTTLED,
+    FailureCategory.GONE: Cause.GONE,
+    FailureCategory.HTTP_4XX: Cause.GONE,
+    FailureCategory.ROBOTS: Cause.ROBOTS,
+    FailureCategory.BAD_URL: Cause.OURS,
+    FailureCategory.BLOCKED_ADDRESS: Cause.OURS,
+}
+
+
+@dataclass(slots=True)
+class Checkup:
+    """What a source answered: index and listings' pages, those whose content is known, and how they read today."""
+
+    base_url: str
+    index: list[FreshPage] = field(default_factory=list)
+    details: list[FreshPage] = field(default_factory=list)
+    witnesses: list[Witness] = field(default_factory=list)
+    score: Score = field(default_factory=Score)
+    harvest: TrialHarvest | None = None
+    relearned: TrialHarvest | None = None
+    known_listings: int = 0
+
+    @property
+    def pages(self) -> list[FreshPage]:
+        """All fresh pages."""
+        return [*self.index, *self.details]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A cause, the words for a person, and which part wants new rules."""
+
+    cause: Cause
+    reason: str
+    details_broken: bool = False
+    index_broken: bool = False
+
+
+def diagnose(seen: Checkup) -> Finding:
+    """Name the trouble; when nothing proves a cause, say so rather than guess."""
+    pages = seen.pages
+    if not pages:
+        return Finding(Cause.UNKNOWN, "nothing could be asked of it now")
+    failed = [page for page in pages if page.failure is not None]
+    if len(failed) == len(pages) or (seen.index and all(page.failure is not None for page in seen.index)):
+        return _failing(failed, len(pages))
+    fresh = [page for page in pages if page.failure is None]
+    elsewhere = [page for page in fresh if not same_site(page.final_url, seen.base_url)]
+    if len(elsewhere) * 2 > len(fresh):
+        return Finding(Cause.MOVED, f"its pages lead to {elsewhere[0].final_url[:200]}")
+    details = [page for page in seen.details if page.failure is None]
+    if len(details) >= MIN_WITNESSES and not seen.witnesses and _all_alike(details):
+        return Finding(Cause.SOFT_404, f"{len(details)} different addresses give one and the same page")
+    details_broken = seen.score.compared > 0 and seen.score.f1 < GOOD_F1
+    index_broken = _index_broken(seen)
+    if details_broken or index_broken:
+        words = []
+        if details_broken:
+            words.append(
+                f"{len(seen.witnesses)} pages state what we know of them, and are read with F1 {seen.score.f1:.2f}"
+            )
+        if index_broken and seen.relearned is not None and seen.harvest is not None:
+            words.append(f"the index gives {seen.harvest.found} listings where {seen.relearned.found} can be found")
+        return Finding(Cause.REDESIGNED, "; ".join(words), details_broken, index_broken)
+    if seen.harvest is not None and seen.harvest.found == 0 and seen.harvest.says_empty:
+        return Finding(Cause.EMPTY, "it says that it lists nothing now")
+    if seen.details and not details:
+        return _failing([page for page in seen.details if page.failure is not None], len(seen.details))
+    if seen.harvest is not None and seen.harvest.found == 0:
+        return Finding(
+            Cause.UNKNOWN, "its index pages come, nothing on them is recognised, and no known listing proves why"
+        )
+    if seen.known_listings and not seen.witnesses:
+        return Finding(Cause.UNKNOWN, "no page states what we know of it")
+    return Finding(Cause.WELL, f"it works now: {len(fresh)} pages came and read well")
+
+
+def _failing(failed: Sequence[FreshPage], asked: int) -> Finding:
+    worst, times = Counter(page.failure for page in failed).most_common(1)[0]
+    example = next(page for page in failed if page.failure is worst)
+    words = f"{times} of {asked} pages: {example.error or worst}"[:300]
+    if worst is FailureCategory.BLOCKED:
+        lowered = example.error.lower()
+        if "login" in lowered:
+            return Finding(Cause.LOGIN, words)
+        if "captcha" in lowered or "challenge" in lowered:
+            return Finding(Cause.CAPTCHA, words)
+        return Finding(Cause.BLOCKED, words)
+    return Finding(_CAUSES.get(worst, Cause.UNREACHABLE) if worst is not None else Cause.UNKNOWN, words)
+
+
+def _all_alike(pages: Sequence[FreshPage]) -> bool:
+    bodies = Counter(page.body for page in pages)
+    return bodies.most_common(1)[0][1] >= SAME_BODY_SHARE * len(pages)
+
+
+def _index_broken(seen: Checkup) -> bool:
+    return (
+        seen.harvest is not None
+        and seen.relearned is not None
+        and seen.relearned.found >= max(seen.harvest.found + 2, 1.5 * seen.harvest.found)
+    )
