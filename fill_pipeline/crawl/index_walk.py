@@ -58,7 +58,11 @@ class HarvestLimits:
 
 @dataclass(slots=True, kw_only=True)
 class HarvestPage:
-    """One index page. ``response`` is None for the detail URLs a configuration names itself."""
+    """One index page. ``response`` is None for the detail URLs a configuration names itself.
+
+    ``stop_reason`` says why no page follows this one; on the last page it speaks for the whole harvest and is
+    END only if no part of the index was cut short. ``failure`` is None for a 404 that ends a counted index.
+    """
 
     url: str
     response: FetchResponse | None = None
@@ -73,10 +77,15 @@ class HarvestPage:
 
 @dataclass(slots=True)
 class _Target:
-    """An index URL to fetch, how deep below the start it was found, and how often it was tried."""
+    """An index URL to fetch, how deep below the start it was found, and how often it was tried.
+
+    ``listed`` is what the page before it listed, ``without_news`` how many before it on end told nothing new.
+    """
 
     url: str
     depth: int = 0
+    listed: frozenset[str] = frozenset()
+    without_news: int = 0
     attempts: int = 0
     not_before: float = 0.0
 
@@ -92,6 +101,7 @@ class IndexWalk:
         self._config = config = source.config
         self._rules = config.extract_rules()
         self._link_pattern = re.compile(config.index.link_pattern) if config.index.link_pattern else None
+        self._counts_pages = config.pagination.type in (PaginationType.PAGE, PaginationType.OFFSET)
         # Told nothing about the index, we follow what the front page offers.
         self._explores = not config.index.urls and "type" not in config.pagination.model_fields_set
         pattern = config.pagination.sitemap_pattern
@@ -100,7 +110,9 @@ class IndexWalk:
         self._trail = Trail()
         self._known_details: set[str] = set()
         self._known_cards: set[str] = set()
-        self._pages = self._found = self._without_news = 0
+        self._landed: set[str] = set()
+        self._cut_short: StopReason | None = None
+        self._pages = self._found = 0
         self._targets: deque[_Target] = deque()
         self._current: _Target | None = None
         for url in self._start_urls(sitemaps):
@@ -203,24 +215,16 @@ class IndexWalk:
             for link in inventory_links(body, response.final_url):
                 if same_site(link, self._source.base_url) and self._trail.first_visit(link):
                     self._targets.append(_Target(link, depth=1))
-        news = self._count_new_cards(result.listings)
+        listed = frozenset(filter(None, map(_card_key, result.listings))) or frozenset(result.links)
+        if self._is_past_the_end(response, listed, target):
+            return StopReason.END
+        news = len(listed - self._known_cards)
+        self._known_cards |= listed
         details: list[DetailUrl] = [(card.url, _hint(card), None) for card in result.listings if card.url]
         details += [(link, None, None) for link in result.links if self._is_detail_link(link)]
         page.detail_urls = self._new_details(details)
-        stop = self._without_news_stop(news or len(page.detail_urls))
-        if stop is not None:
-            return stop
-        following, stop = next_url(
-            target.url,
-            self._config.pagination,
-            body=body,
-            found=len(result.listings) or len(result.links),
-            linked=result.next_url,
-            trail=self._trail,
-        )
-        if following is not None and same_site(following, target.url):
-            self._targets.appendleft(_Target(following, target.depth + 1))
-        return None if stop is StopReason.END and self._targets else stop
+        found = len(result.listings) or len(result.links)
+        return self._go_on(target, body, found, result.next_url, news or len(page.detail_urls), listed)
 
     def _read_sitemap(self, page: HarvestPage, target: _Target, body: bytes) -> StopReason | None:
         found = read_sitemap(body, target.url, self._limits.max_decompressed)
@@ -238,28 +242,42 @@ class IndexWalk:
     def _read_feed(self, page: HarvestPage, target: _Target, body: bytes) -> StopReason | None:
         found: SitemapPage = read_feed(body, target.url, self._limits.max_decompressed)
         page.detail_urls = self._new_details((entry.url, _feed_hint(entry), entry.modified_at) for entry in found.pages)
-        stop = self._without_news_stop(len(page.detail_urls))
-        if stop is not None:
-            return stop
+        return self._go_on(target, body, len(found.pages), found.next_url, len(page.detail_urls), frozenset())
+
+    def _go_on(
+        self, target: _Target, body: bytes, found: int, linked: str | None, news: int, listed: frozenset[str]
+    ) -> StopReason | None:
+        """Line up the page after this one; the reason where there is none."""
+        without_news = 0 if news else target.without_news + 1
+        if without_news >= self._limits.pages_without_news:
+            # Unguided, we come to the same stock by several ways; that is no trap.
+            return StopReason.END if self._explores else StopReason.NO_NEW_LISTINGS
         following, stop = next_url(
-            target.url,
-            self._config.pagination,
-            body=body,
-            found=len(found.pages),
-            linked=found.next_url,
-            trail=self._trail,
+            target.url, self._config.pagination, body=body, found=found, linked=linked, trail=self._trail
         )
-        if following is not None and same_site(following, target.url):
-            self._targets.appendleft(_Target(following, target.depth + 1))
-        return None if stop is StopReason.END and self._targets else stop
+        if following is None:
+            return stop
+        if not same_site(following, target.url):
+            return StopReason.END
+        self._targets.appendleft(_Target(following, depth=target.depth + 1, listed=listed, without_news=without_news))
+        return None
+
+    def _is_past_the_end(self, response: FetchResponse, listed: frozenset[str], target: _Target) -> bool:
+        """Whether a site answers a page number past its last one with a page it gave before."""
+        landed = canonical_url(response.final_url)
+        if target.depth > 0 and response.redirects and landed in self._landed:
+            return True
+        self._landed.add(landed)
+        return self._counts_pages and bool(listed) and listed == target.listed
 
     def _failed(
         self, target: _Target, response: FetchResponse, failure: FailureCategory, error: str | None
     ) -> HarvestPage:
+        if failure is FailureCategory.GONE and self._counts_pages and target.depth > 0:
+            # Past the last page a 404 is how many sites end their index.
+            return self._closed(HarvestPage(url=target.url, response=response), StopReason.END)
         page = HarvestPage(url=target.url, response=response, failure=failure, error=error)
-        # Past the first page a 404 is how many sites end their index.
-        ended = failure is FailureCategory.GONE and target.depth > 0
-        return self._closed(page, None if self._targets else (StopReason.END if ended else StopReason.FAILED))
+        return self._closed(page, StopReason.FAILED)
 
     def _closed(self, page: HarvestPage, stop: StopReason | None) -> HarvestPage:
         self._found += max(len(page.detail_urls), len(page.cards))
@@ -269,27 +287,14 @@ class IndexWalk:
             stop = StopReason.MAX_LISTINGS
         if stop in (StopReason.MAX_PAGES, StopReason.MAX_LISTINGS):
             self._targets.clear()
+        if stop is not StopReason.END:
+            self._cut_short = self._cut_short or stop
+        page.stop_reason = stop
         if not self._targets:
-            page.is_last, page.stop_reason = True, stop or StopReason.END
-        elif stop is not None:
-            page.stop_reason = stop
+            page.is_last, page.stop_reason = True, self._cut_short or StopReason.END
         if page.is_last and page.expected_count is None:
             page.expected_count = self._config.expected_count
         return page
-
-    def _without_news_stop(self, news: int) -> StopReason | None:
-        self._without_news = 0 if news else self._without_news + 1
-        if self._without_news < self._limits.pages_without_news:
-            return None
-        self._without_news = 0  # another index URL of the source starts afresh
-        return StopReason.NO_NEW_LISTINGS
-
-    def _count_new_cards(self, cards: list[Listing]) -> int:
-        before = len(self._known_cards)
-        self._known_cards.update(
-            key for card in cards if (key := card.url or card.remote_id or card.vin or card.title or "")
-        )
-        return len(self._known_cards) - before
 
     def _is_detail_link(self, url: str) -> bool:
         return self._link_pattern is None or self._link_pattern.search(url) is not None
@@ -309,6 +314,10 @@ class IndexWalk:
                 self._known_details.add(key)
                 kept.append(detail)
         return kept
+
+
+def _card_key(card: Listing) -> str:
+    return card.url or card.remote_id or card.vin or card.title or ""
 
 
 def _hint(card: Listing) -> dict[str, Any]:

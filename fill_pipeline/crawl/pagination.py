@@ -101,6 +101,8 @@ def next_url(
                 following = with_query(url, {pagination.cursor_param: cursor})
     if following is None or len(following) > MAX_URL_CHARS:
         return None, StopReason.END
+    if canonical_url(following) == canonical_url(url):  # a last page that calls itself the next
+        return None, StopReason.END
     return (following, None) if trail.first_visit(following) else (None, StopReason.SEEN_URL)
 
 

@@ -39,6 +39,11 @@ def index_page(numbers, next_url: str | None = None, host: str = "") -> bytes:
     return f"<html><head><title>Used cars</title></head><body><ul>{cards}</ul>{link}</body></html>".encode()
 
 
+def five(page: int) -> range:
+    """The listings of a page."""
+    return range(5 * page, 5 * page + 5)
+
+
 def api_page(numbers, cursor=None) -> bytes:
     items = [
         {
@@ -98,13 +103,64 @@ def test_pages_are_counted_until_one_is_empty(site, fetcher, make_answer):
     assert (pages[-1].stop_reason, pages[-1].failure) == (StopReason.END, None)
 
 
-def test_a_404_after_the_first_page_is_the_end_and_no_failure_of_the_source(site, fetcher, make_answer):
-    site.routes["/list"] = lambda asked: make_answer(
-        index_page(range(5)) if "page=1" in asked.path else b"", status=200 if "page=1" in asked.path else 404
-    )
+def test_a_404_past_the_last_page_is_the_end_and_no_failure(site, fetcher, make_answer):
+    def page(asked):
+        number = int(asked.path.partition("page=")[2])
+        return make_answer(index_page(five(number)) if number <= 3 else b"", status=200 if number <= 3 else 404)
+
+    site.routes["/list"] = page
     pages = run(source({"index": {"urls": ["/list"]}, "pagination": {"type": "page"}}), fetcher)
+    assert (pages[-1].stop_reason, pages[-1].failure, pages[-1].is_last) == (StopReason.END, None, True)
+    assert len(detail_urls(pages)) == 15
+
+
+def test_a_last_page_given_for_every_further_number_is_the_end(site, fetcher, make_answer):
+    site.routes["/list"] = lambda asked: make_answer(index_page(five(min(3, int(asked.path.partition("page=")[2])))))
+    pages = run(source({"index": {"urls": ["/list"]}, "pagination": {"type": "page"}}), fetcher)
+    assert (len(pages), pages[-1].stop_reason) == (4, StopReason.END)
+    assert len(detail_urls(pages)) == 15
+
+
+def test_a_redirect_to_the_first_page_is_the_end(site, fetcher, make_answer, make_redirect):
+    def page(asked):
+        number = int(asked.path.partition("page=")[2])
+        return make_answer(index_page(five(number))) if number <= 3 else make_redirect("/list?page=1")
+
+    site.routes["/list"] = page
+    pages = run(source({"index": {"urls": ["/list"]}, "pagination": {"type": "page"}}), fetcher)
+    assert (len(pages), pages[-1].stop_reason) == (4, StopReason.END)
+
+
+def test_a_last_page_that_calls_itself_the_next_is_the_end(site, fetcher, make_answer):
+    site.routes["/"] = make_answer(index_page(five(0), "/last"))
+    site.routes["/last"] = make_answer(index_page(five(1), "/last#top"))
+    assert run(source(), fetcher)[-1].stop_reason is StopReason.END
+
+
+def test_a_broken_next_link_is_a_failure_and_the_harvest_is_not_whole(site, fetcher, make_answer):
+    site.routes["/"] = make_answer(index_page(five(0), "/missing"))
+    site.routes["/other"] = make_answer(index_page(five(1)))
+    pages = run(source({"index": {"urls": ["/", "/other"]}, "pagination": {"type": "next_link"}}), fetcher)
+    assert [page.failure for page in pages] == [None, FailureCategory.GONE, None]
+    assert (pages[-1].is_last, pages[-1].stop_reason) == (True, StopReason.FAILED)
+
+
+def test_one_index_cut_short_is_told_at_the_end_of_all(site, fetcher, make_answer):
+    days = itertools.count(1)
+    site.routes["/trap"] = lambda _asked: make_answer(index_page(five(0), f"/trap?d={next(days)}"))
+    site.routes["/good"] = make_answer(index_page(five(1)))
+    pages = run(source({"index": {"urls": ["/trap", "/good"]}, "pagination": {"type": "next_link"}}), fetcher)
+    assert len(detail_urls(pages)) == 10
+    assert pages[-1].stop_reason is StopReason.NO_NEW_LISTINGS
+
+
+def test_searches_that_overlap_are_each_walked(site, fetcher, make_answer):
+    for name in ("a", "b", "c", "d"):
+        site.routes[f"/{name}"] = make_answer(index_page(five(0)))
+    site.routes["/e"] = make_answer(index_page(five(1)))
+    pages = run(source({"index": {"urls": ["/a", "/b", "/c", "/d", "/e"]}, "pagination": {"type": "none"}}), fetcher)
+    assert len(detail_urls(pages)) == 10
     assert pages[-1].stop_reason is StopReason.END
-    assert pages[-1].is_last
 
 
 def test_cursors_are_followed_and_a_cursor_loop_ends(site, fetcher, make_answer):
