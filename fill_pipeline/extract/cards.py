@@ -69,9 +69,8 @@ def _best_cards(groups: list[_Group], bonus: float) -> tuple[float, list[Card]]:
         for card in cards:
             card.evidence = card_evidence(card)
         telling = sum(card.evidence >= 0.6 for card in cards)
-        if telling < 2 or telling * 5 < len(cards) * 2:
-            if not bonus:
-                continue
+        if not bonus and (telling < 2 or telling * 5 < len(cards) * 2):
+            continue
         score = sum(_worth(card.evidence) for card in cards) + bonus
         if score > best[0] + 1e-9:
             best = (score, cards)
@@ -88,7 +87,7 @@ def _of_one_kind(cards: list[Card]) -> list[Card]:
 
 
 def _worth(evidence: float) -> float:
-    """How much a card speaks for its group: one with a name alone (a link in a menu) far less than one with a price too."""
+    """How much a card speaks for its group: one with a name alone (a link in a menu) far less than one with a price."""
     return evidence - 0.9 if evidence > 0.9 else 0.02 * (evidence >= 0.6)
 
 
@@ -166,7 +165,9 @@ def _heading_groups(tree: LexborHTMLParser) -> list[_Group]:
     for node in css(tree, "h1, h2, h3, h4, h5, h6")[:_MAX_CARDS]:
         if _names_vehicle(_link_text(node)):
             kinds[_signature(node)].append(node)
-    groups = [_Group({str(at): [(node, "")] for at, node in enumerate(nodes)}) for nodes in kinds.values() if len(nodes) > 2]
+    groups = [
+        _Group({str(at): [(node, "")] for at, node in enumerate(nodes)}) for nodes in kinds.values() if len(nodes) > 2
+    ]
     groups.sort(key=lambda group: -len(group.links))
     return groups[:2]
 
@@ -182,7 +183,7 @@ def _promise(group: _Group) -> float:
 
 
 def _by_target(links: list[tuple[LexborNode, str]]) -> dict[str, list[tuple[LexborNode, str]]]:
-    """Links by the page they lead to. Where links carry ids, links with one id lead to one page, whatever else differs."""
+    """Links by the page they lead to. Links with the same id lead to one page, whatever else differs."""
     tokens = [_TOKENS.findall(target.split("://", 1)[-1]) for _, target in links]
     spread = Counter(token for found in tokens for token in set(found))
     common = max(2, len(links) // 2)
@@ -308,7 +309,7 @@ def card_evidence(card: Card) -> float:
 
 
 def _read_title(card: Card, words: Words, reading: Reading) -> None:
-    """The card's title: a heading or link that names a vehicle, else the words from the year on, else a picture's name."""
+    """The card's title: a heading or link that names a vehicle, else the words from the year on, else a picture."""
     candidates: list[tuple[float, str, str]] = []
     for node in card.nodes:
         for heading in css(node, "h1, h2, h3, h4, h5, h6, [class*=title], [class*=heading], [class*=name]")[:8]:
@@ -345,6 +346,8 @@ def _read_title(card: Card, words: Words, reading: Reading) -> None:
 
 
 _SOLD = re.compile(r"\W*(?:sold|verkauft|verkocht|vendu)\W*\Z", re.I)
+
+
 def _link_text(node: LexborNode) -> str:
     text = node.text(separator=" ", strip=True)[:200] or attribute(node, "title") or attribute(node, "aria-label")
     return clean(text, 160)

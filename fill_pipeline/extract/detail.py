@@ -98,7 +98,7 @@ def _fuller(words: Words, title: str) -> str:
 
 
 def _read_name_line(words: Words, reading: Reading) -> None:
-    """Where the title names no vehicle, a line that is nothing but year, make and model does ("1986 chevrolet k5 blazer")."""
+    """Where the title names no vehicle, a line that is nothing but year, make and model may ("1986 chevrolet k5")."""
     for text in words.texts[:300]:
         if not 8 <= len(text) <= 80:
             continue
@@ -122,7 +122,8 @@ def _names_vehicle(text: str) -> float:
 
 
 _DESCRIPTIONS = (
-    "[itemprop=description], [id*=description], [class*=description], [id*=postingbody], [class*=comments], [id*=comments]"
+    "[itemprop=description], [id*=description], [class*=description], [id*=postingbody], "
+    "[class*=comments], [id*=comments]"
 )
 
 

@@ -199,11 +199,16 @@ def css(node: LexborNode | LexborHTMLParser, selector: str) -> list[LexborNode]:
 
 
 _SIMILAR = re.compile(
-    r"similar|you may (?:also )?(?:like|be interested)|you might (?:also )?like|recommended|recommendations|related (?:vehicles|cars|listings|items|ads)|"
-    r"other (?:cars|vehicles|listings|inventory)|more (?:cars|vehicles|listings|like this|from this (?:seller|dealer))|recently (?:viewed|sold|added)|"
-    r"customers also|people also|also viewed|featured (?:vehicles|cars|listings|inventory)|latest (?:vehicles|cars|listings|arrivals)|new(?:est)? arrivals|"
-    r"ähnliche|weitere (?:fahrzeuge|angebote)|das könnte|andere (?:fahrzeuge|angebote)|vergelijkbare|andere (?:auto|voertuigen|occasions)|ook interessant|"
-    r"véhicules similaires|annonces similaires|vous aimerez|autres (?:véhicules|annonces)|current (?:\w+ )?auctions|compare (?:with|similar)|popular (?:cars|vehicles|listings)|"
+    r"similar|you may (?:also )?(?:like|be interested)|you might (?:also )?like|recommended|recommendations|"
+    r"related (?:vehicles|cars|listings|items|ads)|"
+    r"other (?:cars|vehicles|listings|inventory)|more (?:cars|vehicles|listings|like this|from this (?:seller|"
+    r"dealer))|recently (?:viewed|sold|added)|"
+    r"customers also|people also|also viewed|featured (?:vehicles|cars|listings|inventory)|latest (?:vehicles|cars|"
+    r"listings|arrivals)|new(?:est)? arrivals|"
+    r"ähnliche|weitere (?:fahrzeuge|angebote)|das könnte|andere (?:fahrzeuge|angebote)|vergelijkbare|andere (?:auto|"
+    r"voertuigen|occasions)|ook interessant|"
+    r"véhicules similaires|annonces similaires|vous aimerez|autres (?:véhicules|annonces)|current (?:\w+ )?auctions|"
+    r"compare (?:with|similar)|popular (?:cars|vehicles|listings)|"
     r"shop (?:other|more)|explore more|top picks|just listed|ending soon",
     re.I,
 )
@@ -213,8 +218,10 @@ _SIMILAR_CLASSES = (
     "[class*=similar], [class*=related], [class*=recommend], [id*=similar], [id*=related], [id*=recommend]"
 )
 _SIMILAR_HINTS = (
-    "similar", "you may", "you might", "recommend", "related", "other ", "more ", "recently", "customers also", "people also", "viewed",
-    "featured", "latest", "arrivals", "ähnliche", "weitere", "andere", "vergelijkbare", "ook interessant", "vous aimerez", "autres",
+    "similar", "you may", "you might", "recommend", "related", "other ", "more ", "recently", "customers also",
+    "people also", "viewed",
+    "featured", "latest", "arrivals", "ähnliche", "weitere", "andere", "vergelijkbare", "ook interessant",
+    "vous aimerez", "autres",
     "auctions", "compare", "popular", "explore", "top picks", "just listed", "ending soon",
 )  # fmt: skip
 

@@ -26,7 +26,8 @@ _CITY_REGION = re.compile(
 )
 _CODE_CITY = re.compile(r"(?:[A-Z]{1,2}-)?(\d{4,5}(?: [A-Z]{2})?) ([A-ZÄÖÜ][^\d,]{2,40})(?:,.*)?")
 _TRIM_STOP = re.compile(
-    r"\s*(?:\||–|—|•|\s-\s|\bfor sale\b|\bin\s+[A-Z]|\bvin\b|[$€£#*]|\bwith\b|\bnear\b|\bonly\b|\b\d[\d,.]*k?\s*(?:miles|mi|km)\b).*\Z",
+    r"\s*(?:\||–|—|•|\s-\s|\bfor sale\b|\bin\s+[A-Z]|\bvin\b|[$€£#*]|\bwith\b|\bnear\b|\bonly\b|"
+    r"\b\d[\d,.]*k?\s*(?:miles|mi|km)\b).*\Z",
     re.I,
 )
 
@@ -87,7 +88,8 @@ def _told(listing: Listing) -> bool:
 _HEAD_TITLES = ("og:title", "json-ld.name", "microdata.name")
 _PRICE_TAIL = re.compile(r"\s*[-–—|,]\s*(?:US)?[$€£]\s?[\d.,]+.*\Z|\s+for sale\s*\Z", re.I)
 _TITLE_TAIL = re.compile(
-    r"\s*(?:[|·•»]|\s[-–—]\s).{0,60}\Z|\s+(?:for sale|zu verkaufen|te koop|à vendre)\b.*\Z|\s*[-–—|,]?\s*(?:US)?[$€£]\s?[\d.,]+.*\Z",
+    r"\s*(?:[|·•»]|\s[-–—]\s).{0,60}\Z|\s+(?:for sale|zu verkaufen|te koop|à vendre)\b.*\Z|\s*[-–—|"
+    r",]?\s*(?:US)?[$€£]\s?[\d.,]+.*\Z",
     re.I,
 )
 
@@ -112,7 +114,11 @@ def headline(title: str) -> str:
 
 def _read_title(reading: Reading) -> None:
     title = reading.value("title")
-    if title and (shorter := (headline(title) if reading.locator("title") in _HEAD_TITLES else _PRICE_TAIL.sub("", title))) != title:
+    if (
+        title
+        and (shorter := (headline(title) if reading.locator("title") in _HEAD_TITLES else _PRICE_TAIL.sub("", title)))
+        != title
+    ):
         reading.replace("title", shorter)
         title = shorter
     found = find_make_model(title) if title else None
@@ -201,9 +207,8 @@ def _canonical_model_words(make: str | None, words: str, reading: Reading) -> st
         return page_spelling(held if fold(held) == fold(words) else words, name)
     bare = re.sub(rf"^{re.escape(make)}[\s\-]+", "", words, flags=re.I)
     found = _named(f"{make} {bare}")
-    if found and found.make == make and found.model and found.model_words:
-        if bare.lower().startswith(found.model_words.lower()):
-            return page_spelling(found.model_words, found.model)
+    if found and found.make == make and found.model and bare.lower().startswith((found.model_words or "\0").lower()):
+        return page_spelling(found.model_words or found.model, found.model)
     return bare.strip() or words
 
 
@@ -214,9 +219,8 @@ def _money(reading: Reading, url: str | None) -> None:
         return
     country = host_of(reading.value("url") or url or "").rpartition(".")[2]
     currency, words = reading.value("currency"), reading.raw("currency") or ""
-    if currency == "USD" and country in _DOLLARS and "US" not in words and reading.confidence("currency") < 0.99:
-        if words and "$" in words:
-            reading.replace("currency", _DOLLARS[country])
+    if currency == "USD" and country in _DOLLARS and "$" in words and "US" not in words:
+        reading.replace("currency", _DOLLARS[country])
     if not reading.has("price_kind"):
         reading.offer("price_kind", PriceKind.ASKING.value, Layer.TEXT, "price", 0.6)
 

@@ -90,7 +90,9 @@ _EVERYDAY = frozenset(
     ]
 )
 # Models that are everyday words and never name a car without their make.
-_SHORT_MODELS = frozenset(("mga", "mgb", "mgc", "gto", "gtx", "tr3", "tr4", "tr6", "tr7", "nsx", "rx7", "mx5", "s10", "f40", "f50"))
+_SHORT_MODELS = frozenset(
+    ("mga", "mgb", "mgc", "gto", "gtx", "tr3", "tr4", "tr6", "tr7", "nsx", "rx7", "mx5", "s10", "f40", "f50")
+)
 _WEAK_MODELS = frozenset(
     [
         "van",
@@ -264,13 +266,17 @@ def _find_make(words: list[str], folded: list[str], at_year: int) -> tuple[int, 
         hit = _make_at(folded, at)
         if hit is None:
             continue
-        if word in _EVERYDAY and at > 0 and at != at_year + 1:
-            if not words[at][:1].isupper() or _find_model(folded, hit[0], hit[1])[0] != hit[0]:
-                continue
-        if word in _EVERYDAY and at == 0 and _find_model(folded, hit[0], hit[1])[2] is None and len(words) > 1:
-            continue
-        return at, *hit
+        if word not in _EVERYDAY or at == at_year + 1 or _expected(words, folded, at, hit):
+            return at, *hit
     return None
+
+
+def _expected(words: list[str], folded: list[str], at: int, hit: tuple[int, _Make]) -> bool:
+    """Whether an everyday word is a make where it stands: at the start or capitalised, one of its models after it."""
+    start, _, model = _find_model(folded, *hit)
+    if at == 0:
+        return model is not None or len(words) == 1
+    return words[at][:1].isupper() and model is not None and start == hit[0]
 
 
 def _make_at(folded: list[str], at: int) -> tuple[int, _Make] | None:
@@ -357,7 +363,11 @@ def _tables() -> _Tables:
     alone = {
         folded: owner
         for folded, owner in owners.items()
-        if owner and (len(folded) >= 4 or folded in _SHORT_MODELS) and not folded.isdigit() and folded not in _WEAK_MODELS and folded not in makes
+        if owner
+        and (len(folded) >= 4 or folded in _SHORT_MODELS)
+        and not folded.isdigit()
+        and folded not in _WEAK_MODELS
+        and folded not in makes
     }
     return _Tables(makes, frozenset(starts), alone)
 

@@ -26,14 +26,18 @@ from fill_pipeline.extract.urls import absolute, id_in_url
 
 _NOT_A_PAGE = re.compile(
     r"captcha|are you a (?:human|robot)|access denied|pardon our interruption|unusual traffic|verify you are|"
-    r"enable javascript and cookies|page not found|\b404\b|no longer available|has been (?:removed|deleted|sold|flagged)|"
+    r"enable javascript and cookies|page not found|\b404\b|no longer available|has been (?:removed|deleted|sold|"
+    r"flagged)|"
     r"(?:sign|log) ?in to|forbidden|service unavailable|attention required|something went wrong|under maintenance",
     re.I,
 )
 _NO_RESULTS = re.compile(
-    r"\bno (?:results|matches|listings|vehicles|cars|inventory|matching)|\b0 (?:results|vehicles|matches|listings|cars)\b|"
-    r"did(?:n't| not) (?:match|find)|nothing (?:found|here)|keine (?:ergebnisse|treffer|fahrzeuge)|geen (?:resultaten|auto)|"
-    r"aucun(?:e)? (?:résultat|annonce|véhicule)|(?:couldn't|could not) find|\bno .{0,30}\bfound\b|zero (?:results|matches)|"
+    r"\bno (?:results|matches|listings|vehicles|cars|inventory|matching)|\b0 (?:results|vehicles|matches|listings|"
+    r"cars)\b|"
+    r"did(?:n't| not) (?:match|find)|nothing (?:found|here)|keine (?:ergebnisse|treffer|fahrzeuge)|geen (?:resultaten|"
+    r"auto)|"
+    r"aucun(?:e)? (?:résultat|annonce|véhicule)|(?:couldn't|could not) find|\bno .{0,30}\bfound\b|zero (?:results|"
+    r"matches)|"
     r"check back soon|don't have any|do not have any",
     re.I,
 )

@@ -31,8 +31,10 @@ PAIR_VALUES = (
     "description",
 )
 # The plain value inside an object that stands for one value: {"raw": 12, "formatted": "12 km"}.
-VALUE_KEYS = ("name", "formatted", "label", "displayValue", "displayName", "value", "raw", "amount", "text", "title", "canonicalValue",
-              "priceRaw", "price", "total", "localized", "display", "url", "en", "consumerPriceGross", "@value", "gross")  # fmt: skip
+VALUE_KEYS = ("name", "formatted", "label", "displayValue", "displayName", "value", "raw", "amount", "text", "title",
+              "canonicalValue",
+              "priceRaw", "price", "total", "localized", "display", "url", "en", "consumerPriceGross", "@value",
+              "gross")  # fmt: skip
 
 _FOLD = re.compile(r"[^a-z0-9]+")
 

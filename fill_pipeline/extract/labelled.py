@@ -30,43 +30,54 @@ _LONG_FIELDS = frozenset(
 )
 # Labels that are also ordinary words: without a colon they count only in a cell of a table or list.
 _LOOSE = frozenset(
-    ("place", "seller_name", "seller_phone", "remote_id", "status", "sold_price", "bid", "title", "seller_type", "price",
+    ("place", "seller_name", "seller_phone", "remote_id", "status", "sold_price", "bid", "title", "seller_type",
+     "price",
      "make_model", "posted_at", "condition")
 )  # fmt: skip
 # Labels that name their field only by the way.
 _VAGUE = frozenset(
-    ("exterior", "interior", "ext", "int", "color", "colour", "body", "drive", "trans", "antrieb", "cylinders", "cylinder", "cyl",
-     "displacement", "version", "series", "km", "miles", "kategorie", "vehicle type", "gears", "upholstery", "city", "area",
+    ("exterior", "interior", "ext", "int", "color", "colour", "body", "drive", "trans", "antrieb", "cylinders",
+     "cylinder", "cyl",
+     "displacement", "version", "series", "km", "miles", "kategorie", "vehicle type", "gears", "upholstery", "city",
+     "area",
      "engine cylinders", "number of cylinders", "powertrain", "serial", "call", "tel", "vehicle")
 )  # fmt: skip
 _CELLS = frozenset(("dt", "th", "td", "label"))
+_SPAN_OF_YEARS = re.compile(r"\d{4}\s*[-–]\s*\S*\s*\d{4}|[-–]\s*\w{3}\.?\s\d{4}")
 _YEAR_CELL = re.compile(r"\D{0,12}(?:\d{1,2}[./\-]){0,2}(?:1[89]|20)\d\d(?:[./\-]\d{1,2}){0,2}\D{0,12}")
 # What the values of fields with a small vocabulary look like, in the languages of the labels.
 _PLAUSIBLE = {
     "drivetrain": re.compile(
-        r"wd\b|4x[24]|2x4|6x6|wheel|front|rear|\ball\b|vorder|hinter|allrad|voor|achter|vierwiel|avant|arri|int[ée]gral|quattro|"
+        r"wd\b|4x[24]|2x4|6x6|wheel|front|rear|\ball\b|vorder|hinter|allrad|voor|achter|vierwiel|avant|arri|"
+        r"int[ée]gral|quattro|"
         r"drive|4.?matic|part.time|full.time|traction|propulsion|4motion|r\.?w\.?d|a\.?w\.?d|f\.?w\.?d",
         re.I,
     ),
     "transmission": re.compile(
-        r"auto|man|cvt|speed|gear|gang|tronic|dct|dsg|pdk|schalt|spd|boîte|stick|variable|clutch|powerglide|matic|shift|"
+        r"auto|man|cvt|speed|gear|gang|tronic|dct|dsg|pdk|schalt|spd|boîte|stick|variable|clutch|powerglide|matic|"
+        r"shift|"
         r"vitesse|versnelling|[3-9]\s*-?\s*sp|transaxle|tiptronic|sequential|overdrive|\b[34]-?on",
         re.I,
     ),
     "fuel_type": re.compile(
-        r"gas|petrol|diesel|electr|elektr|hybrid|benzin|essence|flex|ethanol|e85|cng|lpg|hydrogen|wasserstoff|waterstof|"
+        r"gas|petrol|diesel|electr|elektr|hybrid|benzin|essence|flex|ethanol|e85|cng|lpg|hydrogen|wasserstoff|"
+        r"waterstof|"
         r"unleaded|super|regular|premium|strom|erdgas|gpl|électri|ev\b|phev|propane|biofuel|mhev",
         re.I,
     ),
     "engine": re.compile(
-        r"\d[.,]\d|\b[vwi]-?\d{1,2}\b|cyl|lit|\d\s*(?:l|cc|ci|cm³|cm3|ccm|hp|bhp|ps|kw)\b|\bc\.\s?[ci]\.|cubic|hemi|turbo|motor|"
-        r"electri|elektr|flat|inline|straight|hybrid|rotary|diesel|\bgas|zyl|supercharged|ecoboost|boxer|\b\d{3}\b|petrol|"
+        r"\d[.,]\d|\b[vwi]-?\d{1,2}\b|cyl|lit|\d\s*(?:l|cc|ci|cm³|cm3|ccm|hp|bhp|ps|kw)\b|\bc\.\s?[ci]\.|cubic|hemi|"
+        r"turbo|motor|"
+        r"electri|elektr|flat|inline|straight|hybrid|rotary|diesel|\bgas|zyl|supercharged|ecoboost|boxer|\b\d{3}\b|"
+        r"petrol|"
         r"benzin|dohc|sohc|tdi|tsi|tfsi|cdi|hdi",
         re.I,
     ),
     "body_style": re.compile(
-        r"sedan|saloon|coup|suv|crossover|truck|pick|van\b|wagon|estate|kombi|break|convert|cabrio|roadster|spyder|spider|hatch|"
-        r"limousin|hardtop|fastback|targa|kleinwagen|geländewagen|mini|sport|bus|door|dr\b|berline|stationwagen|stadsauto|"
+        r"sedan|saloon|coup|suv|crossover|truck|pick|van\b|wagon|estate|kombi|break|convert|cabrio|roadster|spyder|"
+        r"spider|hatch|"
+        r"limousin|hardtop|fastback|targa|kleinwagen|geländewagen|mini|sport|bus|door|dr\b|berline|stationwagen|"
+        r"stadsauto|"
         r"touring|cruiser|standard|cab\b|tourer|mpv|compact|gt\b|speedster|phaeton|motorcycle|moto",
         re.I,
     ),
@@ -74,12 +85,15 @@ _PLAUSIBLE = {
     "mileage": re.compile(r"\d"),
 }  # fmt: skip
 _TRAILING = re.compile(
-    r"(\S.{1,45}?)\s+((?:exterior|interior) colou?r|fuel type|drivetrain|transmission|body (?:style|type)|engine|mpg)", re.I
+    r"(\S.{1,45}?)\s+((?:exterior|interior) colou?r|fuel type|drivetrain|transmission|body (?:style|type)|engine|mpg)",
+    re.I,
 )
 _TRAILING_WORDS = frozenset(("color", "colour", "type", "drivetrain", "transmission", "style", "engine", "mpg"))
 _COLOR_WORD = re.compile(
-    r"white|black|silver|gr[ae]y|red|blue|green|brown|beige|tan|gold|orange|yellow|purple|maroon|burgundy|cream|ivory|bronze|copper|charcoal|"
-    r"navy|champagne|pearl|weiß|weiss|schwarz|silber|grau|rot|blau|grün|braun|gelb|wit|zwart|zilver|grijs|rood|blauw|groen|bruin|geel|blanc|noir|"
+    r"white|black|silver|gr[ae]y|red|blue|green|brown|beige|tan|gold|orange|yellow|purple|maroon|burgundy|cream|ivory|"
+    r"bronze|copper|charcoal|"
+    r"navy|champagne|pearl|weiß|weiss|schwarz|silber|grau|rot|blau|grün|braun|gelb|wit|zwart|zilver|grijs|rood|blauw|"
+    r"groen|bruin|geel|blanc|noir|"
     r"argent|gris|rouge|bleu|vert|jaune|saddle|parchment|ebony|cognac|camel|teal|turquoise|metallic",
     re.I,
 )
@@ -165,9 +179,10 @@ def _labelled(words: Words, at: int, field: str, reading: Reading, base_url: str
     while end < count and words.glued[end] and len(value) < _VALUE_LENGTH and _continues(texts[end]):
         value += " " + texts[end]
         end += 1
-    if known and (colon or known not in _LOOSE or _is_cell(words.nodes[positions[-1]])):
-        if len(value) <= _VALUE_LENGTH or (known in _LONG_FIELDS and len(value) <= 2 * _VALUE_LENGTH):
-            _offer(reading, known, value, layer, label, 0.84 if colon else 0.76, base_url)
+    limit = 2 * _VALUE_LENGTH if known in _LONG_FIELDS else _VALUE_LENGTH
+    sure = colon or known not in _LOOSE or _is_cell(words.nodes[positions[-1]])
+    if known and sure and len(value) <= limit:
+        _offer(reading, known, value, layer, label, 0.84 if colon else 0.76, base_url)
     return after
 
 
@@ -192,7 +207,7 @@ def _offer(
         field, confidence = "price", 0.66
     elif field == "make_model":
         field, confidence = "title", 0.5
-    elif field == "year" and not _YEAR_CELL.fullmatch(value):
+    elif (field == "model" and (len(value) > 50 or _SPAN_OF_YEARS.search(value))) or (field == "year" and not _YEAR_CELL.fullmatch(value)):
         return
     if label.lower() in _VAGUE:
         confidence -= 0.1

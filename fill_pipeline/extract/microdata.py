@@ -79,7 +79,7 @@ def meta_record(tree: LexborHTMLParser) -> dict[str, str]:
         content = (attributes.get("content") or "").strip()
         if not content:
             continue
-        if name.startswith("twitter:label") or name.startswith("twitter:data"):
+        if name.startswith(("twitter:label", "twitter:data")):
             labels[name[8:]] = content[:200]
         elif name in _META:
             found.setdefault(_META[name], content[:4_000])
@@ -91,11 +91,18 @@ def meta_record(tree: LexborHTMLParser) -> dict[str, str]:
 
 
 _META = {
-    "og:title": "title", "twitter:title": "twitter_title", "og:image": "image", "og:image:secure_url": "image", "twitter:image": "twitter_image",
-    "og:description": "description", "description": "meta_description", "og:url": "url", "og:type": "type", "og:price:amount": "price",
-    "og:price:currency": "pricecurrency", "product:price:amount": "price", "product:price:currency": "pricecurrency", "product:brand": "brand",
-    "product:condition": "itemcondition", "product:retailer_item_id": "sku", "product:availability": "availability", "vehicle:vin": "vin",
-    "vehicle:year": "year", "vehicle:make": "make", "vehicle:model": "model", "vehicle:mileage": "mileage", "og:locality": "city",
-    "og:region": "region", "og:country-name": "country", "og:postal-code": "postalcode", "place:location:latitude": "latitude",
-    "place:location:longitude": "longitude", "geo.placename": "city", "geo.position": "geo", "og:locale": "locale", "og:site_name": "site",
+    "og:title": "title", "twitter:title": "twitter_title", "og:image": "image", "og:image:secure_url": "image",
+    "twitter:image": "twitter_image",
+    "og:description": "description", "description": "meta_description", "og:url": "url", "og:type": "type",
+    "og:price:amount": "price",
+    "og:price:currency": "pricecurrency", "product:price:amount": "price", "product:price:currency": "pricecurrency",
+    "product:brand": "brand",
+    "product:condition": "itemcondition", "product:retailer_item_id": "sku", "product:availability": "availability",
+    "vehicle:vin": "vin",
+    "vehicle:year": "year", "vehicle:make": "make", "vehicle:model": "model", "vehicle:mileage": "mileage",
+    "og:locality": "city",
+    "og:region": "region", "og:country-name": "country", "og:postal-code": "postalcode",
+    "place:location:latitude": "latitude",
+    "place:location:longitude": "longitude", "geo.placename": "city", "geo.position": "geo", "og:locale": "locale",
+    "og:site_name": "site",
 }  # fmt: skip

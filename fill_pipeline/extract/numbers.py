@@ -19,7 +19,8 @@ _SYMBOL = (
     r"\b(?:USD|EUR|GBP|CAD|AUD|NZD|CHF|SEK|NOK|DKK|PLN|CZK|JPY|Euro|kr|Fr)\b\.?"
 )
 _MONEY = re.compile(
-    rf"(?P<before>(?:\b(?:USD|CAD|AUD|NZD)\s*)?(?:{_SYMBOL}))\s*(?P<a>{_NUMBER})\s?(?P<ak>[kKmM]\b)?(?:\s*(?P<acode>USD|CAD|AUD|NZD|EUR|GBP)\b)?"
+    rf"(?P<before>(?:\b(?:USD|CAD|AUD|"
+    rf"NZD)\s*)?(?:{_SYMBOL}))\s*(?P<a>{_NUMBER})\s?(?P<ak>[kKmM]\b)?(?:\s*(?P<acode>USD|CAD|AUD|NZD|EUR|GBP)\b)?"
     rf"|(?<![\w.,$€£])(?P<b>{_NUMBER})\s?(?P<bk>[kK]\b)?(?:,-|\.-|,–|,—)?\s*(?P<after>{_SYMBOL})(?!\s*\d)"
 )
 _SYMBOL_SIGN = re.compile(r"[$€£¥₹]")
@@ -35,9 +36,12 @@ _CURRENCIES = {
 # Said just after an amount: it is a rate, a fee or a difference, not the price of the car.
 _NOT_PRICE_AFTER = re.compile(
     r"\s*\*?\s*(?:/|per\b|a\b|p\.?\s?m\b|pro\b|im\b|par\b|per\s)?\s*"
-    r"(?:mo\b|mth|month|monat|mtl|maand|mois|wk\b|week|bi-?weekly|day\b|hour|hr\b|year\b|mile\b|km\b|kwh|ltr|liter|litre|gal)"
-    r"|\s*\*?\s*(?:est\.?\s*)?(?:cash\s+)?(?:down\b|deposit|due at signing|off\b|below|above|under\b|less|discount|savings?\b|"
-    r"rebate|cash ?back|shipping|delivery|doc(?:ument(?:ation)?)? fee|fees?\b|extra|worth of|in (?:upgrades|options|receipts|work|extras)|"
+    r"(?:mo\b|mth|month|monat|mtl|maand|mois|wk\b|week|bi-?weekly|day\b|hour|hr\b|year\b|mile\b|km\b|kwh|ltr|liter|"
+    r"litre|gal)"
+    r"|\s*\*?\s*(?:est\.?\s*)?(?:cash\s+)?(?:down\b|deposit|due at signing|off\b|below|above|under\b|less|discount|"
+    r"savings?\b|"
+    r"rebate|cash ?back|shipping|delivery|doc(?:ument(?:ation)?)? fee|fees?\b|extra|worth of|in (?:upgrades|options|"
+    r"receipts|work|extras)|"
     r"spent|invested|reserve fee|anzahlung|rabatt|gespart|versichern|finanzieren|great\b|gst|tax\b|price drop)",
     re.I,
 )
@@ -45,11 +49,14 @@ _RESERVE = re.compile(r"reserve\s+(?:was\s+)?not\s+(?:been\s+)?met|\bnot sold\b|
 _ENDED = re.compile(r"\s*(?:USD\s*)?on \d", re.I)  # "bid to $31,000 on 3/3/24": it ended without a sale
 _RANGE = re.compile(rf"\s*(?:-|–|—|to|bis|tot|à)\s*(?:{_SYMBOL})?\s*(?:{_NUMBER})", re.I)
 _ABSENT = re.compile(
-    r"\bcall (?:us )?(?:now )?(?:for|to get) (?:the |our |a |best |current |more )?(?:price|pricing|quote|details|offer)|"
-    r"^\W*(?:please )?(?:call|inquire|enquire)(?: us| now| today)?\W*$|contact (?:us |dealer |seller )?for (?:a |the )?(?:price|pricing)|"
+    r"\bcall (?:us )?(?:now )?(?:for|to get) (?:the |our |a |best |current |more )?(?:price|pricing|quote|details|"
+    r"offer)|"
+    r"^\W*(?:please )?(?:call|inquire|enquire)(?: us| now| today)?\W*$|contact (?:us |dealer |seller )?for (?:a |"
+    r"the )?(?:price|pricing)|"
     r"price (?:up)?on (?:request|application|ask|inquiry)|\bpoa\b|\bp\.o\.a\b|request (?:a )?price|ask for price|"
     r"preis auf anfrage|\bauf anfrage\b|prijs op aanvraag|op aanvraag|prix sur demande|inquire for|enquire for|"
-    r"no price|price not (?:listed|available)|^\W*(?:n/?a|tbd|not priced|make (?:an )?offer)\W*$|please (?:call|inquire)",
+    r"no price|price not (?:listed|available)|^\W*(?:n/?a|tbd|not priced|make (?:an )?offer)\W*$|please (?:call|"
+    r"inquire)",
     re.I,
 )
 _BARE = re.compile(rf"\s*({_NUMBER})\s*([kK])?(?:,-|\.-)?\s*\Z")
@@ -208,22 +215,28 @@ def _currency(symbol: str) -> str | None:
 
 _MILES = re.compile(
     rf"(?<![\w$€£.,/\-–])(?P<n>{_NUMBER})\s*(?P<k>[kKT](?=[\s\-]*(?:mi|km|\+))|[kK]\b)?\+?[\s\-]*"
-    r"(?:(?:actual|original|documented|genuine|believed|total|chassis|indicated|shown|one[- ]owner|low|highway|careful|certified|true|body|"
+    r"(?:(?:actual|original|documented|genuine|believed|total|chassis|indicated|shown|one[- ]owner|low|highway|"
+    r"careful|certified|true|body|"
     r"gelaufene|kilométres|reported)[\s\-]+){0,2}"
-    r"(?P<unit>miles?\b|mi\b\.?|mls\b|kms?\b\.?|kilomet(?:er|re)s?\b|kilom[èe]tres?\b|kilometerstand\b|tkm\b|tsd\.? ?km\b)",
+    r"(?P<unit>miles?\b|mi\b\.?|mls\b|kms?\b\.?|kilomet(?:er|re)s?\b|kilom[èe]tres?\b|kilometerstand\b|tkm\b|"
+    r"tsd\.? ?km\b)",
     re.I,
 )
 _LABELLED = re.compile(
-    rf"\b(?:mileage|odometer(?: reading)?|odo|kilometers?|kilometres|kilometerstand|km-?stand|laufleistung|tellerstand|kilom[ée]trage|tmu)\b"
+    rf"\b(?:mileage|odometer(?: reading)?|odo|kilometers?|kilometres|kilometerstand|km-?stand|laufleistung|"
+    rf"tellerstand|kilom[ée]trage|tmu)\b"
     rf"\s*(?:\([a-z]+\))?\s*(?:reads?|shows?|is|of|:|-|=|\n)*\s*(?P<n>{_NUMBER})\s*(?P<k>[kK]\b)?(?![\w])",
     re.I,
 )
 # What stands after or before a distance that is no odometer reading.
 _NOT_MILEAGE_AFTER = re.compile(
-    r"\s*\.?\s*(?:away|from|radius|of (?:you|your|\d)|/h|/|per\b|range|warranty|or\s+\d|within|\b(?:on|since)\s+(?:the\s+)?(?:new|rebuil|engine|resto|overhaul|motor|build|transmission|tires)|"
-    r"(?:since|after|on)\b|(?:of )?coverage|electric range|limited|powertrain|service|oil|to empty|roadside|long|north|south|east|west|entfernt|umkreis|h\b|reichweite|garantie|elektrisch)",
+    r"\s*\.?\s*(?:away|from|radius|of (?:you|your|\d)|/h|/|per\b|range|warranty|or\s+\d|within|\b(?:on|"
+    r"since)\s+(?:the\s+)?(?:new|rebuil|engine|resto|overhaul|motor|build|transmission|tires)|"
+    r"(?:since|after|on)\b|(?:of )?coverage|electric range|limited|powertrain|service|oil|to empty|roadside|long|"
+    r"north|south|east|west|entfernt|umkreis|h\b|reichweite|garantie|elektrisch)",
     re.I,
 )
+
 
 def read_mileage(text: str | None) -> MileageReading | None:
     """The odometer reading a text states, or None: distances to a dealer, ranges and warranties are none.

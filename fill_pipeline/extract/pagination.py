@@ -13,9 +13,33 @@ _HREF = re.compile(r"""\bhref\s*=\s*(?:"([^"]*)"|'([^']*)'|([^\s>"']+))""", re.I
 _LABEL = re.compile(r"""\b(?:aria-label|title)\s*=\s*["']([^"']{1,60})["']""", re.I)
 _TAGS = re.compile(r"<[^>]*>")
 _NEXT_WORDS = frozenset(
-    ["next", "next page", "weiter", "nächste", "nächste seite", "volgende", "volgende pagina", "suivant", "page suivante", "suivante", "older", "older posts", "next »", "next ›", "next >", "›", "»", ">", ">>", "→", "more results", "siguiente"]
+    [
+        "next",
+        "next page",
+        "weiter",
+        "nächste",
+        "nächste seite",
+        "volgende",
+        "volgende pagina",
+        "suivant",
+        "page suivante",
+        "suivante",
+        "older",
+        "older posts",
+        "next »",
+        "next ›",
+        "next >",
+        "›",
+        "»",
+        ">",
+        ">>",
+        "→",
+        "more results",
+        "siguiente",
+    ]
 )
-_NEEDLES = ("ext", "EXT", "eiter", "chste", "olgende", "uivant", "ore results", "lder", "›", "»", "&raquo;", "&rsaquo;", "→", "&gt;")  # fmt: skip
+_NEEDLES = ("ext", "EXT", "eiter", "chste", "olgende", "uivant", "ore results", "lder", "›", "»", "&raquo;",
+            "&rsaquo;", "→", "&gt;")  # fmt: skip
 _MAX_HITS = 60  # places looked at for one needle
 
 
@@ -65,17 +89,21 @@ def _target(tag: str, url: str) -> str | None:
 
 
 _NOUNS = (
-    "results", "Results", "vehicles", "Vehicles", "listings", "Listings", "matches", "Matches", "cars for", "Cars for", "cars found", "cars available",
-    "ads", "auctions", "Ergebnisse", "Treffer", "Angebote", "Fahrzeuge", "resultaten", "aanbiedingen", "voertuigen", "résultats", "annonces", "véhicules",
+    "results", "Results", "vehicles", "Vehicles", "listings", "Listings", "matches", "Matches", "cars for",
+    "Cars for", "cars found", "cars available",
+    "ads", "auctions", "Ergebnisse", "Treffer", "Angebote", "Fahrzeuge", "resultaten", "aanbiedingen", "voertuigen",
+    "résultats", "annonces", "véhicules",
 )  # fmt: skip
 _COUNT = r"\d{1,3}(?:[.,  ]\d{3})+|\d{1,7}"
 _BEFORE_NOUN = re.compile(
-    rf"(?<![\d.,$€£\-/])({_COUNT})\+?\s+(?:(?:new|used|certified|matching|total|available|active|search|gebrauchte|neue|passende|live|car|"
+    rf"(?<![\d.,$€£\-/])({_COUNT})\+?\s+(?:(?:new|used|certified|matching|total|available|active|search|gebrauchte|"
+    rf"neue|passende|live|car|"
     r"vehicle|auction|more|and|&|pre-owned|classic|gevonden|tweedehands|d'occasion)\s+){0,3}\Z",
     re.I,
 )
 _OF = re.compile(
-    rf"(?<!\d)\d{{1,6}}\s*(?:-|–|—|to|bis|tot|à)\s*\d{{1,6}}\s+(?:of|von|van|de|sur|out of)\s+(?:about |over )?({_COUNT})(?!\d)",
+    rf"(?<!\d)\d{{1,6}}\s*(?:-|–|—|to|bis|tot|à)\s*\d{{1,6}}\s+(?:of|von|van|de|sur|out of)\s+(?:about |"
+    rf"over )?({_COUNT})(?!\d)",
     re.I,
 )
 
@@ -108,8 +136,10 @@ def _digits(text: str) -> int | None:
 
 
 _TOTAL_KEYS = (
-    "total", "totalCount", "totalResults", "numberOfResults", "totalListingCount", "totalListings", "resultCount", "numResults", "numResultsTotal",
-    "total_count", "totalNumberOfListings", "numFound", "totalElements", "totalHits", "nbHits", "totalItems", "total_results", "numberOfItems", "count",
+    "total", "totalCount", "totalResults", "numberOfResults", "totalListingCount", "totalListings", "resultCount",
+    "numResults", "numResultsTotal",
+    "total_count", "totalNumberOfListings", "numFound", "totalElements", "totalHits", "nbHits", "totalItems",
+    "total_results", "numberOfItems", "count",
     "totalMatches", "total_items", "totalVehicles", "matchingCount",
 )  # fmt: skip
 

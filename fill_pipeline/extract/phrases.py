@@ -10,7 +10,34 @@ from importlib import resources
 _LONGEST = 4  # words of the longest phrase
 _WORD = re.compile(r"[\w'’.\-]+/?", re.UNICODE)
 # Words between a phrase and its amount: "savings of $500", "ab ca. 500 €".
-_JOINING = frozenset(["of", "is", "from", "up", "to", "ab", "ca", "approx", "approximately", "about", "around", "at", "by", "the", "a", "an", "just", "as", "low", "for", "usd", "eur", "us", "cad"])
+_JOINING = frozenset(
+    [
+        "of",
+        "is",
+        "from",
+        "up",
+        "to",
+        "ab",
+        "ca",
+        "approx",
+        "approximately",
+        "about",
+        "around",
+        "at",
+        "by",
+        "the",
+        "a",
+        "an",
+        "just",
+        "as",
+        "low",
+        "for",
+        "usd",
+        "eur",
+        "us",
+        "cad",
+    ]
+)
 
 
 class Said(Enum):

@@ -85,7 +85,9 @@ def _read(
         if isinstance(value, dict):
             if container != "foreign":
                 place = f"{locator}.{key}"
-                _read_inner(value, reading, layer, place, base_url, context, depth, budget, (field, rank, container), base)
+                _read_inner(
+                    value, reading, layer, place, base_url, context, depth, budget, (field, rank, container), base
+                )
         elif isinstance(value, list):
             if value:
                 known = (field, rank) if field else None
@@ -181,9 +183,9 @@ def _read_list(
             offer_value(reading, "images", items, layer, locator, base * known[1], base_url)
         return
     if isinstance(first, dict):
-        if known is None or known[0] in ("remote_id", "status"):
-            if _read_pairs(items, reading, layer, locator, base_url, base):
-                return
+        paired = known is None or known[0] in ("remote_id", "status")
+        if paired and _read_pairs(items, reading, layer, locator, base_url, base):
+            return
         if known is not None and len(items) == 1:
             plain = plain_value(first)
             if plain is not None and container_of_key(key) is None:
@@ -232,8 +234,10 @@ def _read_price(
         known = field_of_key(key)
         if known and known[0] == "currency" and isinstance(part, str):
             offer_value(reading, "currency", part, layer, f"{locator}.{key}", base, base_url)
-    for key in ("amount", "value", "raw", "price", "priceRaw", "total", "gross", "consumerPriceGross", "public", "asking", "current", "sale",
-                "retail", "list", "formatted", "priceFormatted", "display", "displayValue", "text", "label"):  # fmt: skip
+    for key in ("amount", "value", "raw", "price", "priceRaw", "total", "gross", "consumerPriceGross", "public",
+                "asking", "current", "sale",
+                "retail", "list", "formatted", "priceFormatted", "display", "displayValue", "text",
+                "label"):  # fmt: skip
         part = value.get(key)
         if isinstance(part, dict) and container_of_key(key) != "foreign":
             before = reading.value("price")
@@ -257,7 +261,8 @@ def _read_mileage(
         (value[key] for key in ("unitCode", "unitText", "unit", "units", "uom") if isinstance(value.get(key), str)),
         None,
     )
-    amount = next((value[key] for key in ("value", "raw", "amount", "miles", "kilometers", "km", "formatted", "displayValue", "text")
+    amount = next((value[key] for key in ("value", "raw", "amount", "miles", "kilometers", "km", "formatted",
+                                          "displayValue", "text")
                    if isinstance(value.get(key), (int, float, str)) and value.get(key) != ""), None)  # fmt: skip
     if amount is not None and not isinstance(amount, bool):
         if unit:
@@ -411,7 +416,7 @@ def _unwrap(item: dict[str, Any]) -> dict[str, Any]:
 
 
 def linked_records(data: Any) -> Iterator[dict[str, Any]]:
-    """The vehicles of a JSON-LD block: in arrays, ``@graph``, item lists, offers and main entities; bounded in depth."""
+    """The vehicles of a JSON-LD block: in arrays, ``@graph``, item lists, offers, main entities; bounded in depth."""
     stack: list[tuple[Any, int]] = [(data, 0)]
     budget = 20_000
     while stack and budget:
@@ -430,7 +435,8 @@ def linked_records(data: Any) -> Iterator[dict[str, Any]]:
             elif kind in _VEHICLE_TYPES and kind != "offer":
                 yield node
             elif depth < 10:
-                for key in ("@graph", "itemListElement", "item", "mainEntity", "mainEntityOfPage", "itemOffered", "offers", "about", "makesOffer",
+                for key in ("@graph", "itemListElement", "item", "mainEntity", "mainEntityOfPage", "itemOffered",
+                            "offers", "about", "makesOffer",
                             "hasOfferCatalog", "containsPlace", "subjectOf"):  # fmt: skip
                     inner = node.get(key)
                     if isinstance(inner, (dict, list)):

@@ -62,7 +62,7 @@ def apply_css(rules: dict[str, Rule], node: LexborNode, reading: Reading, base_u
             if words:
                 values.append(words)
         if values:
-            offer = [link for link in values] if name == "images" else values[0]
+            offer = list(values) if name == "images" else values[0]
             offer_value(reading, name, offer, Layer.RULES, rule.css[:80], RULE_CONFIDENCE, base_url)
 
 

@@ -15,11 +15,13 @@ _TYPE = re.compile(r"""\btype\s*=\s*["']?([^"'\s>]+)""", re.I)
 _ID = re.compile(r"""\bid\s*=\s*["']?([^"'\s>]+)""", re.I)
 # "window.STATE = {", "var data = [", "self.__x__=JSON.parse('", "dataLayer.push({"
 _ASSIGNMENT = re.compile(
-    r"(?:^|[;\s{}(])((?:(?:window|self|globalThis|this)\s*(?:\.|\[\s*[\"']))?[A-Za-z_$][\w$.\-]{0,80})(?:[\"']\s*\])?\s*"
+    r"(?:^|[;\s{}(])((?:(?:window|self|globalThis|this)\s*(?:\.|"
+    r"\[\s*[\"']))?[A-Za-z_$][\w$.\-]{0,80})(?:[\"']\s*\])?\s*"
     r"(?:=\s*(?P<parse>JSON\.parse\(\s*)?|\.push\(\s*)(?=[{\[\"'`])"
 )
 _VEHICLE_WORD = re.compile(
-    r"""["']?(?:vin|make|model|mileage|odometer|price|vehicle\w*|listings?|year|brand|offers|modelYear|asking\w*)["']?\s*:""",
+    r"""["']?(?:vin|make|model|mileage|odometer|price|vehicle\w*|listings?|year|brand|offers|modelYear|"
+    r"asking\w*)["']?\s*:""",
     re.I,
 )
 _SCRIPT_TYPES = ("", "text/javascript", "application/javascript", "module")
@@ -122,8 +124,7 @@ def parse_tolerant(text: str) -> Any | None:
     value = _decode_first(text)
     if value is not None:
         return value
-    value = _decode_first(_to_json(text))
-    return value
+    return _decode_first(_to_json(text))
 
 
 def _decode_first(text: str) -> Any | None:
@@ -144,7 +145,8 @@ def _decode_first(text: str) -> Any | None:
 _DECODER = json.JSONDecoder(strict=False)
 _TOKEN = re.compile(
     r"""(?P<double>"(?:[^"\\]|\\.)*")|(?P<single>'(?:[^'\\]|\\.)*'|`(?:[^`\\]|\\.)*`)|(?P<comment>/\*.*?\*/|//[^\n]*)"""
-    r"""|(?P<comma>,\s*(?=(?:/\*.*?\*/\s*|//[^\n]*\s*)*[}\]]))|(?P<word>[A-Za-z_$][\w$.]*(?:\([^()]*\))?)|(?P<not>!\s*[01])""",
+    r"""|(?P<comma>,\s*(?=(?:/\*.*?\*/\s*|//[^\n]*\s*)*[}\]]))|(?P<word>[A-Za-z_$][\w$.]*(?:\([^()]*\))?)|"
+    r"(?P<not>!\s*[01])""",
     re.S,
 )
 _WORDS = {"true", "false", "null"}

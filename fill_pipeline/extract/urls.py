@@ -7,7 +7,8 @@ from urllib.parse import urljoin, urlsplit
 
 _SCHEME = re.compile(r"(?:javascript|mailto|tel|data|about|sms|blob|file|intent|whatsapp|viber)\s*:", re.I)
 _ID = re.compile(
-    r"(?:listing|ad|item|vehicle|car|stock|inventory|offer|post|auto|v)?_?-?id=([\w\-]{2,40})|[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
+    r"(?:listing|ad|item|vehicle|car|stock|inventory|offer|post|auto|v)?_?-?id=([\w\-]{2,40})|"
+    r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
     r"|(?<![\d.])\d{5,14}(?![\d])",
     re.I,
 )

@@ -26,6 +26,9 @@ from fill_pipeline.extract.vin import VinKind, classify_vin, clean_vin, find_lab
 MIN_YEAR = 1885  # Benz's patent motor car
 MAX_YEAR = 2035  # no page sells a car of a later model year than this
 _MAX_IMAGES = 60
+_PRIVATE = re.compile(r"priv|particul|owner|individual|person")
+_DEALER = re.compile(r"deal|händler|haendler|handel|business|profession|garage|commercial")
+_DECIMAL = re.compile(r"\d{1,15}\.(?:\d{1,2}|\d{4,6})")  # as a program writes it; three digits would group thousands
 _YEAR = re.compile(r"(?<![\d.,])(1[89]\d\d|20[0-4]\d)(?![\d,]|\.\d)")
 _TEXT_FIELDS = frozenset(
     [
@@ -56,10 +59,13 @@ _TEXT_FIELDS = frozenset(
 )
 _LIMITS = {"title": 300, "place": 160, "engine": 160, "fuel_economy": 80, "remote_id": 100, "remote_slug": 200}
 _EMPTY_WORDS = frozenset(
-    ("n/a", "na", "none", "null", "-", "–", "—", "--", "unknown", "not specified", "undefined", "unspecified", "tbd", "not available", "keine angabe",
-     "k.a.", "nan", "not provided", "other", "not listed", "select", "any", "?", ".", "false", "true", "[object object]", "unlisted", "n.v.t.", "nvt")
+    ("n/a", "na", "none", "null", "-", "–", "—", "--", "unknown", "not specified", "undefined", "unspecified", "tbd",
+     "not available", "keine angabe",
+     "k.a.", "nan", "not provided", "other", "not listed", "select", "any", "?", ".", "false", "true",
+     "[object object]", "unlisted", "n.v.t.", "nvt")
 )  # fmt: skip
-_UNITS = {"smi": "mi", "mi": "mi", "mile": "mi", "miles": "mi", "kmt": "km", "km": "km", "kms": "km", "kilometers": "km", "kilometres": "km",
+_UNITS = {"smi": "mi", "mi": "mi", "mile": "mi", "miles": "mi", "kmt": "km", "km": "km", "kms": "km",
+          "kilometers": "km", "kilometres": "km",
           "kilometer": "km", "mls": "mi", "m": "mi"}  # fmt: skip
 
 
@@ -151,7 +157,7 @@ def _offer_text(reading: Reading, field: str, value: Any, layer: Layer, locator:
         return
     if field == "seller_type":
         low = text.lower()
-        text = "private" if re.match(r"priv|particul|owner|individual|person", low) else "dealer" if re.search(r"deal|händler|haendler|handel|business|profession|garage|commercial", low) else text  # fmt: skip
+        text = "private" if _PRIVATE.match(low) else "dealer" if _DEALER.search(low) else text
     reading.offer(field, text, layer, locator, confidence)
 
 
@@ -173,10 +179,8 @@ def _offer_price(
             if found.currency:
                 reading.offer("currency", found.currency, layer, locator, confidence - 0.02, raw=found.raw)
         elif found is None and not says_no_price(raw):
-            if re.fullmatch(r"\d+\.\d+", raw) and len(raw) < 18:
-                amount = int(float(raw))
-            else:
-                amount = read_bare_price(raw)
+            plain = _DECIMAL.fullmatch(raw)
+            amount = int(float(raw)) if plain else read_bare_price(raw)
     if amount is None or not 1 <= amount <= MAX_PRICE:
         return
     if field != "price":
@@ -198,7 +202,7 @@ def _offer_mileage(reading: Reading, value: Any, layer: Layer, locator: str, con
         found = read_mileage(raw)
         if found:
             amount, unit = found.value, found.unit
-        elif re.fullmatch(r"\d+\.\d+", raw) and not re.fullmatch(r"\d{1,3}\.\d{3}", raw):
+        elif _DECIMAL.fullmatch(raw):
             amount = int(float(raw))
         else:
             amount = read_bare_mileage(re.sub(r"\s*(?:\(.*\)|TMU|actual|approx\.?|exempt)\s*", "", raw, flags=re.I))
@@ -248,7 +252,8 @@ def _collect_images(value: Any, links: list[str], base_url: str, depth: int) -> 
         for item in value[: _MAX_IMAGES * 2]:
             _collect_images(item, links, base_url, depth + 1)
     elif isinstance(value, dict):
-        for key in ("contentUrl", "url", "large", "src", "full", "original", "href", "uri", "imageUrl", "photoUrl", "big", "medium", "small",
+        for key in ("contentUrl", "url", "large", "src", "full", "original", "href", "uri", "imageUrl", "photoUrl",
+                    "big", "medium", "small",
                     "sizes", "image", "items", "images", "photos", "list", "links", "@list"):  # fmt: skip
             if value.get(key):
                 before = len(links)
