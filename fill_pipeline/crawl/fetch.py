@@ -94,7 +94,7 @@ class _Handle:
         self.chunks: list[bytes] = []
         self.flight: _Flight | None = None
         self.blocked: str | None = None
-        self.headers: list[str] = []
+        self.headers: list[str | bytes] = []
         self.connect_to: list[str] | None = None
         self.max_bytes = 0
 
@@ -162,7 +162,7 @@ class Fetcher:
         return finished
 
     def fetch_many(self, requests: Iterable[FetchRequest]) -> Iterator[FetchResponse]:
-        """Responses as they complete; the requests are taken as connections come free."""
+        """Responses as they complete; requests are taken as connections free up. Not to be mixed with ``submit``."""
         source = iter(requests)
         open_requests = 0
         exhausted = False
@@ -183,16 +183,14 @@ class Fetcher:
     def fetch(self, request: FetchRequest) -> FetchResponse:
         """One response, waited for. Responses to earlier ``submit``s stay for the next ``poll``."""
         others: list[FetchResponse] = []
+        answer: FetchResponse | None = None
         self.submit(request)
-        while True:
+        while answer is None:
             for response in self.poll(1.0):
                 if response.request is request:
                     answer = response
-                    break
-                others.append(response)
-            else:
-                continue
-            break
+                else:
+                    others.append(response)
         self._finished = others + self._finished
         return answer
 
@@ -281,7 +279,10 @@ class Fetcher:
             if address.family not in (socket.AF_INET, socket.AF_INET6) or not is_allowed(address.addr[0], self._nets):
                 handle.blocked = str(address.addr[0]) if address.addr else "a local socket"
                 return int(pycurl.SOCKET_BAD)
-            return socket.socket(address.family, address.socktype, address.protocol)
+            try:
+                return socket.socket(address.family, address.socktype, address.protocol)
+            except OSError:  # no descriptor left: this connection fails, the fetcher goes on
+                return int(pycurl.SOCKET_BAD)
 
         curl.setopt(pycurl.NOSIGNAL, 1)
         curl.setopt(pycurl.PROTOCOLS, pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS)
@@ -299,12 +300,12 @@ class Fetcher:
             curl.setopt(pycurl.CAINFO, self._certificates)
         return handle
 
-    def _header_lines(self, flight: _Flight) -> list[str]:
+    def _header_lines(self, flight: _Flight) -> list[str | bytes]:
         request = flight.request
         here = origin(flight.url)
         at_home = here == flight.secret_origin
         named = {"accept-encoding"}
-        lines = [f"Accept-Encoding: {_ACCEPT_ENCODING}"]
+        lines: list[str | bytes] = [f"Accept-Encoding: {_ACCEPT_ENCODING}"]
         for name, value in request.headers.items():
             key = name.lower()
             if key not in named and (at_home or key in _PUBLIC_HEADERS):
@@ -467,8 +468,14 @@ def _cookie_header(cookies: dict[str, str]) -> str:
     return "; ".join(f"{name}={value}" for name, value in cookies.items())
 
 
-def _header_line(name: str, value: str) -> str:
+def _header_line(name: str, value: str) -> str | bytes:
     """One header as curl takes it ("Name;" sends an empty one); raises ValueError for a smuggled line break."""
     if "\r" in value or "\n" in value or "\0" in value or "\r" in name or "\n" in name or ":" in name:
         raise ValueError(f"header {name[:40]!r} holds a line break")
-    return f"{name}: {value}" if value else f"{name};"
+    line = f"{name}: {value}" if value else f"{name};"
+    if line.isascii():
+        return line
+    try:
+        return line.encode("latin-1")  # as it was received, where a server's validator is sent back
+    except UnicodeEncodeError:
+        return line.encode()

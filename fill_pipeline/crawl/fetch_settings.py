@@ -29,7 +29,7 @@ class FetchSettings:
     timeout: float = 30.0
     connect_timeout: float = 10.0
     low_speed_bytes: int = 200
-    low_speed_time: float = 10.0
+    low_speed_time: float = 15.0
     max_redirects: int = 8
     max_connections: int = 64
     idle_connections: int = 256

@@ -17,6 +17,7 @@ RETRY_AFTER_ERROR = timedelta(minutes=30)
 KEEP_KNOWN_FOR = timedelta(days=30)  # RFC 9309, 2.3.1.4: how long a known file outlives its server
 _MAX_SITEMAPS = 100
 _MAX_FETCH_BYTES = 4_000_000
+_TIMEOUT_SECONDS = 10.0  # short, since others wait for the answer
 _REDIRECTED_TOO_OFTEN = 310
 DEFAULT_AGENT = "fill_pipeline"
 
@@ -79,7 +80,9 @@ def parse_robots(body: bytes | str, status: int, agent: str = DEFAULT_AGENT) -> 
 
 def robots_request(of_origin: str) -> FetchRequest:
     """The request for an origin's robots.txt."""
-    return FetchRequest(url=f"{of_origin}/robots.txt", max_bytes=_MAX_FETCH_BYTES, tag="robots")
+    return FetchRequest(
+        url=f"{of_origin}/robots.txt", max_bytes=_MAX_FETCH_BYTES, timeout=_TIMEOUT_SECONDS, tag="robots"
+    )
 
 
 def robots_file(of_origin: str, response: FetchResponse, now: datetime) -> RobotsFile:

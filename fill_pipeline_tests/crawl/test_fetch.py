@@ -438,6 +438,49 @@ def test_poll_returns_at_once_when_there_is_nothing_to_wait_for(fetcher):
     assert time.monotonic() - started < 0.5
 
 
+def test_one_fetch_among_many_loses_no_answer_of_the_others(site, fetcher, make_answer):
+    site.routes["/"] = make_answer(PAGE)
+    for i in range(60):
+        fetcher.submit(get(f"http://h{i % 9}.example/?{i}", tag=i))
+    assert fetcher.fetch(get("http://cars.example/", tag="one")).request.tag == "one"
+    tags = set()
+    while fetcher.in_flight:
+        tags.update(response.request.tag for response in fetcher.poll(1.0))
+    assert tags == set(range(60))
+
+
+def test_waiting_costs_no_processor_time(site, fetcher, make_answer):
+    site.routes["/"] = make_answer(PAGE)
+    fetcher.submit(get("http://cars.example/", not_before=time.monotonic() + 0.8))
+    used = time.thread_time()
+    responses = []
+    while fetcher.in_flight:
+        responses += fetcher.poll(5.0)
+    assert responses[0].failure is None
+    assert time.thread_time() - used < 0.1
+
+
+def test_connections_are_closed_with_the_fetcher(site, fetcher_for, make_answer):
+    site.routes["/"] = make_answer(PAGE)
+    before = len(os.listdir("/proc/self/fd"))
+    fetcher = fetcher_for(idle_connections=20)
+    for _ in fetcher.fetch_many(get(f"http://h{i}.example/") for i in range(150)):
+        pass
+    assert len(os.listdir("/proc/self/fd")) - before < 150  # both ends of a connection are in this process
+    fetcher.close()
+    time.sleep(0.2)
+    assert len(os.listdir("/proc/self/fd")) <= before + 5
+
+
+@pytest.mark.parametrize("value", ["zürich", "\u6771\u4eac"])
+def test_a_header_outside_ascii_is_sent(site, fetcher, make_answer, value):
+    site.routes["/"] = make_answer(PAGE)
+    response = fetcher.fetch(get("http://cars.example/", headers={"X-City": value}, cookies={"city": value}))
+    assert response.failure is None
+    sent = site.asked[0].headers["x-city"].encode("latin-1")
+    assert value.encode() == sent or value.encode("latin-1", "ignore") == sent
+
+
 def test_abort_gives_back_what_was_not_answered(site, fetcher, make_answer):
     def slow(_asked):
         time.sleep(1)
