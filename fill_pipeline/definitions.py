@@ -9,6 +9,7 @@ from dagster._core.definitions.definitions_load_context import DefinitionsLoadCo
 
 from fill_pipeline.assets.catalogue import Catalogue
 from fill_pipeline.assets.checks import build_checks
+from fill_pipeline.assets.deals import arbitrage_valuations
 from fill_pipeline.assets.improvement import IMPROVEMENT
 from fill_pipeline.assets.reports import REPORTS
 from fill_pipeline.assets.sources import build_sources
@@ -44,6 +45,7 @@ def defs() -> Definitions:
             build_vehicles(catalogue),
             *REPORTS,
             *IMPROVEMENT,
+            arbitrage_valuations,
         ],
         asset_checks=[build_checks(Settings())],
         jobs=JOBS,

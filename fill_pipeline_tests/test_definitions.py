@@ -73,7 +73,9 @@ def test_a_fresh_interpreter_loads_it_from_a_database_nobody_has_migrated_and_st
     )
     assert done.returncode == 0, done.stderr
     loaded = json.loads(done.stdout.splitlines()[-1])
-    assert {"fill_cycle", "harvest", "drain", "close_cycle", "write_report", "prune_dagster"} <= set(loaded["jobs"])
+    assert {"fill_cycle", "harvest", "drain", "close_cycle", "find_deals", "write_report", "prune_dagster"} <= set(
+        loaded["jobs"]
+    )
     assert loaded["heavy"] == []
 
 
@@ -110,6 +112,7 @@ def test_schedules_and_sensors_run_from_the_start(edge: Connection) -> None:
         "target_gap_sensor",
         "close_cycle_sensor",
         "registry_sensor",
+        "deals_sensor",
         "run_failure_sensor",
     }
     assert all(s.default_status is DefaultScheduleStatus.RUNNING for s in repository.schedule_defs)

@@ -62,6 +62,7 @@ improve = _asset_job("improve", AssetSelection.assets("vehicle_repairs"), "Mend 
 close_cycle = _asset_job(
     "close_cycle", AssetSelection.assets(VEHICLES, *REPORTS), "Check the vehicles, write the report, end the cycle."
 )
+find_deals = _asset_job("find_deals", AssetSelection.assets("arbitrage_valuations"), "Value new and changed listings.")
 write_report = _asset_job("write_report", AssetSelection.assets(*REPORTS), "Write reports again, errors included.")
 
 
@@ -97,4 +98,4 @@ def prune_dagster() -> None:
 
 
 ACTION_JOBS = (harvest, drain, discover, repair, improve, close_cycle)
-JOBS = (fill_cycle, *ACTION_JOBS, write_report, prune_dagster)
+JOBS = (fill_cycle, *ACTION_JOBS, find_deals, write_report, prune_dagster)

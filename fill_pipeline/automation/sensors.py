@@ -17,18 +17,19 @@ from dagster._core.remote_origin import GrpcServerCodeLocationOrigin
 
 from fill_pipeline.assets.catalogue import Catalogue
 from fill_pipeline.assets.windows import CYCLE_TAG
-from fill_pipeline.automation.jobs import ACTION_JOBS, waits, write_report
+from fill_pipeline.automation.jobs import ACTION_JOBS, find_deals, waits, write_report
 from fill_pipeline.automation.requests import ACTION_TAG, JOBS, wanted_runs
 from fill_pipeline.cycle.clock import utc_now
 from fill_pipeline.cycle.lifecycle import ensure_open, policy_of, tick
 from fill_pipeline.cycle.state import ActionKind
-from fill_pipeline.cycle.window import window_at
+from fill_pipeline.cycle.window import window_at, window_of_key
 from fill_pipeline.db import cycles, registry
 from fill_pipeline.db.connect import Connection
 from fill_pipeline.resources import SENSOR_SECONDS, Fill
 
 SECONDS = 15
 REGISTRY_SECONDS = 20
+DEALS_SECONDS = 60
 RELOAD_DELAY = 1.0  # seconds
 RELOAD_AGAIN = 600  # seconds
 PARTITION_TAG = "dagster/partition"
@@ -57,6 +58,7 @@ def build_sensors(catalogue: Catalogue) -> list[SensorDefinition]:
             catalogue,
         ),
         _registry_sensor(catalogue),
+        deals_sensor,
         failed_run_sensor,
     ]
 
@@ -130,6 +132,22 @@ def _reload_soon(context: SensorEvaluationContext) -> None:
     if isinstance(origin, GrpcServerCodeLocationOrigin):
         client, timeout = origin.create_client(), context.instance.code_server_reload_timeout
         Timer(RELOAD_DELAY, client.reload_code, kwargs={"timeout": timeout}).start()
+
+
+@sensor(
+    job=find_deals,
+    description="Has the listings of a closed cycle valued.",
+    minimum_interval_seconds=DEALS_SECONDS,
+    default_status=DefaultSensorStatus.RUNNING,
+)
+def deals_sensor(context: SensorEvaluationContext, fill: Fill) -> RunRequest | SkipReason:
+    with fill.connect("deals_sensor", statement_seconds=SENSOR_SECONDS) as conn:
+        closed = next(iter(cycles.latest(conn, 1)), None)
+    if closed is None or context.cursor == closed.cycle_id:
+        return SkipReason("no cycle closed since the last valuation")
+    context.update_cursor(closed.cycle_id)
+    window = window_of_key(closed.cycle_id).key
+    return RunRequest(run_key=f"{closed.cycle_id}/deals", partition_key=window, tags={CYCLE_TAG: closed.cycle_id})
 
 
 @run_failure_sensor(

@@ -220,6 +220,20 @@ def test_the_registry_sensor_asks_for_a_new_graph_once_when_sources_came(
     assert tick(cursor)[1] == cursor
 
 
+def test_the_deals_of_a_closed_cycle_are_looked_for_once(
+    edge: Settings, conn: Connection, instance: DagsterInstance
+) -> None:
+    cycle = ensure_open(conn, edge, now=utc_now())
+    assert ticked(conn, "deals_sensor", instance) == []
+    conn.execute("UPDATE fill_cycles SET status = 'closed'")
+    (request,) = ticked(conn, "deals_sensor", instance)
+    assert (request.run_key, request.partition_key) == (f"{cycle.cycle_id}/deals", cycle.cycle_id)
+    context = build_sensor_context(
+        instance=instance, definitions=defs(), resources={"fill": Fill()}, cursor=cycle.cycle_id
+    )
+    assert not sensor(conn, "deals_sensor").evaluate_tick(context).run_requests
+
+
 def test_the_schedule_opens_the_cycle_and_asks_for_its_first_action(
     edge: Settings, conn: Connection, instance: DagsterInstance
 ) -> None:
