@@ -74,7 +74,7 @@ class ListingRow:
     changed_at: datetime
     changed_cycle: str = ""
     raw: dict[str, str] = field(default_factory=dict)
-    raw_payload: dict[str, Any] | None = None
+    raw_payload: dict[str, Any] | msgspec.Raw | None = None
     provenance: dict[str, Sequence[Any]] = field(default_factory=dict)
     quarantine: dict[str, Any] = field(default_factory=dict)
     completeness: float = 0.0
@@ -191,7 +191,6 @@ _TYPES = {
     "uuid": {"source_id", "content_hash"},
     "float8": {"latitude", "longitude"},
     "float4": {"completeness", "confidence"},
-    "text[]": {"images"},
     "timestamptz": {"posted_at", "first_seen_at", "changed_at", "created_at", "updated_at"},
 }
 _encode = msgspec.json.Encoder().encode
@@ -209,6 +208,7 @@ class _Incoming:
     types: list[str]
     values: attrgetter[tuple[Any, ...]]
     json_at: tuple[int, ...]
+    lines_at: tuple[int, ...]
 
 
 def _incoming(table: str, columns: tuple[str, ...]) -> _Incoming:
@@ -216,7 +216,8 @@ def _incoming(table: str, columns: tuple[str, ...]) -> _Incoming:
         sql.Identifier(table), sql.SQL(", ").join(map(sql.Identifier, columns))
     )
     json_at = tuple(i for i, c in enumerate(columns) if c in _JSON)
-    return _Incoming(statement, _types(columns), attrgetter(*columns), json_at)
+    lines_at = tuple(i for i, c in enumerate(columns) if c == "images")  # URLs hold no line breaks
+    return _Incoming(statement, _types(columns), attrgetter(*columns), json_at, lines_at)
 
 
 _INCOMING_LISTINGS = _incoming("incoming_listings", _LISTING_COLUMNS)
@@ -231,7 +232,17 @@ def _copy(conn: Connection, incoming: _Incoming, rows: Sequence[ListingRow] | Se
             for at in incoming.json_at:
                 if values[at] is not None:
                     values[at] = _encode(values[at]).decode()
+            for at in incoming.lines_at:
+                values[at] = "\n".join(values[at])
             copy.write_row(values)
+
+
+def _listing(columns: Sequence[str], row: Sequence[Any]) -> ListingRow:
+    values = dict(zip(columns, row, strict=True))
+    for name in _JSON & values.keys():  # selected as text: psycopg's own reading of JSON is several times slower
+        if values[name] is not None:
+            values[name] = msgspec.json.decode(values[name]) if name != "raw_payload" else msgspec.Raw(values[name])
+    return ListingRow(**values)
 
 
 def find_known(conn: Connection, keys: Sequence[tuple[UUID, str]]) -> dict[tuple[UUID, str], KnownListing]:
@@ -243,7 +254,7 @@ def find_known(conn: Connection, keys: Sequence[tuple[UUID, str]]) -> dict[tuple
 def lock_listings(conn: Connection, ids: Sequence[int]) -> dict[int, ListingRow]:
     """The stored listings in full, by id, locked until the transaction ends."""
     rows = _sql.lock_listings(conn, ids=list(ids))
-    return {row[0]: ListingRow(**dict(zip(_LISTING_COLUMNS, row, strict=True))) for row in rows}
+    return {row[0]: _listing(_LISTING_COLUMNS, row) for row in rows}
 
 
 def next_ids(conn: Connection, *, listings: int, vehicles: int) -> tuple[list[int], list[int]]:
@@ -287,7 +298,7 @@ def observations(conn: Connection, vehicle_ids: Sequence[int]) -> dict[int, list
     """What the listings of these vehicles say, by vehicle, without descriptions and payloads."""
     found: dict[int, list[ListingRow]] = {}
     for row in _sql.observations(conn, vehicle_ids=list(vehicle_ids)):
-        listing = ListingRow(**dict(zip(_OBSERVED, row, strict=True)))
+        listing = _listing(_OBSERVED, row)
         found.setdefault(listing.vehicle_id or 0, []).append(listing)
     return found
 

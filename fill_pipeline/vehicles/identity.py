@@ -190,7 +190,8 @@ def _weigh_odometer(a: ListingRow, b: ListingRow, reasons: dict[str, float]) -> 
     elif _is_rounded(a, b, 1000):
         reasons["same odometer, rounded"] = 5.5
     elif apart <= _driven_km(a, b):
-        reasons["odometer a little further"] = 6.5 if apart <= _TEST_DRIVE_KM else 5.0
+        later = abs(a.changed_at - b.changed_at) > _SAME_DAY
+        reasons["odometer a little further"] = (6.0 if later else 4.0) if apart <= _TEST_DRIVE_KM else 3.5
     else:
         reasons["odometers differ"] = -3.0 if apart <= max(one, other) * _WINDOW else -6.0
 
@@ -219,10 +220,8 @@ def _weigh_price(a: ListingRow, b: ListingRow, reasons: dict[str, float]) -> Non
         reasons["same price"] = 2.0 if new else 4.5
     elif apart <= 0.04:
         reasons["price within 4 %"] = 1.5
-    elif apart > 0.3:
-        reasons["prices differ"] = -4.0
-    elif apart > 0.15:
-        reasons["prices differ"] = -1.5
+    else:
+        reasons["prices differ"] = -4.0 if apart > 0.3 else -2.5 if apart > 0.15 else -1.0 if apart > 0.07 else 0.0
 
 
 def _weigh_place(a: ListingRow, b: ListingRow, reasons: dict[str, float]) -> None:

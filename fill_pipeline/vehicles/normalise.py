@@ -212,7 +212,7 @@ def _images(urls: list[str]) -> list[str]:
         if len(seen) >= _MOST_IMAGES:
             break
         url = storable(url).strip()
-        if url.startswith(("http://", "https://")) and len(url) <= _LONGEST_URL:
+        if url.startswith(("http://", "https://")) and len(url) <= _LONGEST_URL and len(url.split()) == 1:
             seen[url] = None
     return list(seen)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import fields, replace
+from operator import attrgetter
 from typing import Any
 from uuid import UUID
 
@@ -41,6 +42,7 @@ _NOT_CONTENT = frozenset(
     ]
 )
 _CONTENT = tuple(f.name for f in fields(ListingRow) if f.name not in _NOT_CONTENT)
+_content = attrgetter(*_CONTENT)
 """The fields whose change is a change of what the listing says (its status is compared beside them). Pictures
 count by path; posting time, raw words and evidence do not count: they change without the advertisement changing."""
 
@@ -57,8 +59,7 @@ _encode = msgspec.json.Encoder().encode
 def content_hash(row: ListingRow) -> UUID:
     """What the listing says, in 128 bits; equal for equal content whatever the evidence."""
     pictures = [url.partition("?")[0] for url in row.images]
-    content = [getattr(row, name) for name in _CONTENT]
-    return UUID(bytes=hashlib.md5(_encode((content, pictures, row.quarantine)), usedforsecurity=False).digest())
+    return UUID(bytes=hashlib.md5(_encode((_content(row), pictures, row.quarantine)), usedforsecurity=False).digest())
 
 
 def revise(old: ListingRow, new: ListingRow) -> ListingRow:

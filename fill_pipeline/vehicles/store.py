@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import datetime
+from operator import attrgetter
 from typing import Any
 from uuid import UUID
 
@@ -79,6 +80,10 @@ class ListingToWrite:
 
 
 _Key = tuple[UUID, str]
+_COPIED = tuple(
+    f.name for f in fields(ListingRow) if f.name in Listing.__struct_fields__ and f.name not in ("provenance", "status")
+)
+_copied_values = attrgetter(*_COPIED)
 
 
 def write_listings(
@@ -100,7 +105,7 @@ def write_listings(
     if not rows:
         return result
     chosen = _best_of_each(rows)
-    known = db.find_known(conn, sorted(chosen))
+    known = db.find_known(conn, list(chosen))
     pending: dict[_Key, Pending] = {}
     unchanged: dict[_Key, KnownListing] = {}
     for key, to_write in chosen.items():
@@ -110,6 +115,7 @@ def write_listings(
         if before is not None and _says_the_same(before, row, promote):
             unchanged[key] = before
         else:
+            row.provenance = {n: (e.layer, e.locator, e.confidence) for n, e in to_write.listing.provenance.items()}
             pending[key] = Pending(row, None, promote)
     _revise_known(conn, result, pending, known, unchanged, core_fields)
     assignment = Assignment(conn, list(pending.values()), now=now, cycle_id=cycle_id, core_fields=core_fields)
@@ -142,58 +148,18 @@ def _says_the_same(before: KnownListing, row: ListingRow, promote: bool) -> bool
 
 
 def _row_of(to_write: ListingToWrite, now: datetime, cycle_id: str) -> ListingRow:
-    listing = to_write.listing
+    copied = dict(zip(_COPIED, _copied_values(to_write.listing), strict=True))
     row = ListingRow(
+        **copied,
         id=0,
         source_id=to_write.source_id,
         source=to_write.source,
-        remote_id=listing.remote_id or "",
-        remote_slug=listing.remote_slug,
-        url=listing.url or "",
-        title=listing.title,
-        price=listing.price,
-        currency=listing.currency,
-        price_kind=listing.price_kind,
-        mileage=listing.mileage,
-        mileage_unit=listing.mileage_unit,
-        year=listing.year,
-        make=listing.make,
-        model=listing.model,
-        trim=listing.trim,
-        vin=listing.vin,
         vin_status=to_write.vin_status,
-        condition=listing.condition,
-        body_style=listing.body_style,
-        engine=listing.engine,
-        fuel_type=listing.fuel_type,
-        fuel_economy=listing.fuel_economy,
-        transmission=listing.transmission,
-        drivetrain=listing.drivetrain,
-        exterior_color=listing.exterior_color,
-        interior_color=listing.interior_color,
-        doors=listing.doors,
-        seats=listing.seats,
-        place=listing.place,
-        city=listing.city,
-        region=listing.region,
-        postal_code=listing.postal_code,
-        country=listing.country,
-        latitude=listing.latitude,
-        longitude=listing.longitude,
-        seller_name=listing.seller_name,
-        seller_type=listing.seller_type,
-        seller_phone=listing.seller_phone,
-        images=listing.images,
-        description=listing.description,
-        posted_at=listing.posted_at,
-        status=revision.status_of(listing.status),
+        status=revision.status_of(to_write.listing.status),
         first_seen_at=now,
         first_cycle=cycle_id,
         changed_at=now,
         changed_cycle=cycle_id,
-        raw=listing.raw,
-        raw_payload=listing.raw_payload,
-        provenance={name: (e.layer.value, e.locator, round(e.confidence, 3)) for name, e in listing.provenance.items()},
         quarantine=to_write.quarantine,
         completeness=to_write.completeness,
         archive_id=to_write.archive_id,
@@ -306,9 +272,7 @@ def _tally(result: WriteResult, to_write: ListingToWrite) -> None:
     source_id, listing = to_write.source_id, to_write.listing
     tallies = result.tallies.setdefault(source_id, {})
     for name in TALLIED:
-        tally = tallies.get(name)
-        if tally is None:
-            tally = tallies[name] = FieldTally()
+        tally = tallies.get(name) or tallies.setdefault(name, FieldTally())
         if filled(listing, name):
             tally.filled += 1
             tally.knowable += 1

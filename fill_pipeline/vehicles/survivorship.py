@@ -59,9 +59,12 @@ def survive(
     vehicle = VehicleRow(id=vehicle_id, created_at=now, created_cycle=cycle_id, updated_at=now, updated_cycle=cycle_id)
     vehicle.listing_count = len(listings)
     newest = sorted(listings, key=_freshness, reverse=True) if len(listings) > 1 else listings
-    for name in STABLE:
-        _vote(vehicle, name, newest)
-    _vote(vehicle, "vin", [r for r in newest if r.vin_status in IDENTIFYING])
+    if len(newest) == 1:
+        _take_all(vehicle, newest[0])
+    else:
+        for name in STABLE:
+            _vote(vehicle, name, newest)
+        _vote(vehicle, "vin", [r for r in newest if r.vin_status in IDENTIFYING])
     for group in TOGETHER:
         candidates = sorted(newest, key=_price_rank) if group[0] == "price" and len(newest) > 1 else newest
         _take_together(vehicle, group, candidates)
@@ -94,13 +97,16 @@ def _confidence(row: ListingRow, name: str) -> float:
     return float(evidence[2]) if evidence else _UNSTATED_CONFIDENCE
 
 
-def _vote(vehicle: VehicleRow, name: str, newest: Sequence[ListingRow]) -> None:
-    if len(newest) == 1:
-        value = getattr(newest[0], name)
+def _take_all(vehicle: VehicleRow, row: ListingRow) -> None:
+    """The stable fields of the only listing."""
+    for name in ("vin", *STABLE) if row.vin_status in IDENTIFYING else STABLE:
+        value = getattr(row, name)
         if value is not None:
             setattr(vehicle, name, value)
-            vehicle.provenance[name] = (newest[0].id, _confidence(newest[0], name))
-        return
+            vehicle.provenance[name] = (row.id, _confidence(row, name))
+
+
+def _vote(vehicle: VehicleRow, name: str, newest: Sequence[ListingRow]) -> None:
     ballots: dict[Any, list[tuple[float, int, int]]] = {}
     for age, row in enumerate(newest):
         value = getattr(row, name)

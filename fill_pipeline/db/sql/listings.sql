@@ -15,7 +15,7 @@ SELECT id, source_id, source, remote_id, remote_slug, url, title, price, currenc
        year, make, model, trim, vin, vin_status, condition, body_style, engine, fuel_type, fuel_economy, transmission,
        drivetrain, exterior_color, interior_color, doors, seats, place, city, region, postal_code, country, latitude,
        longitude, seller_name, seller_type, seller_phone, images, description, posted_at, status, first_seen_at,
-       first_cycle, changed_at, changed_cycle, raw, raw_payload, provenance, quarantine, completeness, content_hash,
+       first_cycle, changed_at, changed_cycle, raw::text, raw_payload::text, provenance::text, quarantine::text, completeness, content_hash,
        archive_id, vehicle_id
 FROM listing_records WHERE id = ANY(:ids)
 ORDER BY source_id, remote_id FOR NO KEY UPDATE;
@@ -66,7 +66,7 @@ SELECT r.id, r.source_id, r.source, r.remote_id, r.url, r.title, r.price, r.curr
        r.mileage_unit, r.year, r.make, r.model, r.trim, r.vin, r.vin_status, r.condition, r.body_style, r.engine,
        r.fuel_type, r.transmission, r.drivetrain, r.exterior_color, r.interior_color, r.doors, r.seats, r.place, r.city,
        r.region, r.postal_code, r.country, r.latitude, r.longitude, r.seller_name, r.seller_type, r.seller_phone,
-       ARRAY(SELECT unnest(r.images) LIMIT 3), r.status, r.first_seen_at, r.changed_at, r.provenance, r.quarantine, r.vehicle_id, s.last_seen_at, s.last_cycle
+       ARRAY(SELECT unnest(r.images) LIMIT 3), r.status, r.first_seen_at, r.changed_at, r.provenance::text, r.quarantine::text, r.vehicle_id, s.last_seen_at, s.last_cycle
 FROM listing_records r LEFT JOIN listing_sightings s ON s.listing_id = r.id
 WHERE r.vehicle_id = ANY(:vehicle_ids)
 ORDER BY r.vehicle_id, r.id;
@@ -79,7 +79,7 @@ CREATE TEMP TABLE IF NOT EXISTS incoming_listings (
     vin text, vin_status text, condition text, body_style text, engine text, fuel_type text, fuel_economy text,
     transmission text, drivetrain text, exterior_color text, interior_color text, doors smallint, seats smallint,
     place text, city text, region text, postal_code text, country text, latitude float8, longitude float8,
-    seller_name text, seller_type text, seller_phone text, images text[], description text, posted_at timestamptz,
+    seller_name text, seller_type text, seller_phone text, images text, description text, posted_at timestamptz,
     status text, first_seen_at timestamptz, first_cycle text, changed_at timestamptz, changed_cycle text, raw text,
     raw_payload text, provenance text, quarantine text, completeness real, content_hash uuid, archive_id bigint,
     vehicle_id bigint
@@ -149,7 +149,7 @@ OVERRIDING SYSTEM VALUE
 SELECT id, source_id, source, remote_id, remote_slug, url, title, price, currency, price_kind, mileage, mileage_unit,
        year, make, model, trim, vin, vin_status, condition, body_style, engine, fuel_type, fuel_economy, transmission,
        drivetrain, exterior_color, interior_color, doors, seats, place, city, region, postal_code, country, latitude,
-       longitude, seller_name, seller_type, seller_phone, images, description, posted_at, status, first_seen_at,
+       longitude, seller_name, seller_type, seller_phone, string_to_array(images, E'\n'), description, posted_at, status, first_seen_at,
        first_cycle, changed_at, changed_cycle, raw::jsonb, raw_payload::jsonb, provenance::jsonb, quarantine::jsonb,
        completeness, content_hash, archive_id, vehicle_id
 FROM incoming_listings ORDER BY source_id, remote_id
