@@ -1,0 +1,443 @@
+"""Saved searches: when each is due, what it asks its source for, and the job that runs it.
+
+How a source is searched is its configuration's ``extra.search``; what it cannot filter by is filtered
+here, as far as the result's card says it. A search never delists: what it does not show may still be there.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from statistics import median
+from typing import Annotated, Any
+from urllib.parse import quote
+from zoneinfo import ZoneInfo
+
+from croniter import croniter
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from fill_pipeline.crawl.config import DetailPolicy
+from fill_pipeline.crawl.fetch import Fetcher
+from fill_pipeline.crawl.harvest import HarvestPage, SourceToCrawl, StopReason, harvest
+from fill_pipeline.crawl.pagination import with_query
+from fill_pipeline.crawl.robots import RobotsCache
+from fill_pipeline.crawl.urls import url_hash
+from fill_pipeline.db import registry
+from fill_pipeline.db import searches as db
+from fill_pipeline.db.connect import Connection
+from fill_pipeline.db.searches import Search, SearchIncident, SearchJob, run_now
+from fill_pipeline.drain.harvest import SourceHarvest
+from fill_pipeline.drain.robots import load_robots, save_robots
+from fill_pipeline.drain.work import Source, Totals, Work, load_sources
+from fill_pipeline.extract.gazetteer import canonical_make, canonical_model, fold
+from fill_pipeline.extract.listing import Listing
+from fill_pipeline.vehicles.vocabulary import canonical_term
+
+__all__ = [
+    "ScheduleError",
+    "Search",
+    "SearchJob",
+    "add_search",
+    "create_jobs",
+    "due_searches",
+    "latest_tick",
+    "run_next_job",
+    "run_now",
+    "run_search_job",
+]
+
+LEASE = timedelta(minutes=5)
+USUAL_JOBS = 10
+"""So many finished jobs say how much a search usually finds."""
+KM_PER_MILE = 1.609344
+_LOOK_BACK = 60  # ticks looked through for one that really happened
+_TERMS = ("body_style", "fuel_type", "transmission", "drivetrain", "condition", "seller_type")
+_RANGES = {"year": "year", "price": "price", "mileage": "mileage"}
+
+
+class ScheduleError(ValueError):
+    """A search's schedule or time zone cannot be read; the message says what is allowed."""
+
+
+class SearchMapping(BaseModel):
+    """``config.extra.search`` of a source: how a search's params become its query.
+
+    ``url`` may hold params as ``{make}``; parts of a path in brackets ``[/{make}]`` vanish when the param is not
+    given. ``query`` maps params to query names, ``fixed`` is always sent, ``slug`` names params written like
+    ``land-rover``, ``scale`` multiplies a number (miles to kilometres).
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    url: Annotated[str, Field(min_length=1, max_length=1000)] = "/"
+    query: dict[str, str] = {}
+    fixed: dict[str, str] = {}
+    slug: tuple[str, ...] = ()
+    scale: dict[str, float] = {}
+    joiner: str = " "
+
+
+@dataclass(slots=True)
+class _Run:
+    """What a job did so far."""
+
+    pages: int = 0
+    found: int = 0
+    linked: int = 0
+    filtered_out: int = 0
+    failure: str | None = None
+    out_of_time: bool = False
+    leased: bool = True
+    seen: set[str] = field(default_factory=set)
+
+
+# ── When ──
+
+
+def check_schedule(schedule: str, time_zone: str) -> None:
+    """Raise ScheduleError unless the schedule is a cron line of five fields and the zone an IANA name."""
+    if len(schedule.split()) != 5 or not croniter.is_valid(schedule):
+        raise ScheduleError(f"schedule {schedule!r} is not a cron line of five fields, such as '0 */2 * * *'")
+    try:
+        ZoneInfo(time_zone)
+    except (KeyError, ValueError, OSError):
+        raise ScheduleError(f"time zone {time_zone!r} is not an IANA name, such as 'America/Los_Angeles'") from None
+
+
+def latest_tick(schedule: str, time_zone: str, now: datetime) -> datetime | None:
+    """The last time (UTC) at or before ``now`` that the schedule names in its zone; None if there was none.
+
+    As cron does it: a fixed hour runs once in the night the clocks go back and an hour later in the night
+    they go forward; a schedule of every hour or every few minutes simply goes on.
+    """
+    check_schedule(schedule, time_zone)
+    zone = ZoneInfo(time_zone)
+    minute, hour = schedule.split()[:2]
+    steady = minute.startswith("*") or hour.startswith("*")
+    local = now.astimezone(zone).replace(tzinfo=None)
+    ticks: list[datetime] = []
+    for start in (local, local + timedelta(hours=1)):
+        before = croniter(schedule, start + timedelta(microseconds=1), ret_type=datetime)
+        for _ in range(_LOOK_BACK):
+            try:
+                naive = before.get_prev(datetime)
+            except ValueError:  # no such day in half a century
+                break
+            found = [t for t in _instants(naive, zone, steady) if t <= now]
+            if found:
+                ticks += found
+                break
+    return max(ticks, default=None)
+
+
+def _instants(naive: datetime, zone: ZoneInfo, steady: bool) -> list[datetime]:
+    """When a local time happens: once; twice as clocks go back (for steady schedules); never as they go forward."""
+    first, second = (naive.replace(tzinfo=zone, fold=fold).astimezone(UTC) for fold in (0, 1))
+    if not steady:
+        return [first]
+    return [t for t in (first, second) if t.astimezone(zone).replace(tzinfo=None) == naive]
+
+
+def due_searches(conn: Connection, now: datetime) -> list[tuple[Search, datetime]]:
+    """The active searches with a tick since their last one (or their creation), each with its latest tick.
+
+    After a pause or downtime only the latest tick counts: a search catches up once. A search whose
+    schedule cannot be read opens an incident and is left out.
+    """
+    due: list[tuple[Search, datetime]] = []
+    for search in db.searches(conn):
+        if not search.active:
+            continue
+        try:
+            tick = latest_tick(search.schedule, search.time_zone, now)
+        except ScheduleError as error:
+            details = {"search": search.name, "schedule": search.schedule, "time_zone": search.time_zone}
+            db.open_incident(conn, SearchIncident.SCHEDULE, str(search.id), str(error), details=details, now=now)
+            continue
+        if tick is not None and tick > (search.last_tick or search.created_at):
+            due.append((search, tick))
+    return due
+
+
+def create_jobs(conn: Connection, now: datetime) -> list[SearchJob]:
+    """Queue a job for every due search; returns the new ones. However often and wherever called, one job per tick."""
+    created = {db.create_job(conn, search.id, tick=tick, now=now) for search, tick in due_searches(conn, now)}
+    return [job for job in db.waiting_jobs(conn, now=now) if job.id in created]
+
+
+def add_search(
+    conn: Connection,
+    *,
+    name: str,
+    params: dict[str, Any],
+    schedule: str,
+    now: datetime,
+    source: str = "offerup",
+    time_zone: str = "UTC",
+) -> Search:
+    """Save a search after checking its schedule; raises ScheduleError."""
+    check_schedule(schedule, time_zone)
+    new = db.add_search(conn, name=name, params=params, schedule=schedule, source=source, time_zone=time_zone, now=now)
+    found = db.search(conn, new)
+    assert found is not None
+    return found
+
+
+# ── Running ──
+
+
+def run_next_job(work: Work, *, run_id: str | None = None) -> dict[str, Any] | None:
+    """Run the job that is next (``run_now`` first); returns its result, None when none waits."""
+    return _run(work, None, run_id)
+
+
+def run_search_job(work: Work, job: SearchJob, *, run_id: str | None = None) -> dict[str, Any] | None:
+    """Run one job: ask the source, store what matches; returns the result written, None where somebody else has it.
+
+    The job is leased, so that a killed worker's job is taken up again, and ends in ``error`` when that
+    happens three times; one that ``work`` has no time for is given back. Listings whose pages must be
+    fetched are queued for the cycle's drain. Never raises for what a site does; an error of our own is
+    written to the job and raised.
+    """
+    return _run(work, job, run_id)
+
+
+def _run(work: Work, job: SearchJob | None, run_id: str | None) -> dict[str, Any] | None:
+    with work.connect("search") as conn:
+        now = work.now_fn()
+        wanted = None if job is None else job.id
+        claimed = db.claim_job(conn, wanted, owner=work.owner, now=now, lease_until=now + LEASE, run_id=run_id)
+        if claimed is None:
+            return None
+        began = time.monotonic()
+        run = _Run()
+        own = replace(work, totals=Totals())
+        error: str | None = None
+        search = db.search(conn, claimed.search_id)
+        assert search is not None
+        try:
+            error = _crawl(conn, own, search, claimed, run)
+        except BaseException as problem:
+            error = f"{type(problem).__name__}: {problem}"
+            raise
+        finally:
+            result = _result(own, run, round((time.monotonic() - began) * 1000))
+            if error is not None and run.out_of_time and work.stopping():
+                db.release_job(conn, claimed.id, owner=work.owner)
+            else:
+                db.finish_job(
+                    conn, claimed.id, owner=work.owner, now=work.now_fn(), result=result, error=error and error[:2000]
+                )
+        if error is None:
+            _watch_for_silence(conn, work, search, claimed, result["listings_found"])
+        return {"job_id": str(claimed.id), "search": search.name, "error": error, **result}
+
+
+def _crawl(conn: Connection, work: Work, search: Search, job: SearchJob, run: _Run) -> str | None:
+    """Fetch the search's pages and store what matches; returns what went wrong, if nothing came of it."""
+    source = _source_of(conn, search)
+    if isinstance(source, str):
+        return source
+    try:
+        mapping = SearchMapping.model_validate(source.config.extra.get("search", {}))
+    except ValidationError as error:
+        first = error.errors()[0]
+        return f"source {source.slug}: config.extra.search.{'.'.join(map(str, first['loc']))}: {first['msg']}"
+    matcher = Matcher(search.params, mapping)
+    index = source.config.index.model_copy(update={"urls": [search_url(mapping, search.params)]})
+    source = replace(source, config=source.config.model_copy(update={"index": index, "detail_urls": []}))
+    store = SourceHarvest(work, source, conn)
+    robots = RobotsCache()
+    load_robots(conn, robots, [source.row.base_url], now=work.now_fn())
+    try:
+        with Fetcher(work.fetch_settings()) as fetcher:
+            for page in harvest(
+                SourceToCrawl(source.slug, source.row.base_url, source.config),
+                fetcher,
+                robots=robots,
+                now_fn=work.now_fn,
+                should_stop=lambda: not run.leased or work.stopping() or not registry.is_active(conn, source.id),
+                reserve_slot=lambda n: _slot(conn, work, source, n),
+            ):
+                _take(conn, page, source, store, matcher, run)
+                save_robots(conn, robots, [source], now=work.now_fn())
+                run.leased = db.extend_job(conn, job.id, owner=work.owner, lease_until=work.now_fn() + LEASE)
+    finally:
+        store.close()
+    if run.pages == 0:
+        return run.failure or "the source gave no page"
+    return None
+
+
+def _take(
+    conn: Connection, page: HarvestPage, source: Source, store: SourceHarvest, matcher: Matcher, run: _Run
+) -> None:
+    """Store what matches of one page."""
+    if page.failure is not None or page.stop_reason in (StopReason.ROBOTS, StopReason.BUDGET, StopReason.STOPPED):
+        run.failure = f"{page.url}: {page.error or page.failure or page.stop_reason}"
+        run.out_of_time = page.stop_reason is StopReason.STOPPED
+    elif page.response is not None:
+        run.pages += 1
+    shown = len(page.cards)
+    carded = {card.url for card in page.cards}
+    page.cards = [card for card in page.cards if matcher.accepts(card)]
+    run.filtered_out += shown - len(page.cards)
+    kept = {card.url for card in page.cards}
+    page.detail_urls = [one for one in page.detail_urls if one[0] in kept or one[0] not in carded]
+    keys = {card.url or card.remote_id or card.vin or f"{card.title} {card.price}" for card in page.cards}
+    links = {url for url, _, _ in page.detail_urls if url not in carded}
+    run.found += len((keys | links) - run.seen)
+    run.seen |= keys | links
+    if source.config.detail is DetailPolicy.ALWAYS:
+        links |= {card.url for card in page.cards if card.url}
+    known = db.known_urls(conn, source.id, [h for h in map(_hash, links) if h is not None])
+    run.linked += len(links) - len(known)
+    # Not the end of a harvest: what a search does not show is not absent.
+    page.is_last, page.expected_count = False, None
+    store.take(page)
+
+
+def _result(work: Work, run: _Run, duration_ms: int) -> dict[str, Any]:
+    stats = list(work.totals.by_source().values())
+    new = min(sum(s.new for s in stats) + run.linked, run.found)
+    updated = min(sum(s.updated for s in stats), run.found - new)
+    return {
+        "listings_found": run.found,
+        "new_listings": new,
+        "updated_listings": updated,
+        "skipped_listings": run.found - new - updated,
+        "pages_scraped": run.pages,
+        "duration_ms": duration_ms,
+        "filtered_out": run.filtered_out,
+        "queued": sum(s.queued for s in stats),
+        "stopped_by": run.failure,
+    }
+
+
+def _watch_for_silence(conn: Connection, work: Work, search: Search, job: SearchJob, found: int) -> None:
+    """Open an incident when a search that usually finds something finds nothing; close it when it does again."""
+    subject = str(search.id)
+    if found:
+        db.close_incident(conn, SearchIncident.EMPTY, subject, now=work.now_fn())
+        return
+    usual = db.recent_found(conn, search.id, job.id, n=USUAL_JOBS)
+    if usual and median(usual) >= 1:
+        db.open_incident(
+            conn,
+            SearchIncident.EMPTY,
+            subject,
+            f"search {search.name!r} on {search.source} found nothing; usually about {round(median(usual))}",
+            details={"search": search.name, "source": search.source, "job_id": str(job.id), "usual": usual},
+            now=work.now_fn(),
+            cycle_id=work.cycle_id,
+        )
+
+
+def _source_of(conn: Connection, search: Search) -> Source | str:
+    row = registry.find_source(conn, search.source)
+    if row is None:
+        return f"search {search.name!r}: there is no source {search.source!r}; see `fill sources list`"
+    if not row.active:
+        return f"source {row.slug} is not active; `fill sources resume {row.slug}` lets it be searched"
+    source = load_sources(conn).get(row.id)
+    if source is None:
+        return f"source {row.slug} cannot be crawled: {row.config_error or row.status_reason or row.status}"
+    return source
+
+
+def _slot(conn: Connection, work: Work, source: Source, n: int) -> float:
+    now = work.now_fn()
+    slots = registry.reserve_slots(conn, source.id, n, now=now)
+    return time.monotonic() + max(0.0, (slots.first - now).total_seconds()) if slots.within_budget else float("inf")
+
+
+def _hash(url: str) -> Any:
+    try:
+        return url_hash(url)
+    except ValueError:
+        return None
+
+
+# ── What ──
+
+
+def search_url(mapping: SearchMapping, params: dict[str, Any]) -> str:
+    """The URL (relative to the source's base) that asks for these params, as far as the source can be asked."""
+    words = {name: word for name, value in params.items() if (word := _word(mapping, name, value)) is not None}
+    path = re.sub(r"\[([^\[\]]*)\]", lambda m: m[1] if _all_given(m[1], words) else "", mapping.url)
+    path = re.sub(r"\{(\w+)\}", lambda m: quote(words.get(m[1], ""), safe="-_.~"), path)
+    asked = {query: words[name] for name, query in mapping.query.items() if name in words}
+    query = {**mapping.fixed, **asked}
+    return with_query(path, query) if query else path
+
+
+def _all_given(part: str, words: dict[str, str]) -> bool:
+    return all(name in words for name in re.findall(r"\{(\w+)\}", part))
+
+
+def _word(mapping: SearchMapping, name: str, value: Any) -> str | None:
+    if value is None or value == "" or value == []:
+        return None
+    if isinstance(value, list | tuple):
+        value = mapping.joiner.join(str(v) for v in value)
+    number = _number(value)
+    if name in mapping.scale and number is not None:
+        value = round(number * mapping.scale[name])
+    text = str(value)
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-") if name in mapping.slug else text
+
+
+class Matcher:
+    """Whether a result is what the search wants, judged by what its card says: what it does not say is let pass.
+
+    Years, prices and mileages (in miles) are bounded, make and model compared in canonical form, terms such as
+    ``transmission`` likewise. Keywords are looked for only where the source cannot be asked for them.
+    """
+
+    def __init__(self, params: dict[str, Any], mapping: SearchMapping) -> None:
+        self._bounds = {
+            name: (_number(params.get(f"min_{name}")), _number(params.get(f"max_{name}"))) for name in _RANGES
+        }
+        make = params.get("make")
+        self._make = fold(canonical_make(str(make)) or str(make)) if make else None
+        model = params.get("model")
+        known = canonical_model(canonical_make(str(make)) or str(make), str(model)) if make and model else None
+        self._model = fold(known or str(model)) if model else None
+        self._terms = {name: canonical_term(name, str(params[name])) for name in _TERMS if params.get(name)}
+        asked = set(mapping.query) | set(re.findall(r"\{(\w+)\}", mapping.url))
+        keywords = params.get("keywords") or []
+        wanted: Sequence[Any] = [keywords] if isinstance(keywords, str) else keywords
+        self._keywords = [] if "keywords" in asked else [str(word).lower() for word in wanted]
+
+    def accepts(self, card: Listing) -> bool:
+        """Whether nothing the card says is against it."""
+        for name, (low, high) in self._bounds.items():
+            value = getattr(card, name)
+            if name == "mileage" and value is not None and card.mileage_unit == "km":
+                value = value / KM_PER_MILE
+            if value is not None and ((low is not None and value < low) or (high is not None and value > high)):
+                return False
+        if self._make and card.make and fold(canonical_make(card.make) or card.make) != self._make:
+            return False
+        if self._model and card.model:
+            said = fold(canonical_model(card.make or "", card.model) or card.model)
+            if not said.startswith(self._model):
+                return False
+        for name, term in self._terms.items():
+            said_term = canonical_term(name, getattr(card, name) or "")
+            if term is not None and said_term is not None and said_term != term:
+                return False
+        text = f"{card.title or ''} {card.description or ''}".lower()
+        return all(word in text for word in self._keywords) if card.description else True
+
+
+def _number(value: Any) -> float | None:
+    if isinstance(value, bool) or value is None:
+        return None
+    try:
+        return float(str(value).replace(",", ""))
+    except ValueError:
+        return None
