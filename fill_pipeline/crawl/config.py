@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from base64 import b64encode
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeGuard
@@ -180,7 +181,10 @@ class _Strict(BaseModel):
 
 
 class Auth(_Strict):
-    """Authorisation sent to the source's own origin; the secret lives in the environment."""
+    """Authorisation sent to the source's own origin; the secret lives in the environment.
+
+    For ``basic`` it is ``user:password``, or the two already encoded.
+    """
 
     type: Literal["bearer", "basic"]
     token_env: Annotated[str, AfterValidator(_env_name)]
@@ -277,6 +281,8 @@ class SourceConfig(_Strict):
         """The headers to send to the source's own origin, authorisation included (secrets revealed)."""
         headers = {name: value.get_secret_value() for name, value in self.headers.items()}
         if self.auth is not None and (token := os.environ.get(self.auth.token_env)):
+            if self.auth.type == "basic" and ":" in token:
+                token = b64encode(token.encode()).decode()
             headers["Authorization"] = f"{self.auth.type.capitalize()} {token}"
         return headers
 

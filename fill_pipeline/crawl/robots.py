@@ -45,7 +45,10 @@ class RobotsRules:
         """Whether this agent (a product token; ours unless given) may fetch the URL."""
         if self.forbids_all:
             return False
-        return self.parsed is None or self.parsed.can_fetch(url, agent or self.agent)
+        try:
+            return self.parsed is None or self.parsed.can_fetch(url, agent or self.agent)
+        except ValueError:  # no URL at all; fetching it will say so
+            return True
 
     def crawl_delay(self, agent: str | None = None) -> float | None:
         """Seconds to leave between requests, from Crawl-delay or Request-rate, at most a minute; None if unsaid."""
@@ -133,8 +136,11 @@ class RobotsCache:
         return rules
 
     def known(self, url: str, now: datetime) -> RobotsRules | None:
-        """The rules for a URL's origin if they are fresh, else None."""
-        entry = self._known.get(origin(url))
+        """The rules for a URL's origin if they are fresh, else None. What is no URL has no rules to break."""
+        try:
+            entry = self._known.get(origin(url))
+        except ValueError:
+            return RobotsRules()
         if entry is None or now - entry.checked_at >= (REFRESH_AFTER if entry.had else RETRY_AFTER_ERROR):
             return None
         return entry.rules

@@ -139,6 +139,14 @@ def test_a_token_comes_from_the_environment(monkeypatch):
     assert config.request_headers()["Authorization"] == "Bearer t0ken"
 
 
+def test_a_user_and_password_are_encoded(monkeypatch):
+    config = parse_source_config({"auth": {"type": "basic", "token_env": "SITE_TOKEN"}})
+    monkeypatch.setenv("SITE_TOKEN", "ann:s3cret")
+    assert config.request_headers()["Authorization"] == "Basic YW5uOnMzY3JldA=="
+    monkeypatch.setenv("SITE_TOKEN", "YW5uOnMzY3JldA==")
+    assert config.request_headers()["Authorization"] == "Basic YW5uOnMzY3JldA=="
+
+
 def test_rules_are_handed_to_extraction():
     config = parse_source_config(
         {

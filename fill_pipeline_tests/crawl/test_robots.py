@@ -122,6 +122,14 @@ def test_any_file_gives_rules(body, status):
     assert delay is None or 0 <= delay <= 60
 
 
+@given(st.text(max_size=30) | st.sampled_from(["http://", "http://[x/", "http://a:999999/", "//", "http://a b/"]))
+def test_what_is_no_url_breaks_no_rule_and_nothing_else(url):
+    assert rules("User-agent: *\nDisallow: /private").allowed(url) in (True, False)
+    cache = RobotsCache()
+    found = cache.known(url, NOW)
+    assert found is None or found.allowed(url)
+
+
 def test_the_file_is_asked_for_once_a_day(site, fetcher, make_answer):
     site.routes["/robots.txt"] = make_answer(b"User-agent: *\nDisallow: /private/")
     cache = RobotsCache()
