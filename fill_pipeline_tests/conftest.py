@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from psycopg.conninfo import make_conninfo
 from fill_pipeline.db.connect import Connection, connect
 from fill_pipeline.db.migrate import migrate
 from fill_pipeline.db.server import database_url as running_server
+from fill_pipeline.db.server import stop_embedded
 from fill_pipeline.settings import Settings
 
 CORPUS = Path(__file__).parents[2] / "shared" / "corpus"
@@ -20,11 +23,16 @@ SPEC = Path(__file__).parents[2] / "shared" / "spec"
 
 
 @pytest.fixture(scope="session")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The test run's own FILL_HOME; its embedded server stops by itself when the run ends."""
-    base = tmp_path_factory.getbasetemp()
-    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
-    return shared / "fill-home"
+def home() -> Iterator[Path]:
+    """The test run's own FILL_HOME.
+
+    Not below pytest's folder, which only its owner may enter: as root the embedded server is another user.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="fill-tests-"))
+    folder.chmod(0o755)
+    yield folder
+    stop_embedded(Settings(home=folder))
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

@@ -11,6 +11,7 @@ from fill_pipeline.cycle.window import Window, window_at, windows_between
 from fill_pipeline.db import counters, cycles, queue
 from fill_pipeline.db.connect import Connection
 from fill_pipeline.db.cycles import CycleRow
+from fill_pipeline.drain.owner import take_back
 from fill_pipeline.settings import Settings
 
 SILENT_AFTER = timedelta(minutes=5)  # a running action beats every few seconds
@@ -62,6 +63,7 @@ def tick(
     cycle = cycles.open_one(conn)
     if cycle is None:
         return []
+    take_back(conn, now=now)
     queue.reap(conn, now=now)
     counters.fold(conn)
     cycles.fail_stale(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -21,6 +20,7 @@ from fill_pipeline.db.cycles import CycleRow, SourceStats
 from fill_pipeline.db.server import database_url
 from fill_pipeline.drain.drain import drain_queue
 from fill_pipeline.drain.harvest import harvest_sources
+from fill_pipeline.drain.owner import owner
 from fill_pipeline.drain.replay import replay_window
 from fill_pipeline.drain.work import Source, Work, load_sources
 from fill_pipeline.settings import Settings
@@ -77,13 +77,19 @@ def perform(
     url = database_url(settings)
     with connect(url, name="fill perform") as conn:
         action_id = cycles.start_action(
-            conn, cycle_id, action.kind, level=action.level, attempt=action.attempt, run_id=run_id, now=now_fn()
+            conn,
+            cycle_id,
+            action.kind,
+            level=action.level,
+            attempt=action.attempt,
+            run_id=run_id or owner(action.kind),
+            now=now_fn(),
         )
         if action_id is None:
             return Outcome(cycle_id, action, details={"note": "already taken by another process"})
         cycle = cycles.cycle(conn, cycle_id)
         assert cycle is not None
-        work = _work(settings, url, cycle, f"{action.key}:{os.getpid()}", now_fn, should_stop)
+        work = _work(settings, url, cycle, action.key, now_fn, should_stop)
         try:
             with _beating(work, action_id, progress):
                 outcome = _DEEDS[action.kind](conn, work, action)
@@ -117,7 +123,7 @@ def perform_by_hand(
     url = database_url(settings)
     with connect(url, name="fill by hand") as conn:
         if window.start < window_at(now).start:
-            work = Work(settings, url, window.key, _owner("replay"), now_fn, now + timedelta(days=1), should_stop)
+            work = Work(settings, url, window.key, owner("replay"), now_fn, now + timedelta(days=1), should_stop)
             chosen = _chosen(conn, slugs, crawlable_only=False)
             replay_window(work, chosen)
             return _outcome(work, chosen)
@@ -219,11 +225,7 @@ def _work(
     should_stop: Callable[[], bool],
 ) -> Work:
     ends = min(cycle.window_end, cycle.started_at + timedelta(minutes=settings.cycle_minutes))
-    return Work(settings, url, cycle.cycle_id, _owner(name), now_fn, ends - CLOSING_TIME, should_stop)
-
-
-def _owner(name: str) -> str:
-    return f"{os.uname().nodename}:{os.getpid()}:{name}"
+    return Work(settings, url, cycle.cycle_id, owner(name), now_fn, ends - CLOSING_TIME, should_stop)
 
 
 def _chosen(conn: Connection, slugs: Sequence[str], *, crawlable_only: bool = True) -> list[Source]:

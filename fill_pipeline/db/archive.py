@@ -35,7 +35,8 @@ _COPY = (
     "COPY archive_pages (id, source_id, cycle_id, kind, url, url_hash, fetched_at, http_status, content_type, etag, "
     'last_modified, file, "offset", length, body_hash, listings) FROM STDIN (FORMAT BINARY)'
 )
-_COPY_TYPES = ["int8", "uuid", *["text"] * 3, "uuid", "timestamptz", "int2", *["text"] * 4, "int8", "int4", "uuid", "int4"]
+_COPY_TYPES = ["int8", "uuid", *["text"] * 3, "uuid", "timestamptz", "int2", *["text"] * 4, "int8", "int4"]
+_COPY_TYPES += ["uuid", "int4"]
 
 
 class ArchivedKind(StrEnum):
@@ -47,8 +48,11 @@ class ArchivedKind(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PageRow:
-    """One archived page. ``file``, ``offset`` and ``length`` (bytes) say where its record lies in the archive;
-    ``listings`` how many it gave when it was first read."""
+    """One archived page.
+
+    ``file``, ``offset`` and ``length`` (bytes) say where its record lies in the archive; ``listings`` is how
+    many it gave when it was first read.
+    """
 
     source_id: UUID
     cycle_id: str

@@ -376,6 +376,11 @@ def fail_run(conn: Connection, run_id: str, *, now: datetime, error: str) -> int
     return int(_sql.fail_run(conn, run_id=run_id, now=now, error=error))
 
 
+def running_runs(conn: Connection) -> list[str]:
+    """Which runs have actions at work in the open cycle."""
+    return [row[0] for row in _sql.running_runs(conn)]
+
+
 def fail_stale(
     conn: Connection, cycle_id: str, *, now: datetime, running_before: datetime, requested_before: datetime
 ) -> list[str]:

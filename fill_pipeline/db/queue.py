@@ -161,9 +161,14 @@ def release(conn: Connection, ids: Sequence[int], *, owner: str) -> None:
         _sql.release(conn, ids=list(ids), owner=owner)
 
 
-def release_owners(conn: Connection, owner_prefix: str) -> int:
-    """Take back everything held by owners whose name begins so; for owners known to be dead."""
-    return int(_sql.release_owners(conn, owner_prefix=owner_prefix))
+def owners(conn: Connection) -> list[str]:
+    """Who holds pages now."""
+    return [row[0] for row in _sql.owners(conn)]
+
+
+def release_owner(conn: Connection, owner: str, *, now: datetime) -> int:
+    """Take back everything held by an owner known to be dead; returns how many pages."""
+    return len(list(_sql.release_owner(conn, owner=owner, now=now)))
 
 
 def reap(conn: Connection, *, now: datetime, max_rows: int = 5000) -> dict[int, QueueStatus]:

@@ -71,6 +71,11 @@ WHERE id = :id AND status = 'running';
 UPDATE cycle_actions SET status = 'failed', finished_at = :now, error = left(:error, 2000)
 WHERE run_id = :run_id AND status = 'running';
 
+-- name: running_runs
+-- Which runs have actions at work in the open cycle.
+SELECT DISTINCT a.run_id FROM cycle_actions a JOIN fill_cycles c USING (cycle_id)
+WHERE c.status = 'open' AND a.status = 'running' AND a.run_id IS NOT NULL;
+
 -- name: fail_stale
 -- Actions whose process gave no sign of life for too long, or that nobody ever started.
 UPDATE cycle_actions SET status = 'failed', finished_at = :now, error = 'no sign of life since ' || coalesce(heartbeat_at, requested_at)

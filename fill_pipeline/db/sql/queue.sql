@@ -119,11 +119,19 @@ SET status = CASE WHEN q.attempts >= q.max_attempts THEN 'dead' ELSE 'pending' E
 FROM expired e WHERE q.id = e.id
 RETURNING q.id, q.status;
 
--- name: release_owners!
--- Take back at once what known-dead owners held, without waiting for their leases.
-UPDATE import_queue SET status = 'pending', lease_owner = NULL, lease_expires_at = NULL, failure_category = 'worker_lost',
-    error_message = 'the worker holding this row was stopped'
-WHERE status = 'processing' AND lease_owner LIKE :owner_prefix || '%%';
+-- name: owners
+-- Who holds pages now; through the index of leases.
+SELECT DISTINCT lease_owner FROM import_queue WHERE status = 'processing' AND lease_expires_at IS NOT NULL;
+
+-- name: release_owner
+-- Take back what a dead owner held without waiting for its leases; the attempt counts, as in reap.
+UPDATE import_queue q
+SET status = CASE WHEN q.attempts >= q.max_attempts THEN 'dead' ELSE 'pending' END, priority = q.priority - 1,
+    failure_category = 'worker_lost', error_message = 'the worker holding this row died: ' || q.lease_owner,
+    processed_at = CASE WHEN q.attempts >= q.max_attempts THEN (:now)::timestamptz END,
+    lease_owner = NULL, lease_expires_at = NULL
+WHERE q.status = 'processing' AND q.lease_owner = :owner
+RETURNING q.id;
 
 -- name: requeue_dead
 -- Give dead rows another life; all sources when source_id is null.

@@ -1,0 +1,115 @@
+"""Crash safety: whatever is killed whenever, nothing is lost and nothing counts twice."""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+import sys
+import time
+
+import psutil
+
+from fill_pipeline.cycle.run import run_cycle
+from fill_pipeline.db.connect import Connection
+from fill_pipeline.settings import Settings
+from fill_pipeline.simweb import SimWeb
+from fill_pipeline_tests.end_to_end.conftest import register
+
+KILLS = 8
+
+
+def start_cycle(world: Settings) -> subprocess.Popen[bytes]:
+    assert world.database_url is not None
+    environment = os.environ | {
+        "FILL_HOME": str(world.home),
+        "FILL_DATABASE_URL": world.database_url.get_secret_value(),
+        "FILL_ALLOW_NETS": "127.0.0.0/8",
+        "FILL_WORKERS": "2",
+        "FILL_BATCH_SIZE": "60",
+    }
+    return subprocess.Popen(
+        [sys.executable, "-m", "fill_pipeline.cli", "cycle"],
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+
+
+def is_worker(child: psutil.Process) -> bool:
+    try:
+        return "spawn_main" in " ".join(child.cmdline())
+    except psutil.Error:  # it just died
+        return False
+
+
+def wait_for_victim(process: subprocess.Popen[bytes], blow: str, db: Connection) -> psutil.Process:
+    """The process to kill, once pages are in work."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        assert process.poll() is None, "the cycle ended before all blows had fallen"
+        busy = db.execute("SELECT EXISTS (SELECT FROM import_queue WHERE status = 'processing')").fetchone()
+        workers = [child for child in psutil.Process(process.pid).children() if is_worker(child)]
+        if busy == (True,) and workers:
+            return psutil.Process(process.pid) if blow == "parent" else workers[0]
+        time.sleep(0.05)
+    raise AssertionError("no page was ever in work")
+
+
+def test_workers_killed_at_random_lose_no_row_and_count_no_vehicle_twice(
+    world: Settings, db: Connection, simweb: SimWeb
+) -> None:
+    simweb.post("reset")
+    register(db, simweb)
+    # Every listing page is fetched, and slowly enough that each blow falls in the middle of the work.
+    db.execute(
+        "UPDATE scrape_sources SET config = config || "
+        """'{"detail": "always", "rate_limit": {"requests_per_minute": 300}}' """
+    )
+    chance = random.Random(5)
+    blows = ["parent", "worker"] * (KILLS // 2)
+    chance.shuffle(blows)
+    process = start_cycle(world)
+    for blow in blows:
+        victim = wait_for_victim(process, blow, db)
+        time.sleep(chance.uniform(0.05, 0.5))
+        victim.kill()
+        if blow == "parent":
+            process.wait()
+            process = start_cycle(world)
+    process.kill()
+    process.wait()
+    held = db.execute("SELECT count(*) FROM import_queue WHERE status = 'processing'").fetchone()
+    assert held is not None
+    db.execute('UPDATE scrape_sources SET config = config || \'{"rate_limit": {"requests_per_minute": 60000}}\'')
+
+    report = run_cycle(world.model_copy(update={"target": 100}))
+    while report is not None and db.execute(
+        "SELECT EXISTS (SELECT FROM import_queue WHERE status IN ('pending', 'processing'))"
+    ).fetchone() == (True,):
+        report = run_cycle(world.model_copy(update={"target": 100}))
+    assert report is not None
+    assert report["reconciled"] is True, report["errors"]
+
+    ends = dict(db.execute("SELECT status, count(*) FROM import_queue GROUP BY 1").fetchall())
+    assert set(ends) <= {"complete", "skipped", "failed", "dead"}, ends
+    assert ends["complete"] >= 300
+    unexplained = db.execute(
+        "SELECT count(*) FROM import_queue WHERE (status = 'complete' AND listing_id IS NULL)"
+        " OR (status <> 'complete' AND failure_category IS NULL)"
+    ).fetchone()
+    assert unexplained == (0,)
+    assert (
+        db.execute("SELECT vin FROM vehicles WHERE vin IS NOT NULL GROUP BY vin HAVING count(*) > 1").fetchall() == []
+    )
+    counted = db.execute(
+        "SELECT (SELECT count(*) FROM vehicles), (SELECT sum(n) FROM counters WHERE metric = 'vehicles'),"
+        " (SELECT sum(vehicles_added) FROM fill_cycles WHERE status = 'closed')"
+    ).fetchone()
+    assert counted is not None
+    assert counted[0] == counted[1] == counted[2]
+    orphans = db.execute(
+        "SELECT count(*) FROM listing_records r"
+        " WHERE NOT EXISTS (SELECT FROM listing_sightings s WHERE s.listing_id = r.id)"
+    ).fetchone()
+    assert orphans == (0,)
