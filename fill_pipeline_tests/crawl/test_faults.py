@@ -145,7 +145,7 @@ def test_a_web_full_of_faults_is_harvested_all_the_same(web):
     ]
     found: dict[str, int] = {}
     ends: dict[str, tuple[StopReason | None, FailureCategory | None]] = {}
-    settings = FetchSettings(allow_nets=("127.0.0.0/8",), timeout=1.0, max_bytes=2_000_000)
+    settings = FetchSettings(allow_nets=("127.0.0.0/8",), timeout=4.0, max_bytes=2_000_000)
     started = time.monotonic()
     with Fetcher(settings) as fetcher:
         limits = HarvestLimits(attempts=1)
@@ -155,7 +155,7 @@ def test_a_web_full_of_faults_is_harvested_all_the_same(web):
                 ends[source.slug] = (page.stop_reason, page.failure)
     for slug in broken:
         web.post("heal", slug=slug)
-    assert time.monotonic() - started < 15
+    assert time.monotonic() - started < 20
     assert ends.keys() == {site["slug"] for site in sites}
     for site in sites:
         reason, failure = ends[site["slug"]]
