@@ -19,117 +19,6 @@ _YEAR = re.compile(r"(?:18[89]|19\d|20[0-4])\d\Z")
 _SHORT_YEAR = re.compile(r"['’‘`´]([0-9]{2})\Z")
 _YEAR_MONTH = re.compile(r"(?:0?[1-9]|1[0-2])[/.\-]((?:19|20)\d\d)\Z")
 _MAX_WORDS = 6  # the longest make or model in the data has this many words
-# Make names that are also everyday words: they count only where a make is expected.
-_EVERYDAY = frozenset(
-    [
-        "mini",
-        "smart",
-        "seat",
-        "ram",
-        "eagle",
-        "mercury",
-        "saturn",
-        "genesis",
-        "standard",
-        "singer",
-        "noble",
-        "puma",
-        "international",
-        "continental",
-        "avanti",
-        "rover",
-        "morgan",
-        "vector",
-        "geo",
-        "lister",
-        "essex",
-        "frazer",
-        "franklin",
-        "ariel",
-        "iso",
-        "ac",
-        "matra",
-        "healey",
-        "excalibur",
-        "checker",
-        "indian",
-        "norton",
-        "marcos",
-        "maxus",
-        "shelby",
-        "ds",
-        "mg",
-        "bitter",
-        "polaris",
-        "harley",
-        "triumph",
-        "alpine",
-        "mb",
-        "daimler",
-        "cord",
-        "man",
-        "austin",
-        "bristol",
-        "auburn",
-        "hudson",
-        "jensen",
-        "nash",
-        "riley",
-        "kaiser",
-        "saleen",
-        "panther",
-        "vespa",
-        "rambler",
-        "graham",
-        "lucid",
-        "fisker",
-        "triumph",
-        "talbot",
-        "benz",
-        "alfa",
-    ]
-)
-# Models that are everyday words and never name a car without their make.
-_SHORT_MODELS = frozenset(
-    ("mga", "mgb", "mgc", "gto", "gtx", "tr3", "tr4", "tr6", "tr7", "nsx", "rx7", "mx5", "s10", "f40", "f50")
-)
-_WEAK_MODELS = frozenset(
-    [
-        "van",
-        "pickup",
-        "custom",
-        "deluxe",
-        "special",
-        "super",
-        "coupe",
-        "roadster",
-        "spider",
-        "convertible",
-        "wagon",
-        "sport",
-        "limited",
-        "classic",
-        "master",
-        "city",
-        "note",
-        "one",
-        "move",
-        "wave",
-        "vision",
-        "sprint",
-        "express",
-        "royal",
-        "eight",
-        "ten",
-        "nine",
-        "six",
-        "seven",
-        "spring",
-        "premier",
-        "regal",
-        "concorde",
-    ]
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,7 +155,7 @@ def _find_make(words: list[str], folded: list[str], at_year: int) -> tuple[int, 
         hit = _make_at(folded, at)
         if hit is None:
             continue
-        if word not in _EVERYDAY or at == at_year + 1 or _expected(words, folded, at, hit):
+        if word not in tables.everyday or at == at_year + 1 or _expected(words, folded, at, hit):
             return at, *hit
     return None
 
@@ -329,6 +218,7 @@ class _Tables:
     makes: dict[str, _Make]  # folded make or alias → make
     make_starts: frozenset[str]  # the first folded word of every make and alias
     owners: dict[str, tuple[str, str]]  # folded model that only one make has → (make, model)
+    everyday: frozenset[str]  # folded makes that are also everyday words
 
 
 @cache
@@ -337,8 +227,13 @@ def _tables() -> _Tables:
     makes: dict[str, _Make] = {}
     starts: set[str] = set()
     owners: dict[str, tuple[str, str] | None] = {}
+    notes: dict[str, frozenset[str]] = {}
     for line in text.splitlines():
         if not line or line.startswith("#"):
+            continue
+        if line.startswith("!"):
+            note, _, words = line[1:].partition(": ")
+            notes[note] = frozenset(words.split())
             continue
         head, _, tail = line.partition(" :: ")
         name, aliases = _names(head)
@@ -357,19 +252,19 @@ def _tables() -> _Tables:
             starts.add(fold(written.replace("-", " ").split()[0]))
             starts.add(fold(written.split()[0]))
             starts.add(fold(written))
-        for folded, model in models.items():
+        for folded, model in models.items() if name not in notes["rebuilders"] else ():
             clash = folded in owners and owners[folded] != (name, model)
             owners[folded] = None if clash else (name, model)
     alone = {
         folded: owner
         for folded, owner in owners.items()
         if owner
-        and (len(folded) >= 4 or folded in _SHORT_MODELS)
+        and (len(folded) >= 4 or folded in notes["short"])
         and not folded.isdigit()
-        and folded not in _WEAK_MODELS
+        and folded not in notes["weak"]
         and folded not in makes
     }
-    return _Tables(makes, frozenset(starts), alone)
+    return _Tables(makes, frozenset(starts), alone, notes["everyday"])
 
 
 def _names(item: str) -> tuple[str, list[str]]:

@@ -197,6 +197,13 @@ def _is_cell(node: LexborNode) -> bool:
     return False
 
 
+def _plausible_shape(field: str, value: str) -> bool:
+    """Whether a model or year reads like one: no sentence, no range of years."""
+    if field == "model":
+        return len(value) <= 50 and not _SPAN_OF_YEARS.search(value)
+    return field != "year" or _YEAR_CELL.fullmatch(value) is not None
+
+
 def _offer(
     reading: Reading, field: str, value: str, layer: Layer, label: str, confidence: float, base_url: str
 ) -> None:
@@ -207,7 +214,7 @@ def _offer(
         field, confidence = "price", 0.66
     elif field == "make_model":
         field, confidence = "title", 0.5
-    elif (field == "model" and (len(value) > 50 or _SPAN_OF_YEARS.search(value))) or (field == "year" and not _YEAR_CELL.fullmatch(value)):
+    elif not _plausible_shape(field, value):
         return
     if label.lower() in _VAGUE:
         confidence -= 0.1

@@ -232,7 +232,8 @@ _LABELLED = re.compile(
 _NOT_MILEAGE_AFTER = re.compile(
     r"\s*\.?\s*(?:away|from|radius|of (?:you|your|\d)|/h|/|per\b|range|warranty|or\s+\d|within|\b(?:on|"
     r"since)\s+(?:the\s+)?(?:new|rebuil|engine|resto|overhaul|motor|build|transmission|tires)|"
-    r"(?:since|after|on)\b|(?:of )?coverage|electric range|limited|powertrain|service|oil|to empty|roadside|long|"
+    r"(?:since|after|on)\b|of range|(?:of )?coverage|electric range|limited|powertrain|service|oil|to empty|roadside|"
+    r"long|"
     r"north|south|east|west|entfernt|umkreis|h\b|reichweite|garantie|elektrisch)",
     re.I,
 )

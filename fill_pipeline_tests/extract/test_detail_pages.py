@@ -1,0 +1,186 @@
+"""Detail pages of sites never seen before give their one vehicle, and nothing of the cars beside it."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from fill_pipeline.extract.listing import Layer, Listing
+from fill_pipeline.extract.page import PageKind, extract_page
+
+VIN = "1FTFW1E40KKE46828"
+URL = "https://dealer.example/stock/100200300"
+_SIMILAR = """<section><h2>Similar vehicles</h2>
+<div class=tile><a href="/stock/5550001">2015 Toyota Camry LE</a><span class=price>$11,111</span><span>99,999 miles</span></div>
+<div class=tile><a href="/stock/5550002">2016 Honda Civic LX</a><span class=price>$12,222</span><span>88,888 miles</span></div>
+<div class=tile><a href="/stock/5550003">2017 Mazda CX-5</a><span class=price>$13,333</span><span>77,777 miles</span></div>
+</section>"""
+_HEAD = "<html><head><title>2019 Ford F-150 XLT | Harbor Motors</title></head><body><nav><a href=/>Home</a></nav>"
+_TITLE = "<h1>2019 Ford F-150 XLT</h1><div class=price>$38,990</div>"
+_TABLE = "<table><tr><th>Mileage<td>42,592 mi<tr><th>VIN<td>{vin}<tr><th>Exterior Color<td>Gray<tr><th>Engine<td>3.5L V6</table>"
+_LIST = "<dl><dt>Mileage</dt><dd>42,592 mi</dd><dt>VIN</dt><dd>{vin}</dd><dt>Exterior Color</dt><dd>Gray</dd><dt>Engine</dt><dd>3.5L V6</dd></dl>"
+_COLONS = "<ul><li>Mileage: 42,592 mi<li>VIN: {vin}<li><b>Exterior Color:</b> Gray<li><span>Engine</span>: <span>3.5L V6</span></ul>"
+_SPANS = (
+    "<div><div><span>Mileage</span></div><div><span>42,592</span> <span>mi</span></div></div><div><p>VIN</p><p>{vin}</p></div>"
+    "<div><em>Exterior Color</em></div><div>Gray</div><div><i>Engine</i></div><div>3.5L V6</div>"
+)
+_SENTENCES = (
+    "<p>This truck has only 42,592 original miles. VIN {vin}.</p><p>Gray exterior color</p><p>3.5L V6 engine</p>"
+)
+
+
+def one(body: str, **options: object) -> Listing:
+    """The one listing of a page."""
+    result = extract_page(body.encode(), url=URL, **options)  # type: ignore[arg-type]
+    assert result.kind is PageKind.DETAIL, result.reason
+    assert len(result.listings) == 1
+    return result.listings[0]
+
+
+@pytest.mark.parametrize(
+    "facts", [_TABLE, _LIST, _COLONS, _SPANS, _SENTENCES], ids="table dl colons spans text".split()
+)
+def test_labels_and_values_are_read_in_any_markup(facts: str) -> None:
+    listing = one(_HEAD + _TITLE + facts.format(vin=VIN) + _SIMILAR)
+    assert (listing.title, listing.year, listing.make, listing.model, listing.trim) == (
+        "2019 Ford F-150 XLT", 2019, "Ford", "F-150", "XLT",
+    )  # fmt: skip
+    assert (listing.price, listing.currency, listing.price_kind) == (38_990, "USD", "asking")
+    assert (listing.mileage, listing.mileage_unit, listing.vin) == (42_592, "mi", VIN)
+    assert (listing.exterior_color, listing.engine) == ("Gray", "3.5L V6")
+
+
+@pytest.mark.parametrize(
+    ("title", "facts", "expected"),
+    [
+        ("BMW 320d Touring", "<dl><dt>Kilometerstand<dd>85.000 km<dt>Erstzulassung<dd>08/2018<dt>Kraftstoff<dd>Diesel<dt>Getriebe<dd>Automatik<dt>Preis<dd>12.500 €</dl>",
+         {"make": "BMW", "mileage": 85_000, "mileage_unit": "km", "year": 2018, "fuel_type": "Diesel", "price": 12_500, "currency": "EUR", "transmission": "Automatik"}),
+        ("Volkswagen Polo 1.4", "<table><tr><td>Tellerstand<td>180.100 km<tr><td>Bouwjaar<td>2011<tr><td>Brandstof<td>Benzine<tr><td>Vraagprijs<td>€ 1.440,-</table>",
+         {"make": "Volkswagen", "model": "Polo", "mileage": 180_100, "year": 2011, "fuel_type": "Benzine", "price": 1_440, "currency": "EUR"}),
+        ("Peugeot 308 Allure", "<dl><dt>Kilométrage<dd>63 900 km<dt>Année<dd>2017<dt>Carburant<dd>Essence<dt>Boîte de vitesses<dd>Manuelle<dt>Prix<dd>12 500 €</dl>",
+         {"make": "Peugeot", "model": "308", "mileage": 63_900, "year": 2017, "fuel_type": "Essence", "price": 12_500, "transmission": "Manuelle"}),
+    ],
+    ids="de nl fr".split(),
+)  # fmt: skip
+def test_other_languages_are_read(title: str, facts: str, expected: dict[str, object]) -> None:
+    listing = one(f"<h1>{title}</h1>{facts}", kind="detail")
+    assert {name: getattr(listing, name) for name in expected} == expected
+
+
+def test_similar_cars_never_lend_their_values() -> None:
+    listing = one(_HEAD + "<h1>2019 Ford F-150 XLT</h1><p>Call for price</p>" + _SIMILAR, kind="detail")
+    assert (listing.price, listing.mileage, listing.vin) == (None, None, None)
+
+
+def test_the_asking_price_wins_over_the_former_one_and_the_payment() -> None:
+    body = "<h1>2019 Ford F-150</h1><div><s>$41,500</s> <b>$38,990</b></div><p>Est. $612/mo</p><p>MSRP $52,000</p>"
+    assert one(_HEAD + body).price == 38_990
+
+
+def test_json_ld_gives_every_field_with_its_evidence() -> None:
+    record = {
+        "@context": "https://schema.org", "@type": ["Product", "Car"], "name": "2019 Ford F-150 XLT",
+        "brand": {"@type": "Brand", "name": "FORD"}, "model": "F-150", "vehicleModelDate": "2019", "sku": "A17",
+        "vehicleIdentificationNumber": VIN, "color": "Gray", "image": ["/p/1.jpg", "/p/2.jpg"],
+        "mileageFromOdometer": {"@type": "QuantitativeValue", "value": "42592", "unitCode": "SMI"},
+        "offers": {"@type": "Offer", "price": "38990.00", "priceCurrency": "USD", "availability": "https://schema.org/InStock",
+                   "seller": {"@type": "AutoDealer", "name": "Harbor Motors", "telephone": "+1 555 010 0100",
+                              "address": {"addressLocality": "Boston", "addressRegion": "MA", "postalCode": "02108"}}},
+    }  # fmt: skip
+    broken = '<script type="application/ld+json">{"@type": </script>'
+    listing = one(
+        f'<h1>x</h1>{broken}<script type="application/ld+json">{json.dumps({"@graph": [record]})}</script>{_SIMILAR}'
+    )
+    assert (listing.make, listing.model, listing.year, listing.vin, listing.price) == (
+        "Ford",
+        "F-150",
+        2019,
+        VIN,
+        38_990,
+    )
+    assert (listing.mileage, listing.mileage_unit, listing.seller_name, listing.place) == (
+        42_592,
+        "mi",
+        "Harbor Motors",
+        "Boston, MA",
+    )
+    assert listing.images == ["https://dealer.example/p/1.jpg", "https://dealer.example/p/2.jpg"]
+    assert (listing.remote_id, listing.raw["make"], listing.status) == ("A17", "FORD", "active")
+    assert listing.provenance["vin"].layer is Layer.STRUCTURED
+    assert set(listing.provenance) >= {"price", "mileage", "make", "model", "year", "title"}
+    assert listing.raw_payload is not None
+    assert listing.raw_payload["sku"] == "A17"
+
+
+def test_microdata_gives_the_vehicle() -> None:
+    body = f"""<div itemscope itemtype="https://schema.org/Car"><h1 itemprop=name>2019 Ford F-150 XLT</h1>
+    <span itemprop=brand>Ford</span><span itemprop=model>F-150</span><meta itemprop=vehicleModelDate content=2019>
+    <span itemprop=vehicleIdentificationNumber>{VIN}</span>
+    <div itemprop=mileageFromOdometer itemscope><b itemprop=value>42,592</b><meta itemprop=unitCode content=SMI></div>
+    <div itemprop=offers itemscope itemtype="https://schema.org/Offer"><meta itemprop=priceCurrency content=USD>
+    <i itemprop=price content=38990>$38,990</i></div></div>"""
+    listing = one(body)
+    assert (listing.price, listing.mileage, listing.vin, listing.model) == (38_990, 42_592, VIN, "F-150")
+    assert listing.provenance["price"].layer is Layer.STRUCTURED
+
+
+def test_without_structured_data_only_what_a_person_sees_is_used() -> None:
+    script = '<script type="application/ld+json">{"@type":"Car","name":"2001 Kia Rio","vin":"x","offers":{"price":1}}</script>'
+    listing = one(_HEAD + script + _TITLE + _TABLE.format(vin=VIN), structured=False)
+    assert (listing.make, listing.price) == ("Ford", 38_990)
+    assert all(evidence.layer not in (Layer.STRUCTURED, Layer.STATE) for evidence in listing.provenance.values())
+
+
+def test_the_state_of_an_application_gives_the_vehicle_and_not_its_neighbours() -> None:
+    vehicle = {"id": 100200300, "year": 2019, "make": {"name": "Ford"}, "model": {"name": "F-150"}, "trim": "XLT", "vin": VIN,
+               "price": {"amount": 38990, "currency": "USD"}, "mileage": {"value": 42592, "unit": "mi"}}  # fmt: skip
+    other = {"id": 5550001, "year": 2015, "make": {"name": "Toyota"}, "model": {"name": "Camry"}, "vin": "4T1BF1FK5FU111111",
+             "price": {"amount": 11111, "currency": "USD"}, "mileage": {"value": 99999, "unit": "mi"}}  # fmt: skip
+    state = {"props": {"page": {"vehicle": vehicle, "similarVehicles": [other, other]}}}
+    listing = one(
+        f'<script id="__NEXT_DATA__" type="application/json">{json.dumps(state)}</script><h1>2019 Ford F-150</h1>'
+    )
+    assert (listing.make, listing.vin, listing.price, listing.mileage) == ("Ford", VIN, 38_990, 42_592)
+
+
+def test_an_auction_says_what_its_price_means() -> None:
+    page = "<h1>1988 Mercedes-Benz 560SL</h1><p>{}</p><p>Chassis: WDBBA48D0JA087816</p><p>90,500 miles</p>"
+    for words, kind, price in [
+        ("Current bid: $7,000", "bid", 7_000),
+        ("Sold for $21,250 on 9/6/25", "sold", 21_250),
+        ("Bid to $31,000 (reserve not met)", "reserve", 31_000),
+    ]:
+        listing = one(page.format(words), kind="detail")
+        assert (listing.price_kind, listing.price) == (kind, price)
+    assert one(page.format("Sold for $21,250"), kind="detail").status == "sold"
+
+
+def test_a_dollar_is_that_of_the_sites_country() -> None:
+    body = (_HEAD + _TITLE + "<p>42,592 km</p>").encode()
+    assert extract_page(body, url="https://dealer.example.ca/x/1", kind="detail").listings[0].currency == "CAD"
+
+
+def test_the_explanation_shows_winners_and_losers() -> None:
+    result = extract_page((_HEAD + _TITLE + _TABLE.format(vin=VIN)).encode(), url=URL, explain=True)
+    years = [entry for entry in result.explain if entry.field == "make"]
+    assert any(entry.won for entry in years)
+    assert all(0 <= entry.confidence <= 1 for entry in result.explain)
+
+
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [
+        ("", PageKind.OTHER),
+        ("<html><body></body></html>", PageKind.OTHER),
+        ("<h1>Access denied</h1><p>Please complete the captcha</p>", PageKind.OTHER),
+        ("<h1>Oak table</h1><p>$200</p><p>Solid oak, four chairs.</p>", PageKind.OTHER),
+        ("<h1>Used cars</h1><p>Sorry, no vehicles match your search.</p>", PageKind.EMPTY),
+        ('{"items": [], "total": 0}', PageKind.EMPTY),
+        ('{"error": "not found"}', PageKind.OTHER),
+    ],
+)
+def test_a_page_without_a_vehicle_gives_a_reason(body: str, kind: PageKind) -> None:
+    result = extract_page(body.encode(), url=URL)
+    assert (result.kind, result.listings) == (kind, [])
+    assert result.reason
