@@ -53,6 +53,7 @@ LEASE = timedelta(minutes=5)
 USUAL_JOBS = 10
 """So many finished jobs say how much a search usually finds."""
 KM_PER_MILE = 1.609344
+_PARAM = re.compile(r"\{(\w+)\}")
 _LOOK_BACK = 60  # ticks looked through for one that really happened
 _TERMS = ("body_style", "fuel_type", "transmission", "drivetrain", "condition", "seller_type")
 _RANGES = {"year": "year", "price": "price", "mileage": "mileage"}
@@ -66,18 +67,25 @@ class SearchMapping(BaseModel):
     """``config.extra.search`` of a source: how a search's params become its query.
 
     ``url`` may hold params as ``{make}``; parts of a path in brackets ``[/{make}]`` vanish when the param is not
-    given. ``query`` maps params to query names, ``fixed`` is always sent, ``slug`` names params written like
-    ``land-rover``, ``scale`` multiplies a number (miles to kilometres).
+    given. ``query`` maps params to query names, ``combined`` query names to several params (``{make} {model}``, the
+    missing left out), ``fixed`` is always sent, ``slug`` names params written like ``land-rover``, ``scale``
+    multiplies a number (miles to kilometres).
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     url: Annotated[str, Field(min_length=1, max_length=1000)] = "/"
     query: dict[str, str] = {}
+    combined: dict[str, str] = {}
     fixed: dict[str, str] = {}
     slug: tuple[str, ...] = ()
     scale: dict[str, float] = {}
     joiner: str = " "
+
+    @property
+    def asked(self) -> set[str]:
+        """The params the source itself is asked for."""
+        return set(self.query) | {n for text in (self.url, *self.combined.values()) for n in _PARAM.findall(text)}
 
 
 @dataclass(slots=True)
@@ -368,14 +376,17 @@ def search_url(mapping: SearchMapping, params: dict[str, Any]) -> str:
     """The URL (relative to the source's base) that asks for these params, as far as the source can be asked."""
     words = {name: word for name, value in params.items() if (word := _word(mapping, name, value)) is not None}
     path = re.sub(r"\[([^\[\]]*)\]", lambda m: m[1] if _all_given(m[1], words) else "", mapping.url)
-    path = re.sub(r"\{(\w+)\}", lambda m: quote(words.get(m[1], ""), safe="-_.~"), path)
+    path = _PARAM.sub(lambda m: quote(words.get(m[1], ""), safe="-_.~"), path)
     asked = {query: words[name] for name, query in mapping.query.items() if name in words}
-    query = {**mapping.fixed, **asked}
-    return with_query(path, query) if query else path
+    for query, template in mapping.combined.items():
+        if text := " ".join(_PARAM.sub(lambda m: words.get(m[1], ""), template).split()):
+            asked[query] = text
+    query_values = {**mapping.fixed, **asked}
+    return with_query(path, query_values) if query_values else path
 
 
 def _all_given(part: str, words: dict[str, str]) -> bool:
-    return all(name in words for name in re.findall(r"\{(\w+)\}", part))
+    return all(name in words for name in _PARAM.findall(part))
 
 
 def _word(mapping: SearchMapping, name: str, value: Any) -> str | None:
@@ -407,10 +418,9 @@ class Matcher:
         known = canonical_model(canonical_make(str(make)) or str(make), str(model)) if make and model else None
         self._model = fold(known or str(model)) if model else None
         self._terms = {name: canonical_term(name, str(params[name])) for name in _TERMS if params.get(name)}
-        asked = set(mapping.query) | set(re.findall(r"\{(\w+)\}", mapping.url))
         keywords = params.get("keywords") or []
         wanted: Sequence[Any] = [keywords] if isinstance(keywords, str) else keywords
-        self._keywords = [] if "keywords" in asked else [str(word).lower() for word in wanted]
+        self._keywords = [] if "keywords" in mapping.asked else [str(word).lower() for word in wanted]
 
     def accepts(self, card: Listing) -> bool:
         """Whether nothing the card says is against it."""

@@ -184,7 +184,8 @@ def test_a_schedule_broken_by_hand_opens_an_incident_and_stops_nobody_else(conn:
 OFFERUP_LIKE = SearchMapping.model_validate(
     {
         "url": "/search[/{make}][/{model}]",
-        "query": {"keywords": "q", "min_price": "PRICE_MIN", "max_price": "PRICE_MAX", "radius_miles": "radius_km"},
+        "combined": {"q": "{keywords} {colour}"},
+        "query": {"min_price": "PRICE_MIN", "max_price": "PRICE_MAX", "radius_miles": "radius_km"},
         "fixed": {"cid": "5.1"},
         "slug": ["make", "model"],
         "scale": {"radius_miles": 1.609344},
