@@ -1,0 +1,152 @@
+"""The database is there when it is needed and gone when nobody needs it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from fill_pipeline.db.migrate import migrate
+from fill_pipeline.db.server import is_running, stop_embedded
+from fill_pipeline.settings import Settings
+
+USER = """
+import sys, time
+from fill_pipeline.db.server import database_url
+from fill_pipeline.settings import Settings
+import psycopg
+conn = psycopg.connect(database_url(Settings()))
+print("ready", flush=True)
+time.sleep(600)
+"""
+STOP_WITHIN = 30.0
+
+
+@pytest.fixture
+def own_home() -> Iterator[Path]:
+    folder = Path(tempfile.mkdtemp(prefix="fill-server-"))
+    folder.chmod(0o755)
+    yield folder
+    stop_embedded(Settings(home=folder))
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def start_user(own_home: Path) -> Iterator[Callable[[], subprocess.Popen[str]]]:
+    started: list[subprocess.Popen[str]] = []
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("FILL_")} | {"FILL_HOME": str(own_home)}
+
+    def start() -> subprocess.Popen[str]:
+        process = subprocess.Popen([sys.executable, "-c", USER], env=environment, stdout=subprocess.PIPE, text=True)
+        started.append(process)
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.wait()
+        assert process.stdout is not None
+        process.stdout.close()
+
+
+def wait_until(condition: Callable[[], bool]) -> bool:
+    deadline = time.monotonic() + STOP_WITHIN
+    while time.monotonic() < deadline:
+        if condition():
+            return True
+        time.sleep(0.1)
+    return False
+
+
+def test_the_embedded_server_outlives_a_killed_user_and_stops_after_the_last(
+    own_home: Path, start_user: Callable[[], subprocess.Popen[str]]
+) -> None:
+    data = own_home / "postgres"
+    first = start_user()
+    second = start_user()
+    first.kill()
+    first.wait()
+    time.sleep(4)  # longer than the watcher's grace
+    assert is_running(data)
+    second.kill()
+    second.wait()
+    assert wait_until(lambda: not is_running(data)), "the server was left running for ever"
+    third = start_user()
+    assert is_running(data)
+    assert third.poll() is None
+
+
+def test_fill_down_stops_the_server_whoever_uses_it(
+    own_home: Path, start_user: Callable[[], subprocess.Popen[str]]
+) -> None:
+    start_user()
+    assert stop_embedded(Settings(home=own_home))
+    assert not is_running(own_home / "postgres")
+    assert not stop_embedded(Settings(home=own_home))
+
+
+def test_a_leftover_pid_file_does_not_pass_for_a_server(
+    own_home: Path, start_user: Callable[[], subprocess.Popen[str]]
+) -> None:
+    start_user()
+    stop_embedded(Settings(home=own_home))
+    (own_home / "postgres" / "postmaster.pid").write_text(f"{os.getpid()}\n{own_home}\n0\n5432\n/tmp\n\n0 0\nready\n")
+    assert not is_running(own_home / "postgres")
+    start_user()
+    assert is_running(own_home / "postgres")
+
+
+def test_any_postgresql_of_the_operators_will_do() -> None:
+    """Debian's PostgreSQL 15 takes the schema and a claim through the queue like the embedded one."""
+    binaries = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
+    if not binaries:
+        pytest.skip("no PostgreSQL of the operating system is installed (Debian: postgresql)")
+    with DebianServer(binaries[-1].parent) as url:
+        assert migrate(url) == migrate(url)
+        with psycopg.connect(url, autocommit=True) as connection:
+            connection.execute("INSERT INTO sources (name, base_url) VALUES ('a', 'https://a.example')")
+            version = connection.execute("SHOW server_version_num").fetchone()
+            assert version is not None
+            assert int(version[0]) >= 150000
+            assert connection.execute("SELECT count(*) FROM source_config_versions").fetchone() == (1,)
+
+
+class DebianServer:
+    """A PostgreSQL of the operating system on a folder and socket of its own."""
+
+    def __init__(self, binaries: Path) -> None:
+        self._binaries = binaries
+        self._folder = Path(tempfile.mkdtemp(prefix="fill-debian-"))
+        self._user = "nobody" if os.geteuid() == 0 else None
+
+    def __enter__(self) -> str:
+        if self._user is not None:
+            shutil.chown(self._folder, self._user)
+        data = str(self._folder / "data")
+        self._run("initdb", "-D", data, "-A", "trust", "-U", "postgres", "-E", "utf8")
+        options = f"-c listen_addresses= -k {self._folder}"
+        self._run("pg_ctl", "-w", "-D", data, "-l", str(self._folder / "log"), "-o", options, "start")
+        return f"host={self._folder} user=postgres dbname=postgres"
+
+    def __exit__(self, *_exc: object) -> None:
+        self._run("pg_ctl", "-w", "-m", "fast", "-D", str(self._folder / "data"), "stop")
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _run(self, *command: str) -> None:
+        subprocess.run(
+            [str(self._binaries / command[0]), *command[1:]],
+            check=True,
+            user=self._user,
+            stdout=subprocess.DEVNULL,
+            cwd="/",
+        )
