@@ -14,6 +14,7 @@ from fill_pipeline.quality.metrics import quality_rows
 from fill_pipeline.settings import Settings
 
 HISTORY_CYCLES = 24
+OWN_METRICS = ("cycle.vehicles_added", "cycle.vehicles_merged", "cycle.queued")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +67,7 @@ def settle(conn: Connection, settings: Settings, cycle: CycleRow, now: datetime)
         cycles.save_health(conn, cycle.cycle_id, health)
         cycles.save_quality(conn, cycle.cycle_id, quality, now=now)
     added, touched, score = cycles.vehicles_of_cycle(conn, cycle.cycle_id)
-    own = counters.of_scope(conn, ("cycle.vehicles_added", "cycle.vehicles_merged", "cycle.queued"), cycle.cycle_id)
+    own = counters.of_scope(conn, OWN_METRICS, cycle.cycle_id)
     totals = counters.totals(conn, ("vehicles", "queue.pending", "queue.dead"))
     hours = max(((cycle.completed_at or now) - cycle.started_at).total_seconds(), 1.0) / 3600
     fetched = sum(a.stats.pages_fetched for a in accounts)
@@ -91,21 +92,21 @@ def settle(conn: Connection, settings: Settings, cycle: CycleRow, now: datetime)
         health=tuple(health),
         quality_by_field=tuple(row for row in quality if row.source_id is None),
         failures=tuple(queue.failures_by_category(conn, cycle.cycle_id)),
-        mismatches=tuple(_mismatches(conn, cycle, accounts, added, own)),
+        mismatches=tuple(mismatches(conn, cycle.cycle_id)),
     )
 
 
-def _mismatches(
-    conn: Connection, cycle: CycleRow, accounts: Sequence[SourceAccount], added: int, own: dict[str, int]
-) -> list[str]:
+def mismatches(conn: Connection, cycle_id: str) -> list[str]:
     """Where two ways of counting the same thing differ; each is an error of ours, said in the report."""
+    own = counters.of_scope(conn, OWN_METRICS, cycle_id)
     found = []
+    added = cycles.vehicles_of_cycle(conn, cycle_id)[0]
     if own["cycle.vehicles_added"] != added:
         found.append(f"vehicles added: {added} rows, but the counter says {own['cycle.vehicles_added']}")
-    queued = cycles.queued_of_cycle(conn, cycle.cycle_id)
+    queued = cycles.queued_of_cycle(conn, cycle_id)
     if own["cycle.queued"] != queued:
         found.append(f"vehicles queued: {queued} rows, but the counter says {own['cycle.queued']}")
-    claimed = sum(a.stats.vehicles_added for a in accounts)
+    claimed = sum(a.stats.vehicles_added for a in cycles.accounts(conn, cycle_id))
     merged = own["cycle.vehicles_merged"]
     if claimed != added + merged:
         found.append(
