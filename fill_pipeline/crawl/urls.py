@@ -52,6 +52,8 @@ _WIRE_SAFE = "/-._~!$&'()*+,;=:@?%[]|"
 _CLEAN_PATH = re.compile(r"[A-Za-z0-9/\-._~!$&'()*+,;=:@]*")
 _CLEAN_QUERY = re.compile(r"[A-Za-z0-9\-._~!$'()*,;:@/?]*")
 _CLEAN_WIRE = re.compile(r"https?://[a-z0-9.\-:]+/[A-Za-z0-9/\-._~!$&'()*+,;=:@?%|]*")
+# What needs no work: most detail pages. (No digit starts the last label of a host that is a name.)
+_CANONICAL = re.compile(r"https?://(?=[^/]{1,253}/)(?:[a-z0-9-]+\.)+[a-z][a-z0-9-]*/[A-Za-z0-9/\-._~!$&'()*+,=:@]*")
 _ESCAPES = re.compile(r"((?:%[0-9A-Fa-f]{2})+)")
 _BAD_HOST = re.compile(r"[\x00-\x20\x7f#%/:?@\\\[\]<>^|]")
 
@@ -63,6 +65,8 @@ def canonical_url(url: str) -> str:
     parameters; dot segments resolved, percent-encoding normalised, parameters sorted (stably, so that
     repeated ones keep their order). Idempotent.
     """
+    if _CANONICAL.fullmatch(url) and "/." not in url and len(url) <= MAX_URL_CHARS:
+        return url
     parts = urlsplit(_trimmed(url))
     scheme = parts.scheme.lower()
     if scheme not in _DEFAULT_PORTS:

@@ -101,6 +101,20 @@ def test_naming_is_idempotent_and_never_breaks(path, query, host):
     assert url_hash(name) == url_hash(url)
 
 
+@given(
+    st.from_regex(r"[a-z0-9.-]{1,20}", fullmatch=True), st.text(string.ascii_letters + "/.-_~:;@!$,=()", max_size=30)
+)
+def test_the_short_way_gives_the_same_name_as_the_long_way(host, path):
+    def name(url: str) -> str | None:
+        try:
+            return canonical_url(url)
+        except ValueError:
+            return None
+
+    short = f"http://{host}/{path}"
+    assert name(short) == name(f"{short}?utm_source=x")
+
+
 @given(_PATH)
 def test_a_url_as_sent_is_plain_ascii_and_names_the_same_page(path):
     url = f"http://cars.example/{path}"
