@@ -131,6 +131,8 @@ class _Crew:
             self._walks[source.slug] = walk
             if (page := walk.configured_page()) is not None:
                 yield source, page
+            elif walk.next_url is None:
+                yield source, walk.stop(StopReason.FAILED, FailureCategory.BAD_URL)
         url = walk.next_url
         if url is None:
             return

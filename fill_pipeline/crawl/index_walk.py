@@ -24,7 +24,7 @@ from fill_pipeline.crawl.fetch import (
 from fill_pipeline.crawl.inventory_links import inventory_links
 from fill_pipeline.crawl.pagination import StopReason, Trail, first_url, next_url
 from fill_pipeline.crawl.sitemap import FoundUrl, SitemapPage, read_feed, read_sitemap
-from fill_pipeline.crawl.urls import MAX_URL_CHARS, canonical_url, join, origin, same_site
+from fill_pipeline.crawl.urls import MAX_URL_CHARS, canonical_url, is_http, join, origin, same_site, site_of
 from fill_pipeline.extract.listing import Listing
 from fill_pipeline.extract.page import extract_page
 
@@ -115,13 +115,16 @@ class IndexWalk:
         self._pages = self._found = 0
         self._targets: deque[_Target] = deque()
         self._current: _Target | None = None
+        # The source's own site, and those its configuration names (a marketplace may have one for each country).
+        named = [source.base_url, *self._absolute(config.index.urls), *self._absolute(config.detail_urls)]
+        self._sites = {site_of(url) for url in named if is_http(url)}
         for url in self._start_urls(sitemaps):
             if self._trail.first_visit(url):
                 self._targets.append(_Target(url))
 
     def configured_page(self) -> HarvestPage | None:
         """The detail URLs that the configuration names itself, as a page of their own; None if it names none."""
-        urls = [url for given in self._config.detail_urls if (url := join(self._source.base_url, given)) is not None]
+        urls = self._absolute(self._config.detail_urls)
         if not urls:
             return None
         details = self._new_details((url, None, None) for url in urls)
@@ -196,8 +199,16 @@ class IndexWalk:
                 given = sitemaps or ["/sitemap.xml"]
             elif not config.detail_urls:
                 given = [base]
-        urls = [url for path in given if (url := join(base, path)) is not None]
-        return [first_url(url, config.pagination) for url in urls]
+        return [first_url(url, config.pagination) for url in self._absolute(given)]
+
+    def _absolute(self, urls: Iterable[str]) -> list[str]:
+        return [url for given in urls if (url := join(self._source.base_url, given)) is not None]
+
+    def _is_ours(self, url: str) -> bool:
+        try:
+            return len(url) <= MAX_URL_CHARS and site_of(url) in self._sites
+        except ValueError:
+            return False
 
     def _read_index(self, page: HarvestPage, target: _Target, body: bytes) -> StopReason | None:
         response = page.response
@@ -209,11 +220,11 @@ class IndexWalk:
         page.expected_count = result.expected_count
         if not result.listings and not result.links and target.depth == 0:
             page.error = result.reason
-        if not same_site(response.final_url, self._source.base_url) and same_site(target.url, self._source.base_url):
+        if not self._is_ours(response.final_url):
             page.error = f"redirected to another site: {response.final_url}"
         if self._explores and target.depth == 0:
             for link in inventory_links(body, response.final_url):
-                if same_site(link, self._source.base_url) and self._trail.first_visit(link):
+                if self._is_ours(link) and self._trail.first_visit(link):
                     self._targets.append(_Target(link, depth=1))
         listed = frozenset(filter(None, map(_card_key, result.listings))) or frozenset(result.links)
         if self._is_past_the_end(response, listed, target):
@@ -235,7 +246,7 @@ class IndexWalk:
         )
         if target.depth < _MAX_SITEMAP_DEPTH:
             for child in found.sitemaps:
-                if same_site(child.url, self._source.base_url) and self._trail.first_visit(child.url):
+                if self._is_ours(child.url) and self._trail.first_visit(child.url):
                     self._targets.append(_Target(child.url, target.depth + 1))
         return None
 
@@ -300,14 +311,14 @@ class IndexWalk:
         return self._link_pattern is None or self._link_pattern.search(url) is not None
 
     def _new_details(self, details: Iterable[DetailUrl]) -> list[DetailUrl]:
-        """Those on the source's own site not told before in this run, within the run's limit."""
+        """Those on the source's own sites not told before in this run, within the run's limit."""
         room = self._config.limits.max_listings_per_run - self._found
         kept: list[DetailUrl] = []
         for detail in details:
             url = detail[0]
             if len(kept) >= room:
                 break
-            if len(url) > MAX_URL_CHARS or not same_site(url, self._source.base_url):
+            if not self._is_ours(url):
                 continue
             key = canonical_url(url)
             if key not in self._known_details:

@@ -216,6 +216,20 @@ def test_links_to_other_sites_are_left_out(site, fetcher, make_answer):
     assert len(detail_urls(run(source(), fetcher))) == 4
 
 
+def test_a_source_without_a_usable_address_fails_alone(site, fetcher, make_answer):
+    site.routes["/"] = make_answer(index_page(range(4)))
+    sources = [source(slug="bad", base_url="http://[/"), source(slug="good")]
+    pages = {src.slug: page for src, page in harvest_many(sources, fetcher, robots=RobotsCache(), now_fn=lambda: NOW)}
+    assert (pages["bad"].failure, pages["bad"].is_last) == (FailureCategory.BAD_URL, True)
+    assert len(pages["good"].cards) == 4
+
+
+def test_every_site_the_configuration_names_is_the_sources_own(site, fetcher, make_answer):
+    site.routes["/de"] = make_answer(index_page(range(4)))
+    pages = run(source({"index": {"urls": ["http://autos.example.de/de"]}}), fetcher)
+    assert detail_urls(pages) == [f"http://autos.example.de/car/{n}" for n in range(4)]
+
+
 def test_a_site_that_moved_is_said_to_have_moved(site, fetcher, make_answer, make_redirect):
     site.routes["/"] = lambda asked: (
         make_redirect("http://new.example/") if asked.host == "cars.example" else make_answer(index_page(range(4)))
