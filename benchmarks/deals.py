@@ -70,7 +70,7 @@ INSERT INTO listing_records (
     trim, engine, drivetrain, condition, body_style, fuel_type, transmission, images, description, status,
     first_seen_at, first_cycle, changed_at, changed_cycle, content_hash, vehicle_id)
 OVERRIDING SYSTEM VALUE
-SELECT v.id, %(source)s, 'bench', v.id::text, 'http://bench.example/' || v.id, v.year || ' ' || v.make || ' ' || v.model,
+SELECT v.id, %(source)s, 'bench', v.id::text, 'http://bench.example/' || v.id, concat_ws(' ', v.year, v.make, v.model),
        v.price, v.currency, v.price_kind, v.mileage, v.mileage_unit, v.year, v.make, v.model, v.trim, v.engine,
        v.drivetrain, v.condition, v.body_style, v.fuel_type, v.transmission, ARRAY['http://bench.example/1.jpg'],
        repeat('Well kept, one owner, all books and both keys. ', 10), 'active', %(now)s, %(cycle)s, %(now)s, %(cycle)s,
