@@ -81,7 +81,7 @@ class TrialRow:
 
 @dataclass(frozen=True, slots=True)
 class KnownListing:
-    """What we hold of one active listing: its page and the values last read from it."""
+    """What we hold of one active listing: its page, the values last read from it, and those they replaced."""
 
     url: str
     remote_id: str
@@ -89,6 +89,7 @@ class KnownListing:
     raw: dict[str, str]
     archive_id: int | None
     last_seen_at: datetime
+    before: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,9 +262,10 @@ def known_listings(conn: Connection, source_id: UUID, n: int) -> list[KnownListi
     """A source's active listings with their values, most recently seen first."""
     found = []
     for row in _sql.known_listings(conn, source_id=source_id, n=n):
-        url, remote_id, *values, raw, archive_id, last_seen_at = row
+        url, remote_id, *values, raw, archive_id, last_seen_at, price, mileage = row
+        before = {name: value for name, value in (("price", price), ("mileage", mileage)) if value is not None}
         known = {name: value for name, value in zip(_VALUES, values, strict=True) if value is not None}
-        found.append(KnownListing(url, remote_id, known, raw, archive_id, last_seen_at))
+        found.append(KnownListing(url, remote_id, known, raw, archive_id, last_seen_at, before))
     return found
 
 

@@ -54,8 +54,9 @@ class Asker:
         """A fresh page, or None where no more may be asked for (bound, budget of the day, time)."""
         if self.left <= 0 or self._work.stopping():
             return None
-        if not self._permitted(url):
-            return FreshPage(url, failure=FailureCategory.ROBOTS, error="robots.txt forbids this page")
+        forbidden = self._forbidden(url)
+        if forbidden is not None:
+            return forbidden
         now = self._work.now_fn()
         slots = registry.reserve_slots(self._conn, self._source.id, 1, now=now)
         wait = max(0.0, (slots.first - now).total_seconds())
@@ -76,16 +77,20 @@ class Asker:
         )
         return _read(url, response)
 
-    def _permitted(self, url: str) -> bool:
+    def _forbidden(self, url: str) -> FreshPage | None:
         if self._source.config.robots is not RobotsPolicy.OBEY:
-            return True
+            return None
         now = self._work.now_fn()
         rules = self._robots.known(url, now)
         if rules is None:
             load_robots(self._conn, self._robots, [url], now=now)
             rules = self._robots.rules_for(url, self._fetcher, now)
             save_robots(self._conn, self._robots, [self._source], now=now)
-        return rules.allowed(url)
+        if rules.forbids_all:
+            return FreshPage(url, failure=FailureCategory.CONNECT, error="robots.txt cannot be had")
+        if not rules.allowed(url):
+            return FreshPage(url, failure=FailureCategory.ROBOTS, error="robots.txt forbids this page")
+        return None
 
 
 def _read(url: str, response: FetchResponse) -> FreshPage:

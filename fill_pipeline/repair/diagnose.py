@@ -81,13 +81,13 @@ def diagnose(seen: Checkup) -> Finding:
     pages = seen.pages
     if not pages:
         return Finding(Cause.UNKNOWN, "nothing could be asked of it now")
+    elsewhere = [page for page in pages if page.response is not None and not same_site(page.final_url, seen.base_url)]
+    if len(elsewhere) * 2 > len(pages):
+        return Finding(Cause.MOVED, f"its pages lead to {elsewhere[0].final_url[:200]}")
     failed = [page for page in pages if page.failure is not None]
     if len(failed) == len(pages) or (seen.index and all(page.failure is not None for page in seen.index)):
         return _failing(failed, len(pages))
     fresh = [page for page in pages if page.failure is None]
-    elsewhere = [page for page in fresh if not same_site(page.final_url, seen.base_url)]
-    if len(elsewhere) * 2 > len(fresh):
-        return Finding(Cause.MOVED, f"its pages lead to {elsewhere[0].final_url[:200]}")
     details = [page for page in seen.details if page.failure is None]
     if len(details) >= MIN_WITNESSES and not seen.witnesses and _all_alike(details):
         return Finding(Cause.SOFT_404, f"{len(details)} different addresses give one and the same page")

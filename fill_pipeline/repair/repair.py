@@ -23,7 +23,7 @@ from fill_pipeline.repair.ask import MAX_DECODED, Asker
 from fill_pipeline.repair.diagnose import Cause, Checkup, Finding, diagnose
 from fill_pipeline.repair.induce import induce
 from fill_pipeline.repair.trial_harvest import TrialHarvest, try_config, variants
-from fill_pipeline.repair.truth import Score, Witness, score, split, witness
+from fill_pipeline.repair.truth import Score, Witness, is_listing, score, split, witness
 
 FRESH_DETAILS = 10
 FRESH_REQUESTS = 50
@@ -34,6 +34,8 @@ MIN_TRAIN_PAGES = 3
 MIN_PRECISION = 0.97
 MIN_F1 = 0.9
 MAX_VARIANTS = 12
+CANARY_PAGES = 4
+CANARY_SHARE = 0.75
 REPLAYED_CYCLES = 12
 REGRESSION = 0.02  # of F1
 PATIENCE = 3  # failed repairs in a row after which a source is set aside
@@ -157,9 +159,18 @@ def _relearn(
         except ConfigError:
             continue
         believable = trial.known > 0 or not known_urls
-        if believable and (best is None or trial.found > best.found):
+        if believable and trial.found > max(harvest.found, best.found if best is not None else 0):
             best = trial
-    return best
+    return best if best is not None and _are_listings(asker, best, harvest) else None
+
+
+def _are_listings(asker: Asker, better: TrialHarvest, harvest: TrialHarvest) -> bool:
+    """Whether what only the other way finds are listings' pages: some of them are asked for and read."""
+    had = set(harvest.urls)
+    news = [url for url in better.urls if url not in had]
+    pages = [page for url in news[:: max(1, len(news) // CANARY_PAGES)][:CANARY_PAGES] if (page := asker.page(url))]
+    good = sum(is_listing(Witness(page.final_url, page.body, page.content_type)) for page in pages if page.body)
+    return bool(pages) and good >= CANARY_SHARE * len(pages)
 
 
 def _grows(harvest: TrialHarvest) -> bool:

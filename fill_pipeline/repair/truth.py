@@ -12,6 +12,7 @@ from uuid import UUID
 from fill_pipeline.db.improvement import KnownListing
 from fill_pipeline.drain.read import RawPage, Reading, read_page
 from fill_pipeline.extract.listing import Layer, Listing
+from fill_pipeline.extract.page import extract_page
 
 FIELDS = (
     "vin", "year", "make", "model", "trim", "price", "mileage", "body_style", "engine", "fuel_type", "transmission",
@@ -78,9 +79,14 @@ def witness(page_url: str, body: bytes, content_type: str, known: KnownListing, 
     """A page with what it must give: known values it states, none that its own structured statements deny."""
     text = _text(body)
     found = Witness(page_url, body, content_type)
+    if not _is_about(text, known):
+        return found
     generic = read(found, None, now=now)
     for name in FIELDS:
         value = known.values.get(name)
+        before = known.before.get(name)
+        if before is not None and generic is not None and before == getattr(generic, name):
+            value = before  # what was read before is still what the page says: what we hold now was misread
         if value is None or not _states(text, name, value, known.raw.get(name)):
             continue
         if generic is not None:
@@ -111,6 +117,12 @@ def read(page: Witness, reading: Reading | None, *, now: datetime) -> Listing | 
     return rows[0].listing if len(rows) == 1 else None
 
 
+def is_listing(page: Witness) -> bool:
+    """Whether a page reads, without any rules, as one vehicle with a price, a mileage or a VIN."""
+    found = extract_page(page.body, url=page.url, content_type=page.content_type, kind="detail").listings
+    return len(found) == 1 and found[0].make is not None and any((found[0].price, found[0].mileage, found[0].vin))
+
+
 def score(pages: Iterable[Witness], reading: Reading, *, now: datetime) -> Score:
     """How well a reading gives what is known of the pages."""
     total = Score()
@@ -133,6 +145,16 @@ def split(pages: Sequence[Witness]) -> tuple[list[Witness], list[Witness]]:
     """Pages to learn from and pages to prove on, alternately, those that say most first."""
     ordered = sorted(pages, key=lambda page: -len(page.truth))
     return ordered[::2], ordered[1::2]
+
+
+def _is_about(text: str, known: KnownListing) -> bool:
+    """Whether a page is about this listing at all: it names the VIN, the title, or both price and mileage."""
+    stated = {
+        name
+        for name in ("vin", "title", "price", "mileage")
+        if (value := known.values.get(name)) is not None and _states(text, name, value, known.raw.get(name))
+    }
+    return bool(stated & {"vin", "title"}) or {"price", "mileage"} <= stated
 
 
 def _states(text: str, name: str, value: Any, raw: str | None) -> bool:

@@ -80,11 +80,15 @@ SELECT origin, body, extract(epoch FROM fetched_at)::bigint FROM robots_files
 WHERE body <> '' AND fetched_at > to_timestamp(:after) ORDER BY fetched_at LIMIT :n;
 
 -- name: known_listings
--- What we know of a source's listings, the most recently seen first.
+-- What we know of a source's listings, the most recently seen first, and the price and mileage they had before.
 SELECT r.url, r.remote_id, r.title, r.year, r.make, r.model, r.trim, r.vin, r.price, r.currency, r.mileage, r.mileage_unit, r.body_style, r.engine,
        r.fuel_type, r.transmission, r.drivetrain, r.exterior_color, r.interior_color, r.doors, r.city, r.region, r.postal_code,
-       r.seller_name, r.raw, r.archive_id, s.last_seen_at
+       r.seller_name, r.raw, r.archive_id, s.last_seen_at, before.price, before.mileage
 FROM listing_records r JOIN listing_sightings s ON s.listing_id = r.id
+LEFT JOIN LATERAL (
+    SELECT h.price, h.mileage FROM listing_history h
+    WHERE h.listing_id = r.id AND (h.price, h.mileage) IS DISTINCT FROM (r.price, r.mileage)
+    ORDER BY h.observed_at DESC, h.id DESC LIMIT 1) before ON true
 WHERE r.source_id = :source_id AND r.status = 'active'
 ORDER BY s.last_seen_at DESC, r.id DESC LIMIT :n;
 
