@@ -21,7 +21,7 @@ from fill_pipeline.extract.values import offer_value
 from fill_pipeline.extract.visible import image_links, offer_mileage, offer_place, offer_price, offer_vin
 
 _MAX_LINKS = 6_000
-_MAX_CARDS = 1_500
+_MAX_CARDS = 1_000
 _OFFERED = 1.5
 _TOKENS = re.compile(r"[0-9a-f]{8}-[0-9a-f-]{27}|[0-9a-f]{24,40}|\d{4,}", re.I)
 _PRICE = re.compile(r"[$€£]\s?\d|\d\s?[€£]|\b(?:USD|EUR|CAD|CHF)\s?\d|\d\s?(?:USD|EUR|CAD|CHF)\b")
@@ -337,6 +337,8 @@ def _read_title(card: Card, words: Words, reading: Reading) -> None:
             score += 0.15 if found.model else 0.0
         if len(text) > 90:
             score -= 0.3
+        if _PRICE.search(text) or _DISTANCE.search(text):
+            score -= 0.4
         if best is None or score > best[0] + 1e-9:
             best = (score, text, locator)
     if best is not None and (best[0] > 1.0 or best[2] not in ("text", "words", "img")):

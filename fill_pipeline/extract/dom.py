@@ -76,6 +76,14 @@ _BLOCKS = frozenset(
 _MAX_SEGMENTS = 20_000
 _MAX_WORDS = 2_000  # characters of one segment
 _LINE_WORDS = 60  # pieces of one line
+_UNCLOSED = 3_000  # more start tags than end tags: worth a look at the nesting
+_MANY_TAGS = 20_000
+_DEEPEST = 3_000  # open elements; real pages stay below a hundred
+_TAG = re.compile(r"<(/?)([A-Za-z][A-Za-z0-9]*)")
+_NEVER_OPEN = frozenset(
+    ("img", "br", "hr", "meta", "link", "input", "area", "base", "col", "embed", "source", "track", "wbr", "param",
+     "li", "p", "option", "dt", "dd", "path", "tr", "td", "th", "tbody", "thead")
+)  # fmt: skip
 _DEEP = 400  # nesting beyond which a page is not walked upwards
 
 
@@ -120,8 +128,26 @@ class Words:
 
 
 def parse(page: str) -> LexborHTMLParser:
-    """The page's tree. Lexbor accepts anything; NUL characters are taken out first."""
-    return LexborHTMLParser(page.replace("\x00", "") if "\x00" in page else page)
+    """The page's tree. Lexbor accepts anything, but its time grows with the square of the nesting: a page nested
+    deeper than any real one is cut off there. NUL characters are taken out."""
+    if "\x00" in page:
+        page = page.replace("\x00", "")
+    opened = page.count("<") - 2 * page.count("</")
+    if opened > _UNCLOSED or page.count("<") > _MANY_TAGS:
+        page = _cut_nesting(page)
+    return LexborHTMLParser(page)
+
+
+def _cut_nesting(page: str) -> str:
+    """The page up to where more than :data:`_DEEPEST` elements are open."""
+    depth = 0
+    for match in _TAG.finditer(page):
+        if match[2].lower() in _NEVER_OPEN:
+            continue
+        depth = max(0, depth - 1) if match[1] else depth + 1
+        if depth > _DEEPEST:
+            return page[: match.start()]
+    return page
 
 
 def strip_noise(tree: LexborHTMLParser) -> None:

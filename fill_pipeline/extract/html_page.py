@@ -18,7 +18,7 @@ from fill_pipeline.extract.labelled import read_labels
 from fill_pipeline.extract.listing import Layer
 from fill_pipeline.extract.microdata import meta_record, microdata_records
 from fill_pipeline.extract.pagination import next_link, stated_count, stated_total
-from fill_pipeline.extract.records import find_record_groups, is_vehicle_record, linked_records, read_record
+from fill_pipeline.extract.records import find_record_groups, is_linked_vehicle, linked_records, read_record
 from fill_pipeline.extract.result import MAX_LISTINGS, PageKind, PageResult
 from fill_pipeline.extract.rules import ExtractRules, apply_css, fill_template
 from fill_pipeline.extract.scripts import find_scripts, linked_data, state_data
@@ -94,7 +94,7 @@ class HtmlPage:
         """Read the scripts: JSON-LD first, and application state only if that leaves something open."""
         scripts = find_scripts(self.text)
         for block in linked_data(self.text, scripts):
-            self.linked.extend(record for record in linked_records(block.data) if is_vehicle_record(record))
+            self.linked.extend(record for record in linked_records(block.data) if is_linked_vehicle(record))
         if self.linked and kind != "detail" and len(self.linked) > 2:
             self._linked_readings = [self._read_linked(record, "json-ld") for record in self.linked[:MAX_LISTINGS]]
             if _enough(self._linked_readings):
@@ -126,7 +126,7 @@ class HtmlPage:
             self._items = []
             if self.structured and "itemprop" in self.text:
                 for item in microdata_records(self.tree):
-                    self._items.extend(record for record in linked_records(item) if is_vehicle_record(record))
+                    self._items.extend(record for record in linked_records(item) if is_linked_vehicle(record))
         return self._items
 
     # -- which kind of page ---------------------------------------------------------------

@@ -11,7 +11,13 @@ from fill_pipeline.extract.finish import finish
 from fill_pipeline.extract.html_page import HtmlPage
 from fill_pipeline.extract.listing import Layer
 from fill_pipeline.extract.pagination import stated_total
-from fill_pipeline.extract.records import find_record_groups, is_vehicle_record, linked_records, read_record
+from fill_pipeline.extract.records import (
+    find_record_groups,
+    is_linked_vehicle,
+    is_vehicle_record,
+    linked_records,
+    read_record,
+)
 from fill_pipeline.extract.result import MAX_LISTINGS, PageKind, PageResult
 from fill_pipeline.extract.rules import ExtractRules, apply_paths, fill_template, search_path
 from fill_pipeline.extract.scripts import parse_tolerant
@@ -59,7 +65,7 @@ def _extract_json(text: str, url: str, kind: str, rules: ExtractRules, explain: 
         if not items and isinstance(found, list):
             return PageResult(PageKind.EMPTY, expected_count=expected, reason="the list of records is empty")
     else:
-        linked = [record for record in linked_records(data) if is_vehicle_record(record)]
+        linked = [record for record in linked_records(data) if is_linked_vehicle(record)]
         groups = [("json-ld", linked)] if linked else list(find_record_groups(data, "json"))
         if not groups and isinstance(data, dict) and is_vehicle_record(data):
             groups = [("json", [data])]

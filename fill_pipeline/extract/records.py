@@ -27,6 +27,7 @@ _MAX_NODES = 120_000  # objects and lists looked at in one body
 _MAX_DEPTH = 24
 _MAX_RECORDS = 2_000
 _PAYLOAD_BYTES = 16_384
+_NAMES = frozenset(("title", "make", "model", "vin", "price"))
 _STRONG = frozenset(("vin", "mileage", "model", "make", "year"))
 _VEHICLE_TYPES = frozenset(
     (
@@ -42,6 +43,7 @@ _VEHICLE_TYPES = frozenset(
         "motorizedbicycle",
     )
 )
+_CAR_TYPES = _VEHICLE_TYPES - {"product", "individualproduct", "offer"}
 _TYPE_KEYS = ("@type", "type", "__typename")
 
 
@@ -383,9 +385,9 @@ def find_record_groups(data: Any, locator: str) -> Iterator[tuple[str, list[dict
                 (key, value) for key, value in node.items() if isinstance(value, (dict, list)) and isinstance(key, str)
             ]
             values = [value for _, value in children if isinstance(value, dict)]
-            if len(values) >= 3 and len(values) * 2 >= len(node) and not is_vehicle_record(node):
+            if len(values) >= 3 and len(values) * 2 >= len(node) and not record_fields(node, 0) & _NAMES:
                 taken = [value for value in values[:_MAX_RECORDS] if is_vehicle_record(value)]
-                if len(taken) >= 2 and len(taken) * 2 >= len(values):
+                if len(taken) >= 2 and len(taken) * 2 >= len(values) and _alike(taken[0], taken[1]):
                     yield f"{path}.*", taken
                     continue
             if depth and is_vehicle_record(node) and not _holds_group(node):
@@ -393,6 +395,11 @@ def find_record_groups(data: Any, locator: str) -> Iterator[tuple[str, list[dict
                 continue
             if depth < _MAX_DEPTH:
                 stack.extend((value, f"{path}.{key[:40]}", depth + 1) for key, value in reversed(children))
+
+
+def _alike(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Whether two records are of one shape: entries of a list, not two parts of a page."""
+    return len(one.keys() & other.keys()) * 2 >= max(len(one), len(other))
 
 
 def _holds_group(node: dict[str, Any]) -> bool:
@@ -413,6 +420,19 @@ def _unwrap(item: dict[str, Any]) -> dict[str, Any]:
     if len(inner) == 1 and len(item) <= 5 and len(inner[0]) > len(item) * 2 and is_vehicle_record(inner[0]):
         return inner[0]
     return item
+
+
+def is_linked_vehicle(record: dict[str, Any]) -> bool:
+    """Whether a JSON-LD record is a vehicle offered: by its keys, or by its type if it has a name and an address, an
+    id or a mileage. A car without any of these is an example or a search's subject."""
+    if is_vehicle_record(record):
+        return True
+    fields = record_fields(record)
+    return (
+        record_type(record) in _CAR_TYPES
+        and "title" in fields
+        and bool(fields & {"url", "remote_id", "mileage", "price"})
+    )
 
 
 def linked_records(data: Any) -> Iterator[dict[str, Any]]:

@@ -177,7 +177,7 @@ def _to_json(text: str) -> str:
 
 def _assigned(text: str) -> Iterator[ScriptData]:
     """Objects assigned to names or pushed onto a data layer."""
-    position, found = 0, 0
+    position, found, open_ends = 0, 0, 0
     for _ in range(_MAX_ASSIGNMENTS):
         match = _ASSIGNMENT.search(text, position)
         if match is None:
@@ -196,7 +196,8 @@ def _assigned(text: str) -> Iterator[ScriptData]:
             try:
                 data, position = _decode_at(text, start)
             except (ValueError, RecursionError):
-                end = _closing(text, start)
+                end = _closing(text, start) if open_ends < 3 else None
+                open_ends += end is None
                 if end and _VEHICLE_WORD.search(text, start, end):
                     data = _decode_first(_to_json(text[start:end]))
                     position = end if data is not None else position

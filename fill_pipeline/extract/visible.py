@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import chain, islice
 
 from selectolax.lexbor import LexborNode
 
@@ -35,6 +36,7 @@ _GROUPED = re.compile(r"\d{1,3}[.,]\d{3}\Z")
 _UNIT = re.compile(r"(?:mi|km|miles|mls|kilom\w*|cc|hp|lbs|kg|rpm)\b", re.I)
 _DISTANCE_HINT = re.compile(r"\d[^\d]{0,24}?(?:mi|km|kilo|mls|tkm|tsd)|(?:odo|kilom|mileage|tacho)\D{0,30}\d")
 _MAX_PHOTOS = 80
+_MAX_AMOUNTS = 300  # looked at in one page
 _LEAST = 0.35  # a price with a lower score is none
 
 
@@ -55,18 +57,18 @@ def best_price(words: Words, start: int = 0, subject: MakeModel | None = None) -
     candidates: list[Priced] = []
     lines = words.lines
     coded = any(code in words.text for code in _CODES)
-    found = [
+    priced = (
         (at, line, reading)
         for number, (at, line) in enumerate(lines)
         if "$" in line or "€" in line or "£" in line or (coded and _CODE_HINT.search(line))
         for reading in _readings_of(lines, number)
-    ]
-    found += [
+    )
+    bare = (
         (at, text, reading)
         for at, text in enumerate(words.texts)
         if len(text) < 12 and text[0].isdigit() and _GROUPED.match(text) and (reading := _bare(words.texts, at))
-    ]
-    for at, line, reading in found:
+    )
+    for at, line, reading in chain(islice(priced, _MAX_AMOUNTS), islice(bare, _MAX_AMOUNTS)):
         at = _piece_of(words, at, reading)
         marks = _marks(words.nodes[at])
         score = _score(reading, marks, line, at - start)
@@ -212,10 +214,14 @@ def offer_mileage(reading: Reading, words: Words, layer: Layer, subject: MakeMod
     """Offer the best mileage of some words; the first of equals. One in another vehicle's card is left out."""
     best: MileageReading | None = None
     before = ""
+    looked = 0
     for at, line in words.lines:
         low = line.lower()
         if ("mi" in low or "km" in low or "kilo" in low or "odo" in low or "ml" in low) and _DISTANCE_HINT.search(low):
             head = before[-30:] + "\n" if len(before) < 50 else ""
+            looked += 1
+            if looked > _MAX_AMOUNTS:
+                break
             for found in read_mileages(head + line):
                 if found.start < len(head):
                     continue

@@ -15,7 +15,7 @@ from fill_pipeline.extract.page import PageKind, extract_page
 from fill_pipeline_tests.extract.mutation import mutate
 
 URL = "https://market.example/cars/1"
-_LIMIT = 3.0  # seconds; the goal is one second, the machine that runs the tests may be slow
+_LIMIT = 2.0  # seconds of CPU; the goal is one second, the machine that runs the tests may be slow
 _SEED = b"""<html><head><title>2019 Ford F-150 XLT</title><link rel=canonical href="/x/1"></head><body><h1>2019 Ford F-150</h1>
 <script type="application/ld+json">{"@type":"Car","name":"2019 Ford F-150","offers":{"price":"5000","priceCurrency":"USD"}}</script>
 <script>window.S = {"items":[{"id":1,"make":"Ford","model":"F-150","price":1,"url":"/a"}]};</script>
@@ -24,9 +24,9 @@ _SEED = b"""<html><head><title>2019 Ford F-150 XLT</title><link rel=canonical hr
 
 
 def _timed(body: bytes, **options: object) -> None:
-    begin = time.perf_counter()
+    begin = time.process_time()
     result = extract_page(body, url=URL, **options)  # type: ignore[arg-type]
-    assert time.perf_counter() - begin < _LIMIT
+    assert time.process_time() - begin < _LIMIT
     assert result.listings or result.links or result.reason
 
 
