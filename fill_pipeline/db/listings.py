@@ -273,9 +273,9 @@ def vehicles_by_vin(conn: Connection, vins: Sequence[str]) -> dict[str, VinVehic
     return {row[1]: VinVehicle(*row) for row in _sql.vehicles_by_vin(conn, vins=list(vins))}
 
 
-def lock_vehicles(conn: Connection, ids: Sequence[int]) -> set[int]:
-    """Lock vehicles until the transaction ends; returns the ids that still exist."""
-    return {row[0] for row in _sql.lock_vehicles(conn, ids=list(ids))}
+def lock_vehicles(conn: Connection, ids: Sequence[int]) -> dict[int, int]:
+    """Lock vehicles until the transaction ends; returns how many listings each has, for those that still exist."""
+    return {row[0]: row[1] for row in _sql.lock_vehicles(conn, ids=list(ids))}
 
 
 def block_candidates(conn: Connection, wanted: Sequence[BlockQuery]) -> list[list[int]]:
@@ -324,12 +324,15 @@ def claim_vin(conn: Connection, vehicle_id: int, vin: str) -> None:
     _sql.claim_vin(conn, id=vehicle_id, vin=vin)
 
 
-def upsert_listings(conn: Connection, rows: Sequence[ListingRow]) -> dict[tuple[UUID, str], tuple[int, int | None]]:
-    """Insert new and write changed listings; returns (listing id, vehicle id) as stored, by (source id, remote id)."""
+def upsert_listings(conn: Connection, rows: Sequence[ListingRow]) -> int:
+    """Insert new and write changed listings; returns how many.
+
+    Fewer than given means that another writer inserted one of the new advertisements meanwhile.
+    """
     _sql.create_incoming(conn)
     _sql.clear_incoming_listings(conn)
     _copy(conn, _INCOMING_LISTINGS, rows)
-    return {(row[1], row[2]): (row[0], row[3]) for row in _sql.upsert_listings(conn)}
+    return int(_sql.upsert_listings(conn))
 
 
 def touch_sightings(conn: Connection, ids: Sequence[int], *, cycle_id: str, now: datetime) -> None:
@@ -337,11 +340,9 @@ def touch_sightings(conn: Connection, ids: Sequence[int], *, cycle_id: str, now:
     _sql.touch_sightings(conn, ids=list(ids), cycle_id=cycle_id, now=now)
 
 
-def add_sightings(conn: Connection, listings: Sequence[tuple[int, UUID]], *, cycle_id: str, now: datetime) -> None:
-    """The first sighting of (listing id, source id)."""
-    _sql.add_sightings(
-        conn, ids=[i for i, _ in listings], source_ids=[s for _, s in listings], cycle_id=cycle_id, now=now
-    )
+def add_sightings(conn: Connection, ids: Sequence[int], *, cycle_id: str, now: datetime) -> None:
+    """The first sighting of listings that ``upsert_listings`` has just inserted."""
+    _sql.add_sightings(conn, ids=list(ids), cycle_id=cycle_id, now=now)
 
 
 def add_first_history(conn: Connection, ids: Sequence[int], *, cycle_id: str, now: datetime) -> None:
@@ -354,9 +355,9 @@ def add_history(conn: Connection, ids: Sequence[int], *, cycle_id: str, now: dat
     return int(_sql.add_history(conn, ids=list(ids), cycle_id=cycle_id, now=now))
 
 
-def delete_vehicles(conn: Connection, ids: Sequence[int]) -> set[int]:
-    """Delete those vehicles that have no listing; returns their ids."""
-    return {row[0] for row in _sql.delete_vehicles(conn, ids=list(ids))}
+def delete_vehicle(conn: Connection, vehicle_id: int) -> None:
+    """Delete a vehicle whose listings all went to another."""
+    _sql.delete_vehicle(conn, id=vehicle_id)
 
 
 def unlist_vehicles(conn: Connection, ids: Sequence[int], *, cycle_id: str, now: datetime) -> int:

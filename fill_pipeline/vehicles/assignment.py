@@ -19,7 +19,7 @@ from fill_pipeline.vehicles.vin import IDENTIFYING, VinStatus
 
 
 class WriteConflict(Exception):
-    """Another writer changed the same vehicles meanwhile; roll back and write the batch again."""
+    """Another writer was first with the same advertisements or vehicles; roll back and write the batch again."""
 
 
 @dataclass(slots=True)
@@ -27,13 +27,12 @@ class Pending:
     """A new or changed listing on its way into the database.
 
     ``known`` is the stored row it revises, None for a new one; ``promote`` whether it may stand for
-    a vehicle; ``stored`` (listing id, vehicle id) as written.
+    a vehicle.
     """
 
     row: ListingRow
     known: ListingRow | None
     promote: bool
-    stored: tuple[int, int | None] = (0, None)
 
     @property
     def vin(self) -> str | None:
@@ -63,6 +62,7 @@ class Assignment:
         self._claims: dict[str, tuple[int, Pending]] = {}  # VIN → existing vehicle that gets it
         self._absorbed: list[tuple[int, int]] = []  # (vehicle that turned out to be the other one, that one)
         self._touched: set[int] = set()
+        self._listing_counts: dict[int, int] = {}
         self._proposals: list[tuple[int, int, float, dict[str, float]]] = []
 
     def find_vehicles(self) -> None:
@@ -84,17 +84,6 @@ class Assignment:
         self._lock()
         self._claim_vins()
 
-    def settle_races(self) -> None:
-        """After the listings are stored: take over what another writer decided first."""
-        lost: set[int] = set()
-        for item in self._items:
-            if item.stored[0] != item.row.id and item.stored[1] != item.row.vehicle_id:
-                lost |= {item.row.vehicle_id} if item.row.vehicle_id else set()
-                self._touched |= {item.stored[1]} if item.stored[1] else set()
-        if lost:
-            self.added -= db.delete_vehicles(self._conn, sorted(lost))
-            self._touched |= lost
-
     def derive_vehicles(self) -> None:
         """Derive every touched vehicle again from all its listings; merge and propose what was found the same."""
         for absorbed, kept in self._absorbed:
@@ -111,10 +100,30 @@ class Assignment:
                 self._touched.discard(absorbed)
         if self._touched:
             self.updated = derive(
-                self._conn, self._touched, now=self._now, cycle_id=self._cycle_id, core_fields=self._core_fields
+                self._conn,
+                self._touched,
+                now=self._now,
+                cycle_id=self._cycle_id,
+                core_fields=self._core_fields,
+                at_hand=self._only_children(),
             )
         if self._proposals:
             db.propose_merges(self._conn, self._proposals, now=self._now)
+
+    def _only_children(self) -> dict[int, list[ListingRow]]:
+        """The vehicles whose one listing was in this batch, and so need not be read again."""
+        by_vehicle: dict[int | None, list[Pending]] = {}
+        for item in self._items:
+            by_vehicle.setdefault(item.row.vehicle_id, []).append(item)
+        return {
+            vehicle_id: [items[0].row]
+            for vehicle_id, items in by_vehicle.items()
+            if vehicle_id is not None
+            and len(items) == 1
+            and self._listing_counts.get(vehicle_id) == 1
+            and items[0].known is not None
+            and items[0].known.vehicle_id == vehicle_id
+        }
 
     def _match_by_vin(self, wanting: list[Pending]) -> list[Pending]:
         """Join by VIN, keep what is settled; returns the listings still without a vehicle."""
@@ -245,7 +254,9 @@ class Assignment:
         )
 
     def _lock(self) -> None:
-        if self._touched and db.lock_vehicles(self._conn, sorted(self._touched)) != self._touched:
+        if self._touched:
+            self._listing_counts = db.lock_vehicles(self._conn, sorted(self._touched))
+        if self._listing_counts.keys() != self._touched:
             raise WriteConflict("a vehicle of this batch was merged into another meanwhile")
 
     def _claim_vins(self) -> None:

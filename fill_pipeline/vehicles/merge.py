@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from fill_pipeline.db import listings as db
 from fill_pipeline.db.connect import Connection
+from fill_pipeline.db.listings import ListingRow
 from fill_pipeline.vehicles.completeness import CORE_FIELDS
 from fill_pipeline.vehicles.survivorship import survive
 
@@ -33,7 +34,7 @@ def merge_vehicles(
     Returns the id of the row of ``vehicle_repairs`` that ``unmerge`` takes. Raises ``MergeError``
     where a vehicle is missing or both have a VIN of their own.
     """
-    if keep == absorb or db.lock_vehicles(conn, sorted((keep, absorb))) != {keep, absorb}:
+    if keep == absorb or db.lock_vehicles(conn, sorted((keep, absorb))).keys() != {keep, absorb}:
         raise MergeError(f"vehicles {keep} and {absorb} are not two existing vehicles")
     before = db.vehicle_snapshots(conn, [keep, absorb])
     kept, absorbed = before[keep], before[absorb]
@@ -41,7 +42,7 @@ def merge_vehicles(
     if vin and kept.row["vin"]:
         raise MergeError(f"vehicles {keep} and {absorb} have VINs of their own: {kept.row['vin']}, {vin}")
     db.move_listings(conn, absorbed.listings, origin=absorb, target=keep)
-    db.delete_vehicles(conn, [absorb])
+    db.delete_vehicle(conn, absorb)
     if vin:
         db.claim_vin(conn, keep, vin)
     derive(conn, {keep}, now=now, cycle_id=cycle_id, core_fields=core_fields)
@@ -84,7 +85,7 @@ def unmerge(
         raise MergeError(f"no merge {repair_id} is in force")
     keep, before, after = found
     absorbed_id = int(before["absorbed"]["id"])
-    if db.lock_vehicles(conn, [keep]) != {keep}:
+    if keep not in db.lock_vehicles(conn, [keep]):
         raise MergeError(f"vehicle {keep} was itself merged since; undo that merge first")
     now_kept = db.vehicle_snapshots(conn, [keep])[keep]
     untouched = now_kept.row == after and set(now_kept.listings) == {
@@ -118,13 +119,18 @@ def derive(
     now: datetime,
     cycle_id: str,
     core_fields: Sequence[str] = CORE_FIELDS,
+    at_hand: Mapping[int, Sequence[ListingRow]] | None = None,
 ) -> int:
     """Derive these (locked) vehicles again from their listings; returns how many.
 
-    One without listings keeps its values and is delisted.
+    ``at_hand`` gives all listings of some of them, which then are not read. One without listings
+    keeps its values and is delisted.
     """
     wanted = set(vehicle_ids)
-    observed = db.observations(conn, sorted(wanted))
+    observed: dict[int, Sequence[ListingRow]] = {v: rows for v, rows in (at_hand or {}).items() if v in wanted}
+    to_read = sorted(wanted - observed.keys())
+    if to_read:
+        observed |= db.observations(conn, to_read)
     derived = [
         survive(rows, vehicle_id=vehicle_id, now=now, cycle_id=cycle_id, core_fields=core_fields)
         for vehicle_id, rows in observed.items()

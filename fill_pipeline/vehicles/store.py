@@ -14,7 +14,7 @@ from fill_pipeline.db.connect import Connection
 from fill_pipeline.db.listings import KnownListing, ListingRow
 from fill_pipeline.extract.listing import Listing
 from fill_pipeline.vehicles import identity, revision
-from fill_pipeline.vehicles.assignment import Assignment, Pending
+from fill_pipeline.vehicles.assignment import Assignment, Pending, WriteConflict
 from fill_pipeline.vehicles.clean import Cleaned
 from fill_pipeline.vehicles.completeness import CORE_FIELDS, completeness, filled, knowable
 from fill_pipeline.vehicles.tally import FieldTally, Outcome, SourceSums, WriteResult, WrittenListing
@@ -79,6 +79,7 @@ class ListingToWrite:
         )
 
 
+_ATTEMPTS = 5
 _Key = tuple[UUID, str]
 _COPIED = tuple(
     f.name for f in fields(ListingRow) if f.name in Listing.__struct_fields__ and f.name not in ("provenance", "status")
@@ -96,11 +97,24 @@ def write_listings(
 ) -> WriteResult:
     """Write a batch of observations made at ``now`` (UTC) inside the caller's transaction.
 
-    Call it once in a transaction and before other locks are taken. Two writers may hold the same
-    advertisements and the same VINs: neither fails and no vehicle is made twice. Raises
-    ``WriteConflict`` (or psycopg's DeadlockDetected) where a vehicle was merged away meanwhile:
-    roll back and write the batch again.
+    Call it once in a transaction and before other locks are taken. Several writers may hold the same
+    advertisements and the same VINs: none fails and no vehicle is made twice. Where two writers
+    lock across each other all the same, PostgreSQL ends one with DeadlockDetected: roll back and
+    write the batch again.
     """
+    for attempt in range(_ATTEMPTS):
+        try:
+            with conn.transaction():
+                return _write(conn, rows, cycle_id=cycle_id, now=now, core_fields=core_fields)
+        except WriteConflict:
+            if attempt == _ATTEMPTS - 1:
+                raise
+    raise AssertionError("unreachable")
+
+
+def _write(
+    conn: Connection, rows: Sequence[ListingToWrite], *, cycle_id: str, now: datetime, core_fields: Sequence[str]
+) -> WriteResult:
     result = WriteResult()
     if not rows:
         return result
@@ -120,7 +134,7 @@ def write_listings(
     _revise_known(conn, result, pending, known, unchanged, core_fields)
     assignment = Assignment(conn, list(pending.values()), now=now, cycle_id=cycle_id, core_fields=core_fields)
     assignment.find_vehicles()
-    _store(conn, pending, unchanged, assignment, cycle_id, now)
+    _store(conn, pending, unchanged, cycle_id, now)
     assignment.derive_vehicles()
     result.vehicles_added, result.vehicles_updated = len(assignment.added), assignment.updated
     _account(result, rows, chosen, pending, unchanged, assignment.added)
@@ -194,35 +208,29 @@ def _revise_known(
             unchanged[key] = known[key]
             del pending[key]
         else:
-            item.row, item.known, item.stored = row, old, (old.id, old.vehicle_id)
+            item.row, item.known = row, old
 
 
 def _store(
     conn: Connection,
     pending: dict[_Key, Pending],
     unchanged: dict[_Key, KnownListing],
-    assignment: Assignment,
     cycle_id: str,
     now: datetime,
 ) -> None:
-    if pending:
-        stored = db.upsert_listings(conn, [item.row for item in pending.values()])
-        for key, item in pending.items():
-            item.stored = stored[key]
-        assignment.settle_races()
-    fresh = [item for item in pending.values() if item.known is None]
-    seen_again = [item.stored[0] for item in pending.values() if item.known is not None]
-    seen_again += [known.id for known in unchanged.values()]
+    rows = [item.row for item in pending.values()]
+    if rows and db.upsert_listings(conn, rows) != len(rows):
+        raise WriteConflict("another writer inserted one of these advertisements meanwhile")
+    fresh = [item.row.id for item in pending.values() if item.known is None]
+    changed = [item.row.id for item in pending.values() if item.known is not None]
+    seen_again = changed + [known.id for known in unchanged.values()]
     if fresh:
-        db.add_sightings(conn, [(i.stored[0], i.row.source_id) for i in fresh], cycle_id=cycle_id, now=now)
+        db.add_sightings(conn, fresh, cycle_id=cycle_id, now=now)
+        db.add_first_history(conn, fresh, cycle_id=cycle_id, now=now)
     if seen_again:
         db.touch_sightings(conn, seen_again, cycle_id=cycle_id, now=now)
-    first = [item.row.id for item in fresh if item.stored[0] == item.row.id]
-    if first:
-        db.add_first_history(conn, first, cycle_id=cycle_id, now=now)
-    later = [item.stored[0] for item in pending.values() if item.known is not None or item.stored[0] != item.row.id]
-    if later:
-        db.add_history(conn, later, cycle_id=cycle_id, now=now)
+    if changed:
+        db.add_history(conn, changed, cycle_id=cycle_id, now=now)
 
 
 def _account(
@@ -246,8 +254,8 @@ def _account(
             sums.skipped += 1
         else:
             outcome = _outcome(item) if first else Outcome.UNCHANGED
-            listing_id, vehicle_id = item.stored
-            result.rows.append(WrittenListing(listing_id, outcome, vehicle_id, to_write.queue_id))
+            vehicle_id = item.row.vehicle_id
+            result.rows.append(WrittenListing(item.row.id, outcome, vehicle_id, to_write.queue_id))
             sums.new += outcome is Outcome.NEW
             sums.updated += outcome is Outcome.UPDATED
             sums.quarantined += outcome is Outcome.QUARANTINED
@@ -264,8 +272,7 @@ def _account(
 def _outcome(item: Pending) -> Outcome:
     if not item.promote:
         return Outcome.QUARANTINED
-    fresh = item.known is None and item.stored[0] == item.row.id
-    return Outcome.NEW if fresh else Outcome.UPDATED
+    return Outcome.NEW if item.known is None else Outcome.UPDATED
 
 
 def _tally(result: WriteResult, to_write: ListingToWrite) -> None:

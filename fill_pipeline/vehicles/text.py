@@ -18,6 +18,8 @@ _DEEPEST = 12
 
 def clean_text(text: str, longest: int, *, keep_emoji: bool = False) -> str | None:
     """One line of storable text of at most ``longest`` characters, or None when nothing is left."""
+    if len(text) <= longest and text.isascii() and text.isprintable() and "&" not in text and "  " not in text:
+        return text.strip() or None  # nearly every text
     if "&" in text:
         text = html.unescape(html.unescape(text[: longest * 6]))
     if not text.isascii():

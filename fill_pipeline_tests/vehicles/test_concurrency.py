@@ -80,7 +80,9 @@ def test_two_writers_of_the_same_vins_make_each_vehicle_once(
     assert sum(r.vehicles_added for r in results) == 240
     outcomes = [row.outcome for r in results for row in r.rows]
     assert outcomes.count(Outcome.NEW) == 480, "of two writers of one advertisement one is first"
-    assert select("SELECT sum(n) FROM counters WHERE metric = 'vehicles'") == [(240,)]
+    claimed = sum(s.vehicles_added for r in results for s in r.sources.values())
+    for metric in ("vehicles", "cycle.vehicles_added"):
+        assert select("SELECT sum(n) FROM counters WHERE metric = %s", metric) == [(claimed,)]
 
 
 def test_a_writer_that_comes_second_waits_and_joins(

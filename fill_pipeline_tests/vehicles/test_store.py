@@ -210,7 +210,7 @@ def test_an_older_observation_only_fills_gaps(
     write(source, listing(exterior_color=None), now=now)
     write(source, listing(price=25_000, trim="Touring"), now=now - timedelta(days=30), cycle_id="cycle-0")
     assert select("SELECT price, exterior_color, trim, changed_at, first_seen_at FROM listing_records") == [
-        (18_995, "blue", "Touring", now, now)
+        (18_995, "blue", "Touring", now, now - timedelta(days=30))
     ]
 
 

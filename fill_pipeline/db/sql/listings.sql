@@ -35,7 +35,7 @@ SELECT id, vin, year, make, model FROM vehicles WHERE vin = ANY(:vins);
 
 -- name: lock_vehicles
 -- Lock vehicles against other writers; one that does not come back was merged away meanwhile.
-SELECT id FROM vehicles WHERE id = ANY(:ids) ORDER BY id FOR NO KEY UPDATE;
+SELECT id, listing_count FROM vehicles WHERE id = ANY(:ids) ORDER BY id FOR NO KEY UPDATE;
 
 -- name: block_candidates
 -- Vehicles that may be the same as a wanted one: same block, and the nearest odometers inside the
@@ -135,9 +135,9 @@ DELETE FROM incoming_listings;
 -- Give a vehicle without a VIN the one that a listing of it now states.
 UPDATE vehicles SET vin = :vin WHERE id = :id AND vin IS DISTINCT FROM :vin;
 
--- name: upsert_listings
--- Insert new listings and write changed ones, all from incoming_listings. Where another writer
--- inserted the same advertisement first, its row (another id) keeps its id, birth and vehicle.
+-- name: upsert_listings!
+-- Insert new listings and write changed ones, all from incoming_listings. An advertisement that
+-- another writer inserted meanwhile (under another id) is left alone, and so missing in the count.
 INSERT INTO listing_records AS r (
     id, source_id, source, remote_id, remote_slug, url, title, price, currency, price_kind, mileage, mileage_unit, year,
     make, model, trim, vin, vin_status, condition, body_style, engine, fuel_type, fuel_economy, transmission, drivetrain,
@@ -149,8 +149,8 @@ OVERRIDING SYSTEM VALUE
 SELECT id, source_id, source, remote_id, remote_slug, url, title, price, currency, price_kind, mileage, mileage_unit,
        year, make, model, trim, vin, vin_status, condition, body_style, engine, fuel_type, fuel_economy, transmission,
        drivetrain, exterior_color, interior_color, doors, seats, place, city, region, postal_code, country, latitude,
-       longitude, seller_name, seller_type, seller_phone, string_to_array(images, E'\n'), description, posted_at, status, first_seen_at,
-       first_cycle, changed_at, changed_cycle, raw::jsonb, raw_payload::jsonb, provenance::jsonb, quarantine::jsonb,
+       longitude, seller_name, seller_type, seller_phone, string_to_array(images, E'\n'), description, posted_at, status,
+       first_seen_at, first_cycle, changed_at, changed_cycle, raw::jsonb, raw_payload::jsonb, provenance::jsonb, quarantine::jsonb,
        completeness, content_hash, archive_id, vehicle_id
 FROM incoming_listings ORDER BY source_id, remote_id
 ON CONFLICT (source_id, remote_id) DO UPDATE
@@ -166,12 +166,11 @@ SET source = excluded.source, remote_slug = excluded.remote_slug, url = excluded
     latitude = excluded.latitude, longitude = excluded.longitude, seller_name = excluded.seller_name,
     seller_type = excluded.seller_type, seller_phone = excluded.seller_phone, images = excluded.images,
     description = excluded.description, posted_at = excluded.posted_at, status = excluded.status,
-    changed_at = greatest(r.changed_at, excluded.changed_at), changed_cycle = excluded.changed_cycle,
+    changed_at = excluded.changed_at, changed_cycle = excluded.changed_cycle, first_seen_at = excluded.first_seen_at,
     raw = excluded.raw, raw_payload = excluded.raw_payload, provenance = excluded.provenance,
     quarantine = excluded.quarantine, completeness = excluded.completeness, content_hash = excluded.content_hash,
-    archive_id = excluded.archive_id,
-    vehicle_id = CASE WHEN r.id = excluded.id THEN excluded.vehicle_id ELSE coalesce(r.vehicle_id, excluded.vehicle_id) END
-RETURNING r.id, r.source_id, r.remote_id, r.vehicle_id;
+    archive_id = excluded.archive_id, vehicle_id = excluded.vehicle_id
+WHERE r.id = excluded.id;
 
 -- name: touch_sightings!
 -- Seen again. No wide row is read or written.
@@ -185,13 +184,9 @@ SET seen_count = s.seen_count + 1, absences = 0,
 FROM seen WHERE s.listing_id = seen.listing_id;
 
 -- name: add_sightings!
--- The first sighting of new listings; another one where a second writer was first.
-INSERT INTO listing_sightings AS s (listing_id, source_id, last_seen_at, last_cycle)
-SELECT listing_id, source_id, :now, :cycle_id
-FROM unnest((:ids)::bigint[], (:source_ids)::uuid[]) AS t (listing_id, source_id)
-ORDER BY listing_id
-ON CONFLICT (listing_id) DO UPDATE
-SET seen_count = s.seen_count + 1, last_seen_at = excluded.last_seen_at, last_cycle = excluded.last_cycle, absences = 0;
+-- The first sighting of new listings.
+INSERT INTO listing_sightings (listing_id, source_id, last_seen_at, last_cycle)
+SELECT id, source_id, :now, :cycle_id FROM incoming_listings WHERE id = ANY(:ids);
 
 -- name: add_first_history!
 -- The first history row of listings just inserted.
@@ -213,11 +208,9 @@ WHERE r.id = ANY(:ids)
        OR (last.price, last.currency, last.price_kind, last.mileage, last.mileage_unit, last.status)
           IS DISTINCT FROM (r.price, r.currency, r.price_kind, r.mileage, r.mileage_unit, r.status));
 
--- name: delete_vehicles
--- Take away vehicles that no listing stands for.
-DELETE FROM vehicles v
-WHERE v.id = ANY(:ids) AND NOT EXISTS (SELECT FROM listing_records r WHERE r.vehicle_id = v.id)
-RETURNING v.id;
+-- name: delete_vehicle!
+-- Take away a vehicle whose listings all went to another; the counters tell it as merged.
+DELETE FROM vehicles WHERE id = :id;
 
 -- name: unlist_vehicles!
 -- Vehicles whose last listing went to another vehicle.
@@ -287,8 +280,12 @@ SET (vin, year, make, model, trim, body_style, engine, fuel_type, transmission, 
 FROM jsonb_populate_record(NULL::vehicles, (:snapshot)::jsonb) o WHERE v.id = o.id;
 
 -- name: restore_vehicle!
--- Insert a vehicle again as its snapshot says, under its old id.
-INSERT INTO vehicles OVERRIDING SYSTEM VALUE SELECT * FROM jsonb_populate_record(NULL::vehicles, (:snapshot)::jsonb);
+-- Insert a vehicle again as its snapshot says, under its old id; it no longer counts as merged.
+WITH back AS (
+    INSERT INTO vehicles OVERRIDING SYSTEM VALUE SELECT * FROM jsonb_populate_record(NULL::vehicles, (:snapshot)::jsonb)
+    RETURNING created_cycle
+)
+INSERT INTO counters SELECT 'cycle.vehicles_merged', created_cycle, -1 FROM back;
 
 -- name: record_repair$
 -- Remember a merge (or its undoing) with everything needed to undo it; returns its id.
