@@ -153,14 +153,27 @@ def test_checks_that_fail_never_silence_the_report(edge: Settings, conn: Connect
 
 
 def test_the_report_of_a_running_cycle_is_shown_by_hand_and_does_not_end_it(edge: Settings, conn: Connection) -> None:
-    cycle = ensure_open(conn, edge, now=utc_now())
+    ensure_open(conn, edge, now=utc_now())
     result = materialize("fill_cycle_report", "daily_summary")
     assert result.success
     assert facts(result, "fill_cycle_report")["cycle_status"] == "open"
     assert cycles.open_one(conn) is not None
+
+
+def test_the_job_that_follows_a_failed_run_writes_the_report_with_the_error_in_it(
+    edge: Settings, conn: Connection
+) -> None:
+    cycle, now = ensure_open(conn, edge, now=utc_now()), utc_now()
+    wanted: dict[str, Any] = {"level": 0, "attempt": 1, "now": now}
+    cycles.request_action(conn, cycle.cycle_id, "harvest", reason="test", parameters={}, **wanted)
+    cycles.start_action(conn, cycle.cycle_id, "harvest", run_id="dead", **wanted)
+    cycles.fail_run(conn, "dead", now=now, error="the machine went away")
     conn.execute("UPDATE fill_cycles SET status = 'closed', completed_at = now()")
-    materialize("fill_cycle_report")
-    assert cycles.report(conn, "cycle", cycle.cycle_id) is not None
+    job = defs().get_repository_def().get_job("write_report")
+    assert job.execute_in_process(instance=DagsterInstance.ephemeral(), partition_key=cycle.cycle_id).success
+    report = cycles.report(conn, "cycle", cycle.cycle_id)
+    assert report is not None
+    assert report["errors"] == ["harvest/0/1 failed: the machine went away"]
 
 
 def test_a_run_told_to_do_what_no_cycle_asked_for_fails_and_says_so(edge: Settings, conn: Connection) -> None:
