@@ -24,7 +24,7 @@ from fill_pipeline.simweb import SimWeb
 
 STOP_SECONDS = 20
 CLOCK_SECONDS = 30.0
-READY_SECONDS = 90.0
+READY_SECONDS = 240.0
 
 
 def up(

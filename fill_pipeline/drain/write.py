@@ -142,6 +142,8 @@ def _stats(read: Sequence[ReadPage], result: WriteResult) -> dict[UUID, SourceSt
             of_source.fail(one.skipped)
             continue
         of_source.pages_fetched += 1
+        if one.page.hint and "remote_id" in one.page.hint:
+            of_source.found -= len(one.rows)  # found on the index page already, and only completed here
         if one.skipped is not None:
             of_source.pages_empty += 1
             of_source.notes.append(f"{one.page.url}: {one.reason}"[:300])
