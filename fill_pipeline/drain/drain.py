@@ -71,7 +71,7 @@ class Drain:
         self._random = random.Random(seed)
         self._lease = timedelta(seconds=work.settings.lease_seconds)
         self._sources: dict[UUID, Source] = {}
-        self._robots = RobotsCache()
+        self._robots = RobotsCache(work.fetch_settings().product_token())
         self._archives: dict[UUID, ArchiveWriter] = {}
         self._waiting: list[tuple[float, int, _Tag]] = []
         self._order = count()

@@ -169,7 +169,7 @@ def harvest_sources(work: Work, sources: Sequence[Source], *, limit_factor: int 
     ``limit_factor`` raises the bounds on pages and listings per run. What each gave is in ``work.totals``.
     """
     with work.connect("harvest") as conn, Fetcher(work.fetch_settings()) as fetcher:
-        robots = RobotsCache()
+        robots = RobotsCache(work.fetch_settings().product_token())
         load_robots(conn, robots, [s.row.base_url for s in sources], now=work.now_fn())
         by_slug = {source.slug: SourceHarvest(work, source, conn) for source in sources}
         watch = _Watch(work, conn, [s.id for s in sources])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from fill_pipeline.crawl.archive import ArchivedPage, ArchiveError, ArchiveRef, read_record
+from fill_pipeline.crawl.archive import ArchivedPage, ArchiveError, ArchiveReader, ArchiveRef
 from fill_pipeline.db import archive, cycles
 from fill_pipeline.db.archive import ArchivedKind, PageRow
 from fill_pipeline.db.connect import Connection
@@ -22,22 +22,24 @@ def replay_window(work: Work, sources: Sequence[Source]) -> None:
     Listings are written as observed when their pages were fetched, so a replay after a better rule
     changes values, and one without changes nothing.
     """
-    with work.connect("replay") as conn:
+    with work.connect("replay") as conn, ArchiveReader(work.settings.archive_root) as archived:
         for cycle_id in cycles.cycles_of_window(conn, work.cycle_id):
             for source in sources:
                 for pages in archive.pages_of_cycle(conn, source.id, cycle_id, batch=PAGES_PER_BATCH):
                     if work.stopping():
                         return
-                    _replay_pages(conn, work, source, cycle_id, pages)
+                    _replay_pages(conn, archived, work, source, cycle_id, pages)
 
 
-def _replay_pages(conn: Connection, work: Work, source: Source, cycle_id: str, rows: Sequence[PageRow]) -> None:
+def _replay_pages(
+    conn: Connection, archived: ArchiveReader, work: Work, source: Source, cycle_id: str, rows: Sequence[PageRow]
+) -> None:
     reading = reading_of(source, work.settings)
     stats = SourceStats()
     read = []
     for row in rows:
         try:
-            page = read_record(work.settings.archive_root, ArchiveRef(row.file, row.offset, row.length))
+            page = archived.read(ArchiveRef(row.file, row.offset, row.length))
         except (ArchiveError, OSError) as error:
             stats.fail("archive")
             stats.notes.append(f"{row.url}: {error}"[:200])

@@ -43,7 +43,7 @@ def try_source(conn: Connection, work: Work, source: Source) -> Trial:
         for page in harvest(
             crawled,
             fetcher,
-            robots=RobotsCache(),
+            robots=RobotsCache(work.fetch_settings().product_token()),
             now_fn=work.now_fn,
             should_stop=work.stopping,
             reserve_slot=lambda n: _slot(conn, work, source, n),
