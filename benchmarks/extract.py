@@ -57,7 +57,7 @@ def detail_page(structured: bool) -> bytes:
               "vehicleModelDate": "2019", "vehicleIdentificationNumber": VIN, "image": [f"/photos/{n}.jpg" for n in range(24)],
               "mileageFromOdometer": {"value": 42592, "unitCode": "SMI"}, "offers": {"price": 38990, "priceCurrency": "USD"}}  # fmt: skip
     script = f'<script type="application/ld+json">{json.dumps(record)}</script>' if structured else ""
-    filler = "".join(f'<p class="legal">{_WORDS}</p>' for _ in range(30))
+    filler = "".join(f'<p class="legal">{_WORDS}</p>' for _ in range(80))
     return (
         f"<html><head><title>2019 Ford F-150 XLT | Harbor Motors</title>{script}</head><body><nav><ul>{menu}</ul></nav>"
         f'<h1>2019 Ford F-150 XLT</h1><div class="price">$38,990</div><p>Est. $612/mo</p><div>Boston, MA 02108</div>{photos}'

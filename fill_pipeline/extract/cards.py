@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from urllib.parse import urldefrag
 
@@ -23,6 +24,7 @@ from fill_pipeline.extract.visible import image_links, offer_mileage, offer_plac
 _MAX_LINKS = 6_000
 _MAX_CARDS = 1_000
 _OFFERED = 1.5
+_PLAIN_TITLE = 1.95  # the score of a heading or link that gives year, make and model and nothing else
 _TOKENS = re.compile(r"[0-9a-f]{8}-[0-9a-f-]{27}|[0-9a-f]{24,40}|\d{4,}", re.I)
 _PRICE = re.compile(r"[$€£]\s?\d|\d\s?[€£]|\b(?:USD|EUR|CAD|CHF)\s?\d|\d\s?(?:USD|EUR|CAD|CHF)\b")
 _DISTANCE = re.compile(r"\d\s*k?\s*(?:mi\b|miles|km\b)", re.I)
@@ -310,41 +312,51 @@ def card_evidence(card: Card) -> float:
 
 def _read_title(card: Card, words: Words, reading: Reading) -> None:
     """The card's title: a heading or link that names a vehicle, else the words from the year on, else a picture."""
-    candidates: list[tuple[float, str, str]] = []
-    for node in card.nodes:
-        for heading in css(node, "h1, h2, h3, h4, h5, h6, [class*=title], [class*=heading], [class*=name]")[:8]:
-            candidates.append((0.85, clean(heading.text(separator=" "), 200), heading.tag or "heading"))
-    for node in card.links[:6]:
-        candidates.append((0.8, clean(node.text(separator=" "), 200), "link"))
-        candidates.append((0.7, clean(attribute(node, "title") or attribute(node, "aria-label"), 200), "link title"))
-    for at, text in enumerate(words.texts[:40]):
-        if 4 <= len(text) <= 160:
-            candidates.append((0.75, text, "text"))
-        if read_year_word(text.strip()) is not None:
-            for length in (2, 3, 4):  # year, make and model in pieces
-                candidates.append((0.72, " ".join(words.texts[at : at + length]), "words"))
-    for node in card.nodes:
-        for image in css(node, "img[alt]")[:3]:
-            candidates.append((0.6, clean(attribute(image, "alt"), 200), "img"))
     best: tuple[float, str, str] | None = None
-    for confidence, text, locator in candidates:
+    for confidence, text, locator in _title_candidates(card, words):
         if not 3 <= len(text) <= 160:
             continue
-        found = find_make_model(text)
         score = confidence
+        found = find_make_model(text)
         if found is not None:
-            score += 1.0 if found.year else 0.6
-            score += 0.15 if found.model else 0.0
+            score += (1.0 if found.year else 0.6) + (0.15 if found.model else 0.0)
         if len(text) > 90:
             score -= 0.3
         if _PRICE.search(text) or _DISTANCE.search(text):
             score -= 0.4
         if best is None or score > best[0] + 1e-9:
             best = (score, text, locator)
+            if score >= _PLAIN_TITLE:
+                break
     if best is not None and (best[0] > 1.0 or best[2] not in ("text", "words", "img")):
         reading.offer("title", best[1], Layer.CARD, best[2], min(0.85, best[0]))
     elif best is not None:
         reading.offer("title", best[1], Layer.CARD, best[2], 0.4)
+
+
+def _title_candidates(card: Card, words: Words) -> Iterator[tuple[float, str, str]]:
+    """What may be the title, the likeliest first: confidence, words and where they stand."""
+    for node in card.nodes:
+        if node.is_element_node:
+            for heading in css(node, "h1, h2, h3, h4, h5, h6")[:6]:
+                yield 0.85, clean(heading.text(separator=" "), 200), heading.tag or "heading"
+    for node in card.links[:6]:
+        yield 0.8, clean(node.text(separator=" "), 200), "link"
+        yield 0.7, clean(attribute(node, "title") or attribute(node, "aria-label"), 200), "link title"
+    for node in card.nodes:
+        if node.is_element_node:
+            for titled in css(node, "[class*=title], [class*=heading], [class*=name]")[:6]:
+                yield 0.8, clean(titled.text(separator=" "), 200), "title"
+    for at, text in enumerate(words.texts[:40]):
+        if 4 <= len(text) <= 160:
+            yield 0.75, text, "text"
+        if read_year_word(text.strip()) is not None:
+            for length in (2, 3, 4):  # year, make and model in pieces
+                yield 0.72, " ".join(words.texts[at : at + length]), "words"
+    for node in card.nodes:
+        if node.is_element_node:
+            for image in css(node, "img[alt]")[:3]:
+                yield 0.6, clean(attribute(image, "alt"), 200), "img"
 
 
 _SOLD = re.compile(r"\W*(?:sold|verkauft|verkocht|vendu)\W*\Z", re.I)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from urllib.parse import urljoin, urlsplit
 
 _SCHEME = re.compile(r"(?:javascript|mailto|tel|data|about|sms|blob|file|intent|whatsapp|viber)\s*:", re.I)
@@ -21,12 +22,26 @@ def absolute(base_url: str, url: str) -> str | None:
     if not url or url[0] == "#" or len(url) > 4_000 or _SCHEME.match(url):
         return None
     if url.startswith(("https://", "http://")):
-        return url.replace(" ", "%20")
+        return url if " " not in url else url.replace(" ", "%20")
+    if url[0] == "/" and url[1:2] != "/" and "/." not in url:
+        origin = _origin(base_url)
+        if origin:
+            return origin + (url if " " not in url else url.replace(" ", "%20"))
     try:
         joined = urljoin(base_url, url)
     except ValueError:
         return None
     return joined.replace(" ", "%20") if joined.startswith(("http://", "https://")) else None
+
+
+@lru_cache(maxsize=256)
+def _origin(url: str) -> str | None:
+    """Scheme and host of a page's address, None where it has none."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return None
+    return f"{parts.scheme}://{parts.netloc}" if parts.scheme in ("http", "https") and parts.netloc else None
 
 
 def id_in_url(url: str) -> str | None:
@@ -45,16 +60,14 @@ def id_in_url(url: str) -> str | None:
 
 def link_shape(url: str) -> str:
     """What links to pages of one kind have in common: host, path depth, first part, whether numbers are in it."""
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        return ""
-    pieces = [piece for piece in parts.path.split("/") if piece]
+    rest, _, query = url.partition("?")
+    host, _, path = rest.partition("://")[2].partition("/")
+    pieces = [piece for piece in path.split("/") if piece]
     first = _DIGITS.sub("0", pieces[0])[:40] if len(pieces) > 1 else ""
     last = pieces[-1] if pieces else ""
     extension = last.rpartition(".")[2][:6] if "." in last[-6:] else ""
-    keys = ",".join(sorted({pair.partition("=")[0] for pair in parts.query.split("&") if pair})[:3])
-    return f"{parts.netloc}|{len(pieces)}|{first}|{extension}|{keys}"
+    keys = ",".join(sorted({pair.partition("=")[0] for pair in query.split("&") if pair})[:3]) if query else ""
+    return f"{host}|{len(pieces)}|{first}|{extension}|{keys}"
 
 
 def host_of(url: str) -> str:
