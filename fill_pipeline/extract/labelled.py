@@ -84,6 +84,7 @@ _PLAUSIBLE = {
     "fuel_economy": re.compile(r"\d"),
     "mileage": re.compile(r"\d"),
 }  # fmt: skip
+_INLINE_LABEL = re.compile(r"([A-Za-zÀ-ÿ#.][A-Za-zÀ-ÿ#./ ]{1,30}?)\s*:\s")
 _TRAILING = re.compile(
     r"(\S.{1,45}?)\s+((?:exterior|interior) colou?r|fuel type|drivetrain|transmission|body (?:style|type)|engine|mpg)",
     re.I,
@@ -116,6 +117,9 @@ def read_labels(words: Words, reading: Reading, base_url: str, *, layer: Layer =
             if tail > 0 and text[tail + 1 :].lower() in _TRAILING_WORDS:
                 _offer_trailing(text, reading, base_url, layer)
         colon = text.find(":", 1, _LABEL_LENGTH)
+        if colon > 0 and text.find(":", colon + 1, 400) > 0 and _read_several(text, reading, base_url, layer):
+            at += 1
+            continue
         if colon > 0:
             field = field_of_label(text[:colon])
             value = text[colon + 1 :].strip()
@@ -127,6 +131,26 @@ def read_labels(words: Words, reading: Reading, base_url: str, *, layer: Layer =
                 _offer(reading, field, value, layer, text[:colon], 0.84, base_url)
                 continue
         at += 1
+
+
+def _read_several(text: str, reading: Reading, base_url: str, layer: Layer) -> bool:
+    """Read several labels with their values in one line ("Year: 2019 Make: Ford Mileage: 42,592"); whether it was so."""
+    found: list[tuple[int, int, str, str]] = []
+    for match in _INLINE_LABEL.finditer(text[:600]):
+        words = match[1].split()
+        for length in range(min(3, len(words)), 0, -1):
+            label = " ".join(words[-length:])
+            field = field_of_label(label)
+            if field is not None:
+                found.append((match.end(1) - len(label), match.end(), field, label))
+                break
+    if len(found) < 2:
+        return False
+    for (_, start, field, label), following in zip(found, [*found[1:], None], strict=True):
+        value = text[start : following[0] if following else start + _VALUE_LENGTH].strip(" ,;|•·-–/")
+        if field and _ALNUM.search(value) and len(value) <= _VALUE_LENGTH:
+            _offer(reading, field, value, layer, label, 0.8, base_url)
+    return True
 
 
 def _offer_trailing(text: str, reading: Reading, base_url: str, layer: Layer) -> None:

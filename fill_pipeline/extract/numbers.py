@@ -21,8 +21,12 @@ _SYMBOL = (
 _MONEY = re.compile(
     rf"(?P<before>(?:\b(?:USD|CAD|AUD|"
     rf"NZD)\s*)?(?:{_SYMBOL}))\s*(?P<a>{_NUMBER})\s?(?P<ak>[kKmM]\b)?(?:\s*(?P<acode>USD|CAD|AUD|NZD|EUR|GBP)\b)?"
-    rf"|(?<![\w.,$€£])(?P<b>{_NUMBER})\s?(?P<bk>[kK]\b)?(?:,-|\.-|,–|,—)?\s*(?P<after>{_SYMBOL})(?!\s*\d)"
+    rf"|(?<![\w.,$€£])(?P<b>{_NUMBER})\s?(?P<bk>[kK]\b)?(?:,-|\.-|,–|,—)?\s*(?P<after>{_SYMBOL})"
 )
+_PREFIXED = re.compile(
+    rf"(?P<before>{_SYMBOL})\s*(?P<a>{_NUMBER})\s?(?P<ak>[kKmM]\b)?(?:\s*(?P<acode>USD|CAD|AUD|NZD|EUR|GBP)\b)?(?P<b>\b\B)?(?P<bk>\b\B)?(?P<after>\b\B)?"
+)
+_GROUPED = re.compile(r"\d[.,'’\s]\d{3}(?!\d)")
 _SYMBOL_SIGN = re.compile(r"[$€£¥₹]")
 _CODED = re.compile(r"[A-Z]{3}|kr|zł|Fr|Euro")
 _SIGN = re.compile(r"[$€£¥₹ł]|(?<![A-Za-z])(?:USD|EUR|GBP|CAD|AUD|NZD|CHF|SEK|NOK|DKK|PLN|CZK|JPY|Euro|kr|Fr)\b")
@@ -140,6 +144,11 @@ def read_prices(text: str | None) -> list[PriceReading]:
         match = _MONEY.search(text, max(sign.start() - 16, skip_to, 0), sign.end() + 28)
         if match is None or match.start() < skip_to or match.start() > sign.start():
             continue
+        if match["b"] and (better := _PREFIXED.match(text, match.start("after"))):
+            # Numbers on both sides of the sign: in "2018 $12,500" the sign belongs to the second, in "28.900 € 30.600 €"
+            # to the first.
+            if match["after"] in "$£" or (_GROUPED.search(better["a"]) and not _GROUPED.search(match["b"])):
+                match = better
         skip_to = match.end()
         digits = match["a"] or match["b"]
         amount = _scaled(digits, match["ak"] or match["bk"])

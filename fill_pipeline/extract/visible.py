@@ -300,7 +300,7 @@ def offer_place(reading: Reading, words: Words, layer: Layer) -> None:
     """Offer the first line that is nothing but a place: "Omaha, NE 68102", "10115 Berlin"."""
     if reading.has("place") or reading.has("city"):
         return
-    for _, line in words.lines[:400]:
+    for line in chain(words.texts[:400], (line for _, line in words.lines[:400])):
         text = line.strip("()\u2022 ").replace(" , ", ", ")
         if 5 <= len(text) <= 60 and _PLACE.fullmatch(text) and find_make_model(text) is None:
             reading.offer("place", text, layer, "text", 0.6)
