@@ -279,7 +279,7 @@ def lock_vehicles(conn: Connection, ids: Sequence[int]) -> dict[int, int]:
 
 
 def block_candidates(conn: Connection, wanted: Sequence[BlockQuery]) -> list[list[int]]:
-    """For each query the ids of vehicles that may be the same one, at most thirty."""
+    """For each query the ids of vehicles that may be the same one, at most sixty."""
     found: list[list[int]] = [[] for _ in wanted]
     rows = _sql.block_candidates(
         conn,

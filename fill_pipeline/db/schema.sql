@@ -314,6 +314,7 @@ CREATE TABLE vehicles (
 );
 CREATE UNIQUE INDEX vehicles_vin ON vehicles (vin) WHERE vin IS NOT NULL;
 CREATE INDEX vehicles_block ON vehicles (block_key, block_km) WHERE block_key IS NOT NULL;
+CREATE INDEX vehicles_block_without_vin ON vehicles (block_key, block_km) WHERE vin IS NULL AND block_key IS NOT NULL;
 CREATE INDEX vehicles_created_cycle ON vehicles (created_cycle);
 CREATE INDEX vehicles_updated_cycle ON vehicles (updated_cycle) INCLUDE (completeness);
 CREATE INDEX vehicles_make_model_year ON vehicles (make, model, year);

@@ -39,25 +39,35 @@ SELECT id, listing_count FROM vehicles WHERE id = ANY(:ids) ORDER BY id FOR NO K
 
 -- name: block_candidates
 -- Vehicles that may be the same as a wanted one: same block, and the nearest odometers inside the
--- window or none at all. At most thirty; place counts from 1. Without with_vin, vehicles that have a
--- VIN only where the odometer is the very same.
+-- window or none at all. At most sixty; place counts from 1. Without with_vin, vehicles that have a
+-- VIN only where the odometer is the very same. Six index probes a row, whatever the block's size.
 SELECT t.place::int, v.id
-FROM unnest((:keys)::text[], (:odometers)::int[], (:lows)::int[], (:highs)::int[], (:with_vin)::bool[]) WITH ORDINALITY
-     AS t (block_key, km, low, high, with_vin, place)
-CROSS JOIN LATERAL (
+FROM (
+    SELECT place, block_key, km, low, high, with_vin, CASE WHEN with_vin THEN low ELSE km END AS vin_low,
+           CASE WHEN with_vin THEN high ELSE km END AS vin_high
+    FROM unnest((:keys)::text[], (:odometers)::int[], (:lows)::int[], (:highs)::int[], (:with_vin)::bool[])
+         WITH ORDINALITY AS u (block_key, km, low, high, with_vin, place)
+) t CROSS JOIN LATERAL (
     (SELECT c.id FROM vehicles c
-     WHERE c.block_key = t.block_key AND c.block_km BETWEEN t.km AND t.high
-       AND (t.with_vin OR c.vin IS NULL OR c.block_km = t.km)
+     WHERE c.vin IS NULL AND c.block_key = t.block_key AND c.block_km BETWEEN t.km AND t.high
      ORDER BY c.block_key, c.block_km LIMIT 10)
     UNION ALL
     (SELECT c.id FROM vehicles c
-     WHERE c.block_key = t.block_key AND c.block_km >= t.low AND c.block_km < t.km
-       AND (t.with_vin OR c.vin IS NULL)
+     WHERE c.vin IS NULL AND c.block_key = t.block_key AND c.block_km >= t.low AND c.block_km < t.km
+     ORDER BY c.block_key DESC, c.block_km DESC LIMIT 10)
+    UNION ALL
+    (SELECT c.id FROM vehicles c WHERE c.vin IS NULL AND c.block_key = t.block_key AND c.block_km IS NULL LIMIT 10)
+    UNION ALL
+    (SELECT c.id FROM vehicles c
+     WHERE c.vin IS NOT NULL AND c.block_key = t.block_key AND c.block_km BETWEEN t.km AND t.vin_high
+     ORDER BY c.block_key, c.block_km LIMIT 10)
+    UNION ALL
+    (SELECT c.id FROM vehicles c
+     WHERE c.vin IS NOT NULL AND c.block_key = t.block_key AND c.block_km >= t.vin_low AND c.block_km < t.km
      ORDER BY c.block_key DESC, c.block_km DESC LIMIT 10)
     UNION ALL
     (SELECT c.id FROM vehicles c
-     WHERE c.block_key = t.block_key AND c.block_km IS NULL AND (t.with_vin OR c.vin IS NULL)
-     LIMIT 10)
+     WHERE t.with_vin AND c.vin IS NOT NULL AND c.block_key = t.block_key AND c.block_km IS NULL LIMIT 10)
 ) v;
 
 -- name: observations
