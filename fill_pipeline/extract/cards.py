@@ -131,6 +131,8 @@ def read_card(card: Card, reading: Reading, *, url: str, rules: ExtractRules | N
         if links:
             offer_value(reading, "images", links, Layer.CARD, "img", 0.7, url)
     offer_place(reading, words, Layer.CARD)
+    if not reading.has("year"):
+        _read_registration(words, reading)
     if any(len(text) < 16 and _SOLD.match(text) for text in words.texts):
         reading.offer("status", "sold", Layer.CARD, "text", 0.7)
 
@@ -376,3 +378,17 @@ def _url_names_vehicle(url: str) -> bool:
     path = url.split("?", 1)[0].split("://", 1)[-1].partition("/")[2]
     found = find_make_model(re.sub(r"[/\-_.+]+", " ", path)[-160:])
     return found is not None and found.year is not None
+
+
+_REGISTERED = re.compile(
+    r"(?:(?:EZ|Erstzulassung|Bj|Baujahr|Bouwjaar|Année)\.?:?\s*)?(?:0[1-9]|1[0-2])\s?[/.]\s?((?:19|20)\d\d)"
+)
+
+
+def _read_registration(words: Words, reading: Reading) -> None:
+    """Offer the year of a month and year standing alone ("EZ 08/2015"): when the car was first registered."""
+    for text in words.texts[:60]:
+        match = _REGISTERED.fullmatch(text) if len(text) < 30 else None
+        if match:
+            reading.offer("year", int(match[1]), Layer.CARD, "first registration", 0.55, raw=text)
+            return

@@ -117,7 +117,8 @@ def read_labels(words: Words, reading: Reading, base_url: str, *, layer: Layer =
             if tail > 0 and text[tail + 1 :].lower() in _TRAILING_WORDS:
                 _offer_trailing(text, reading, base_url, layer)
         colon = text.find(":", 1, _LABEL_LENGTH)
-        if colon > 0 and text.find(":", colon + 1, 400) > 0 and _read_several(text, reading, base_url, layer):
+        several = colon > 0 and text.find(":", colon + 1, 400) > 0
+        if several and _read_several(text, reading, base_url, layer):
             at += 1
             continue
         if colon > 0:

@@ -144,11 +144,7 @@ def read_prices(text: str | None) -> list[PriceReading]:
         match = _MONEY.search(text, max(sign.start() - 16, skip_to, 0), sign.end() + 28)
         if match is None or match.start() < skip_to or match.start() > sign.start():
             continue
-        if match["b"] and (better := _PREFIXED.match(text, match.start("after"))):
-            # Numbers on both sides of the sign: in "2018 $12,500" the sign belongs to the second, in "28.900 € 30.600 €"
-            # to the first.
-            if match["after"] in "$£" or (_GROUPED.search(better["a"]) and not _GROUPED.search(match["b"])):
-                match = better
+        match = _own_sign(text, match)
         skip_to = match.end()
         digits = match["a"] or match["b"]
         amount = _scaled(digits, match["ak"] or match["bk"])
@@ -175,6 +171,15 @@ def read_prices(text: str | None) -> list[PriceReading]:
             PriceReading(int(amount), currency, kind, " ".join(match[0].split()), confidence, high, match.start())
         )
     return found
+
+
+def _own_sign(text: str, match: re.Match[str]) -> re.Match[str]:
+    """The amount that a sign between two numbers belongs to: in "2018 $12,500" the second, in "28.900 € 30.600 €" the
+    first, in "2022 € 34.990" the second."""
+    second = _PREFIXED.match(text, match.start("after")) if match["b"] else None
+    if second and (match["after"] in "$£" or (_GROUPED.search(second["a"]) and not _GROUPED.search(match["b"]))):
+        return second
+    return match
 
 
 def read_bare_price(text: str | None) -> int | None:

@@ -54,13 +54,29 @@ class Said(Enum):
 @lru_cache(maxsize=8192)
 def said_before(words: str) -> Said | None:
     """What the last words before an amount say of it; None when they say nothing."""
-    tail = [word.strip(".'’").lower() for word in _WORD.findall(words)[-_LONGEST - 3 :]]
+    lines = words.rsplit("\n", 3)
+    if lines[-1].strip():
+        return _ending(lines[-1], 1)
+    # The amount begins its line: the line above is its label only if it says little else ("XF Premium" is no premium).
+    above = next((line for line in reversed(lines) if line.strip()), "")
+    if above.rstrip().endswith(":"):
+        return _ending(above, 1)
+    return _phrases().get(" ".join(_words(above))) or _ending(above, 2)
+
+
+def _words(text: str) -> list[str]:
+    return [word.strip(".'’").lower() for word in _WORD.findall(text)[-_LONGEST - 3 :]]
+
+
+def _ending(text: str, shortest: int) -> Said | None:
+    """What the phrase at the end of a line says, if it has so many words; joining words after it are left out."""
+    tail = _words(text)
     phrases = _phrases()
     for drop in range(4):
         end = len(tail) - drop
         if end <= 0 or (drop and tail[end] not in _JOINING):
             return None
-        for length in range(min(_LONGEST, end), 0, -1):
+        for length in range(min(_LONGEST, end), shortest - 1, -1):
             said = phrases.get(" ".join(tail[end - length : end]))
             if said is not None:
                 return said
