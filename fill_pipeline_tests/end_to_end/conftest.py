@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -65,3 +68,21 @@ def register(conn: Connection, web: SimWeb, *slugs: str) -> None:
                 config=site["suggested_config"],
                 kind=site["kind"],
             )
+
+
+def start_cycle(world: Settings) -> subprocess.Popen[bytes]:
+    """``fill cycle`` as a process of its own on this world."""
+    assert world.database_url is not None
+    environment = os.environ | {
+        "FILL_HOME": str(world.home),
+        "FILL_DATABASE_URL": world.database_url.get_secret_value(),
+        "FILL_ALLOW_NETS": "127.0.0.0/8",
+        "FILL_WORKERS": "2",
+        "FILL_BATCH_SIZE": "60",
+    }
+    return subprocess.Popen(
+        [sys.executable, "-m", "fill_pipeline.cli", "cycle"],
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )

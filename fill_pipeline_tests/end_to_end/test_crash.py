@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import random
 import subprocess
-import sys
 import time
 
 import psutil
@@ -14,26 +12,9 @@ from fill_pipeline.cycle.run import run_cycle
 from fill_pipeline.db.connect import Connection
 from fill_pipeline.settings import Settings
 from fill_pipeline.simweb import SimWeb
-from fill_pipeline_tests.end_to_end.conftest import register
+from fill_pipeline_tests.end_to_end.conftest import register, start_cycle
 
-KILLS = 8
-
-
-def start_cycle(world: Settings) -> subprocess.Popen[bytes]:
-    assert world.database_url is not None
-    environment = os.environ | {
-        "FILL_HOME": str(world.home),
-        "FILL_DATABASE_URL": world.database_url.get_secret_value(),
-        "FILL_ALLOW_NETS": "127.0.0.0/8",
-        "FILL_WORKERS": "2",
-        "FILL_BATCH_SIZE": "60",
-    }
-    return subprocess.Popen(
-        [sys.executable, "-m", "fill_pipeline.cli", "cycle"],
-        env=environment,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+KILLS = 6
 
 
 def is_worker(child: psutil.Process) -> bool:
