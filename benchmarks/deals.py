@@ -43,7 +43,7 @@ from fill_pipeline.settings import Settings
 from fill_pipeline.vehicles.clean import clean
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
-FIRST, SECOND = "2026-03-01T12:00", "2026-03-01T14:00"
+EARLIER, FIRST, SECOND = "2026-02-01T12:00", "2026-03-01T12:00", "2026-03-01T14:00"
 KM_PER_MILE = 1.609344
 SEGMENTS = 2_000
 
@@ -135,13 +135,15 @@ def measure_cost(listings: int, comparables: int) -> dict[str, Any]:
 
 def fill(conn: Connection, listings: int, comparables: int) -> None:
     """Make the vehicles, and listings of the first of them."""
+    add_cycle(conn, EARLIER, NOW - timedelta(days=28))
+    conn.execute("UPDATE fill_cycles SET status = 'closed'")
     add_cycle(conn, FIRST, NOW)
     conn.execute("SELECT setseed(0.5)")
-    conn.execute(MAKE_VEHICLES, {"now": NOW, "cycle": FIRST, "count": comparables, "segments": SEGMENTS})
+    conn.execute(MAKE_VEHICLES, {"now": NOW, "cycle": EARLIER, "count": comparables, "segments": SEGMENTS})
     [(source,)] = conn.execute(
         "INSERT INTO scrape_sources (name, base_url) VALUES ('bench', 'http://bench.example') RETURNING id"
     ).fetchall()
-    conn.execute(MAKE_LISTINGS, {"source": source, "now": NOW, "cycle": FIRST, "count": listings})
+    conn.execute(MAKE_LISTINGS, {"source": source, "now": NOW, "cycle": EARLIER, "count": listings})
     conn.execute(
         "INSERT INTO listing_history (listing_id, observed_at, cycle_id, price, currency, status) "
         "SELECT id, changed_at, changed_cycle, price, currency, status FROM listing_records"

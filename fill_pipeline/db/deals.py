@@ -10,7 +10,6 @@ from typing import Any
 from uuid import UUID
 
 import orjson
-from psycopg import sql
 
 from fill_pipeline.db.connect import Connection, queries
 
@@ -34,12 +33,11 @@ MARKET_COLUMNS = (
     ("created_day", "i4"),
     ("usable", "i1"),
 )
-"""The columns of ``market_copy`` with their types; days are counted from 1970, ``gone_day`` is 0 while for sale."""
+"""The columns of ``market_vehicles`` with their types; days count from 1970, ``gone_day`` is 0 while for sale."""
 
 _FACTS = ("year", "make", "model", "trim", "price", "currency", "mileage", "mileage_unit", "status")
 _LISTING_FACTS = ("id", "source", "url", "title", *_FACTS)
 _VEHICLE_FACTS = ("vehicle_id", *_FACTS)
-_COPY_HEAD = 19  # signature, flags and an empty extension (PostgreSQL documentation, COPY, binary format)
 
 
 class JobStatus(StrEnum):
@@ -163,19 +161,14 @@ def oracle_calls_since(conn: Connection, since: datetime) -> int:
     return int(_sql.oracle_calls_since(conn, since=since))
 
 
-def market_copy(conn: Connection, *, cycles: Sequence[str] | None, since: datetime) -> bytes:
-    """Vehicles of these cycles (all if None) as the rows of a binary COPY, each of ``MARKET_COLUMNS``, big-endian.
-
-    Every value is preceded by its length (4 bytes) and every row by its number of columns (2 bytes).
-    """
-    statement = sql.SQL("COPY ({}) TO STDOUT (FORMAT BINARY)").format(sql.SQL(_sql.market_vehicles.sql.rstrip("; \n")))
-    chunks: list[bytes] = []
-    with conn.cursor() as cursor:
-        parameters = {"cycles": None if cycles is None else list(cycles), "since": since}
-        with cursor.copy(statement, parameters) as copy:
-            chunks.extend(bytes(block) for block in copy)
-    data = b"".join(chunks)
-    return data[_COPY_HEAD:-2]
+def market_vehicles(conn: Connection, *, cycles: Sequence[str] | None, since: datetime) -> tuple[int, list[bytes]]:
+    """Vehicles of these cycles (all if None): their number, and each of ``MARKET_COLUMNS`` as big-endian values."""
+    parameters = {"cycles": None if cycles is None else list(cycles), "since": since}
+    with conn.cursor(binary=True) as cursor:
+        cursor.execute(_sql.market_vehicles.sql, parameters)
+        row = cursor.fetchone()
+    assert row is not None
+    return row[0], [bytes(column or b"") for column in row[1:]]
 
 
 def changed_listings(conn: Connection, cycles: Sequence[str] | None) -> list[tuple[int, int]]:

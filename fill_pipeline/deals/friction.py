@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 from fill_pipeline.db.deals import ListingToValue
 from fill_pipeline.deals.config import Costs, DealConfig
@@ -36,7 +36,16 @@ class Friction:
 
     def as_json(self) -> dict[str, int | None]:
         """The costs by name with their total."""
-        return {**asdict(self), "total": self.total}
+        return {
+            "transport": self.transport,
+            "transport_km": self.transport_km,
+            "auction_fees": self.auction_fees,
+            "reconditioning": self.reconditioning,
+            "holding": self.holding,
+            "holding_days": self.holding_days,
+            "selling": self.selling,
+            "total": self.total,
+        }
 
 
 def friction_of(

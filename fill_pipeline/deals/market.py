@@ -32,10 +32,6 @@ SUPPLY_DAYS = 45
 """Over how many days disappearances are counted (market days' supply)."""
 
 _ROW = np.dtype([(name, kind) for name, kind in db.MARKET_COLUMNS], align=True)
-_WIRE = np.dtype(
-    [("columns", ">i2")]
-    + [part for name, kind in db.MARKET_COLUMNS for part in ((f"{name}_length", ">i4"), (name, ">" + kind))]
-)
 _FIT_WIDTH = 4 + 5 + 25 + 4 + 2
 
 
@@ -57,6 +53,7 @@ class Market:
     slopes: dict[int, Floats] = field(default_factory=dict)
     fits: dict[int, Fit] = field(default_factory=dict)
     changes: dict[int, int] = field(default_factory=dict)
+    _supplies: dict[int, Supply] = field(default_factory=dict)
     _segments: Ints | None = None
     _starts: Ints = field(default_factory=lambda: np.zeros(1, np.int64))
 
@@ -85,13 +82,15 @@ class Market:
 
     def supply(self, segment: int, now: datetime) -> Supply:
         """Market days' supply: vehicles for sale over mean daily disappearances in 45 days (or since the first)."""
-        rows = self._of(segment)
-        active = int((rows["gone_day"] == 0).sum())
-        today = now.timestamp() / 86_400
-        gone = int((rows["gone_day"] > today - SUPPLY_DAYS).sum())
-        observed = min(float(SUPPLY_DAYS), max(1.0, today - float(rows["created_day"].min()))) if len(rows) else 1.0
-        per_day = gone / observed
-        return Supply(active, per_day, active / per_day if per_day > 0 else None)
+        if segment not in self._supplies:
+            rows = self._of(segment)
+            active = int((rows["gone_day"] == 0).sum())
+            today = now.timestamp() / 86_400
+            gone = int((rows["gone_day"] > today - SUPPLY_DAYS).sum())
+            observed = min(float(SUPPLY_DAYS), max(1.0, today - float(rows["created_day"].min()))) if len(rows) else 1.0
+            per_day = gone / observed
+            self._supplies[segment] = Supply(active, per_day, active / per_day if per_day > 0 else None)
+        return self._supplies[segment]
 
     def patch(self, changed: NDArray[Any]) -> None:
         """Take over vehicles as they are now: the usable replace their former selves, the others leave."""
@@ -106,6 +105,7 @@ class Market:
             self.changes[int(segment)] = self.changes.get(int(segment), 0) + int(count)
         self.rows = _sorted(np.concatenate((self.rows[~known], usable)))
         self._segments = None
+        self._supplies.clear()
 
     def save(self, folder: Path, job_id: UUID) -> bool:
         """Keep the market for the next run, under the name of the job that used it last; False where it cannot be."""
@@ -165,13 +165,11 @@ def open_market(conn: Connection, folder: Path, *, cycles: Sequence[str] | None,
 def _read(
     conn: Connection, cycles: Sequence[str] | None, since: datetime, *, usable_only: bool = False
 ) -> NDArray[Any]:
-    wire = np.frombuffer(db.market_copy(conn, cycles=cycles, since=since), dtype=_WIRE)
-    if usable_only:
-        wire = wire[wire["usable"] == 1]
-    rows = np.empty(len(wire), _ROW)
-    for name, _ in db.MARKET_COLUMNS:
-        rows[name] = wire[name]
-    return rows
+    count, columns = db.market_vehicles(conn, cycles=cycles, since=since)
+    rows = np.empty(count, _ROW)
+    for (name, kind), column in zip(db.MARKET_COLUMNS, columns, strict=True):
+        rows[name] = np.frombuffer(column, ">" + kind)
+    return rows[rows["usable"] == 1] if usable_only else rows
 
 
 def _load(conn: Connection, folder: Path) -> Market | None:

@@ -45,6 +45,7 @@ WITHIN = 0.15
 MARKET_SLOPES = np.array((0.70, -0.25, 0.07, -0.04))
 """Market slopes until enough vehicles are known to fit them; fitted on 3,400 advertisements of used cars in the USA."""
 
+_MIX = np.array([3 ** (5 * i) * 2_654_435_761 % 2**62 | 1 for i in range(len(TRAITS))], np.int64)
 _HUBER = 1.345
 _CLIP = 3.0
 _ITERATIONS = 8
@@ -148,15 +149,16 @@ def value_subjects(
     if len(comparables) <= FITTED_WITHOUT and (own >= 0).any():
         _value_without(values, subjects, own, comparables, fit, reference_year)
         return values
-    km = _with_typical_km(subjects, comparables)
+    subjects = Vehicles(subjects.year, _with_typical_km(subjects, comparables), subjects.log_price, subjects.traits)
     state = _State(comparables, fit, reference_year)
+    if len(comparables) <= MOST_COMPARABLES:
+        _value_block(values, np.arange(n), subjects, own, np.arange(len(comparables)), state, nearest)
+        return values
     for year in np.unique(subjects.year):
-        group = np.flatnonzero(subjects.year == year)
+        block = np.flatnonzero(subjects.year == year)
         near = _near(comparables.year, float(year))
         if len(near) >= FEWEST:
-            part = subjects.take(group)
-            part.km = km[group]
-            _value_group(values, group, part, own[group], near, state, nearest)
+            _value_block(values, block, subjects.take(block), own[block], near, state, nearest)
     return values
 
 
@@ -190,26 +192,36 @@ class _State:
         self.influence = self.projected * weight[:, None]
         self.leverage = np.clip(np.einsum("ij,ij->i", self.influence, self.design), 0.0, 0.95)
 
+        self.kinds, self.kind = _distinct(comparables.traits)
+
+    def likeness(self, traits: Ints) -> Floats:
+        """How alike subjects with these traits and each kind of comparable are, 0 to 1."""
+        mine, which = _distinct(traits)
+        alike = np.ones((len(mine), len(self.kinds)))
+        for column, factor in enumerate(MISMATCH):
+            one, other = mine[:, column, None], self.kinds[:, column]
+            unknown = (one == 0) | (other == 0)
+            alike *= np.where(unknown, factor**0.5, np.where(one == other, 1.0, factor))
+        return alike[which]
+
     def rows(self, year: Floats, km: Floats) -> Floats:
         """The design matrix's rows for these vehicles."""
         x = features(year, km, self.reference_year) - self.fit.centre
         return np.concatenate((np.ones((len(x), 1)), x), axis=1)
 
 
-def _value_group(
-    values: Values, group: Ints, subjects: Vehicles, own: Ints, near: Ints, state: _State, nearest: int
+def _value_block(
+    values: Values, block: Ints, subjects: Vehicles, own: Ints, near: Ints, state: _State, nearest: int
 ) -> None:
-    """Value subjects of one model year by the comparables near it."""
+    """Value subjects (at ``block`` in ``values``) by the comparables at ``near`` in the segment."""
     comparables = state.comparables.take(near)
-    weight = np.exp(
-        -np.abs(comparables.year - subjects.year[0]) / YEARS_ALIKE
-        - np.abs(subjects.km[:, None] - comparables.km[None, :]) / KM_ALIKE
-    )
-    for column, factor in enumerate(MISMATCH):
-        one, other = subjects.traits[:, column, None], comparables.traits[None, :, column]
-        weight *= np.where((one == 0) | (other == 0), factor**0.5, np.where(one == other, 1.0, factor))
+    apart = np.abs(comparables.year - subjects.year[:, None])
+    weight = np.exp(apart / -YEARS_ALIKE - np.abs(subjects.km[:, None] - comparables.km) / KM_ALIKE)
+    weight *= state.likeness(subjects.traits)[:, state.kind[near]]
     inside = own >= 0
-    weight[inside] *= near[None, :] != own[inside, None]  # a vehicle never values itself
+    reachable = apart <= MOST_YEARS_APART
+    reachable[inside] &= near != own[inside, None]  # a vehicle never values itself
+    weight *= reachable
     # What the fit and the others' residuals would be without the subject.
     predicted = state.rows(subjects.year, subjects.km) @ state.fit.coefficients
     residual = np.broadcast_to(state.residual[near], weight.shape)
@@ -220,26 +232,31 @@ def _value_group(
         residual = residual.copy()
         residual[inside] += (state.influence[mine] @ state.design[near].T) * lost[:, None]
     limit = _CLIP * state.fit.scale
-    clipped = np.clip(residual, -limit, limit)
     total = weight.sum(axis=1)
-    alike = total**2 / np.maximum((weight**2).sum(axis=1), 1e-12)
-    local = (weight * clipped).sum(axis=1) / (total + NEIGHBOUR_SHRINKAGE)
-    deviation = (weight * np.abs(residual - local[:, None])).sum(axis=1)
+    alike = total**2 / np.maximum(np.einsum("ij,ij->i", weight, weight), 1e-12)
+    local = np.einsum("ij,ij->i", weight, np.clip(residual, -limit, limit)) / (total + NEIGHBOUR_SHRINKAGE)
+    deviation = np.einsum("ij,ij->i", weight, np.abs(residual - local[:, None]))
     spread = (deviation + TYPICAL_ERROR) / (total + 1.0)
-    count = len(near) - (near[None, :] == own[:, None]).sum(axis=1)
+    count = reachable.sum(axis=1)
     known = count >= FEWEST
-    values.log_value[group] = np.where(known, predicted + local, np.nan)
-    values.count[group] = count
-    values.spread[group] = spread
+    values.log_value[block] = np.where(known, predicted + local, np.nan)
+    values.count[block] = count
+    values.spread[block] = spread
     # A Laplace distribution with this mean absolute error, widened by the error of the level itself.
     error = spread * np.sqrt(1.0 + 1.0 / np.maximum(alike, 1.0))
-    values.confidence[group] = np.where(known, 1.0 - np.exp(-WITHIN / error), 0.0)
+    values.confidence[block] = np.where(known, 1.0 - np.exp(-WITHIN / error), 0.0)
     top = min(nearest, weight.shape[1])
     chosen = np.argpartition(-weight, top - 1, axis=1)[:, :top]
-    ranks = np.argsort(-np.take_along_axis(weight, chosen, axis=1), axis=1)
-    chosen = np.take_along_axis(chosen, ranks, axis=1)
-    found = np.where(np.take_along_axis(weight, chosen, axis=1) > 0, near[chosen], -1)
-    values.best[group, :top] = found
+    row = np.arange(len(weight))[:, None]
+    chosen = chosen[row, np.argsort(-weight[row, chosen], axis=1)]
+    values.best[block, :top] = np.where(weight[row, chosen] > 0, near[chosen], -1)
+
+
+def _distinct(traits: Ints) -> tuple[Ints, Ints]:
+    """The distinct rows of traits, and which of them each row is."""
+    key = (traits * _MIX).sum(axis=1)
+    _, first, which = np.unique(key, return_index=True, return_inverse=True)
+    return traits[first], which
 
 
 def _near(years: Floats, year: float) -> Ints:

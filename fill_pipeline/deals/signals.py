@@ -30,6 +30,7 @@ class RedFlag(StrEnum):
 
 
 _NEGATED = re.compile(r"\b(?:no|not|never|non|without|isn'?t|keine?|geen|nicht)\s+(?:a\s+|any\s+)?$", re.IGNORECASE)
+_WORD = re.compile(r"[^\W\d_]+")
 _LOOK_BACK = 14
 
 # Log-odds of a fraud; the base is about one advertisement in two hundred. Judgement, not measurement:
@@ -68,22 +69,28 @@ class Signals:
 def red_flags(text: str) -> tuple[RedFlag, ...]:
     """The warnings in a text (bounded by the caller), each once, in the order of ``RedFlag``; "no accident" is none."""
     text = text.lower()
+    known = _words()
     found: set[RedFlag] = set()
-    for flag, anchor, pattern in _words():
-        if flag in found or anchor not in text:
-            continue
-        for match in pattern.finditer(text):
-            if not _NEGATED.search(text[max(0, match.start() - _LOOK_BACK) : match.start()]):
+    for word in known.keys() & _WORD.findall(text):
+        for flag, pattern in known[word]:
+            if flag not in found and any(
+                not _NEGATED.search(text[max(0, match.start() - _LOOK_BACK) : match.start()])
+                for match in pattern.finditer(text)
+            ):
                 found.add(flag)
-                break
-    return tuple(flag for flag in RedFlag if flag in found)
+    return tuple(flag for flag in RedFlag if flag in found) if found else ()
 
 
 @cache
-def _words() -> list[tuple[RedFlag, str, re.Pattern[str]]]:
-    lines = (Path(__file__).parent / "red_flags.tsv").read_text(encoding="utf-8").splitlines()
-    rows = (line.split("\t") for line in lines if line and not line.startswith("#"))
-    return [(RedFlag(flag), anchor, re.compile(pattern)) for flag, anchor, pattern in rows]
+def _words() -> dict[str, list[tuple[RedFlag, re.Pattern[str]]]]:
+    """The warnings by a word that they cannot do without."""
+    table: dict[str, list[tuple[RedFlag, re.Pattern[str]]]] = {}
+    for line in (Path(__file__).parent / "red_flags.tsv").read_text(encoding="utf-8").splitlines():
+        if line and not line.startswith("#"):
+            flag, words, pattern = line.split("\t")
+            for word in words.split("|"):
+                table.setdefault(word, []).append((RedFlag(flag), re.compile(pattern)))
+    return table
 
 
 def signals_of(listing: ListingToValue, *, value: int, now: datetime) -> Signals:
