@@ -41,8 +41,18 @@ def detail_page(structured: bool) -> bytes:
         f'<div class="gallery__slide"><img src="/photos/{n}.jpg" alt="photo {n}" loading="lazy"></div>'
         for n in range(24)
     )
-    facts = {"Mileage": "42,592 mi", "VIN": VIN, "Exterior Color": "Gray", "Engine": "3.5L V6", "Transmission": "Automatic",
-             "Drivetrain": "4WD", "Fuel": "Gasoline", "Body": "Pickup", "Stock #": "A17", "Doors": "4"}  # fmt: skip
+    facts = {
+        "Mileage": "42,592 mi",
+        "VIN": VIN,
+        "Exterior Color": "Gray",
+        "Engine": "3.5L V6",
+        "Transmission": "Automatic",
+        "Drivetrain": "4WD",
+        "Fuel": "Gasoline",
+        "Body": "Pickup",
+        "Stock #": "A17",
+        "Doors": "4",
+    }
     table = "".join(
         f'<tr class="facts__row"><th class="facts__name">{k}</th><td class="facts__value">{v}</td></tr>'
         for k, v in facts.items()
@@ -53,14 +63,24 @@ def detail_page(structured: bool) -> bytes:
         f"<span>9{n},999 miles</span></div>"
         for n in range(8)
     )
-    record = {"@context": "https://schema.org", "@type": "Car", "name": "2019 Ford F-150 XLT", "brand": "Ford", "model": "F-150",
-              "vehicleModelDate": "2019", "vehicleIdentificationNumber": VIN, "image": [f"/photos/{n}.jpg" for n in range(24)],
-              "mileageFromOdometer": {"value": 42592, "unitCode": "SMI"}, "offers": {"price": 38990, "priceCurrency": "USD"}}  # fmt: skip
+    record = {
+        "@context": "https://schema.org",
+        "@type": "Car",
+        "name": "2019 Ford F-150 XLT",
+        "brand": "Ford",
+        "model": "F-150",
+        "vehicleModelDate": "2019",
+        "vehicleIdentificationNumber": VIN,
+        "image": [f"/photos/{n}.jpg" for n in range(24)],
+        "mileageFromOdometer": {"value": 42592, "unitCode": "SMI"},
+        "offers": {"price": 38990, "priceCurrency": "USD"},
+    }
     script = f'<script type="application/ld+json">{json.dumps(record)}</script>' if structured else ""
     filler = "".join(f'<p class="legal">{_WORDS}</p>' for _ in range(80))
     return (
         f"<html><head><title>2019 Ford F-150 XLT | Harbor Motors</title>{script}</head><body><nav><ul>{menu}</ul></nav>"
-        f'<h1>2019 Ford F-150 XLT</h1><div class="price">$38,990</div><p>Est. $612/mo</p><div>Boston, MA 02108</div>{photos}'
+        f'<h1>2019 Ford F-150 XLT</h1><div class="price">$38,990</div><p>Est. $612/mo</p><div>Boston, MA '
+        f"02108</div>{photos}"
         f'<table>{table}</table><div class="description">{_WORDS * 6}</div><ul>{features}</ul>'
         f"<section><h2>Similar vehicles</h2>{similar}</section><footer>{filler}</footer></body></html>"
     ).encode()
@@ -70,11 +90,15 @@ def search_page(cards: int = 100) -> bytes:
     """A search page of so many cards, each with a picture, a title, a price, a mileage and a place."""
     body = "".join(
         f'<article class="card"><a href="/vehicle/{700100 + n}"><img src="/p/{n}.jpg"></a><h3 class="card__title">'
-        f'<a href="/vehicle/{700100 + n}">{2000 + n % 20} Ford F-150 XLT</a></h3><div class="card__price">${10_000 + 97 * n:,}</div>'
-        f'<ul class="card__facts"><li>{30_000 + 771 * n:,} miles</li><li>Automatic</li><li>Boston, MA</li></ul></article>'
+        f'<a href="/vehicle/{700100 + n}">{2000 + n % 20} Ford F-150 XLT</a></h3><div class="card__price">'
+        f"${10_000 + 97 * n:,}</div>"
+        f'<ul class="card__facts"><li>{30_000 + 771 * n:,} miles</li><li>Automatic</li><li>Boston, MA</li></ul>'
+        f"</article>"
         for n in range(cards)
     )
-    return f"<html><body><h1>Used cars</h1><p>1–{cards} of 1,204 results</p>{body}<a href='?page=2'>Next</a></body></html>".encode()
+    return (
+        f"<html><body><h1>Used cars</h1><p>1–{cards} of 1,204 results</p>{body}<a href='?page=2'>Next</a></body></html>"
+    ).encode()
 
 
 def cpu_ms(work: Callable[[], Any], times: int) -> float:
@@ -90,14 +114,14 @@ def cpu_ms(work: Callable[[], Any], times: int) -> float:
 
 
 def others(page: bytes) -> dict[str, float | str]:
-    """The same page through parsel with ten selectors and through extruct; a tool that is not installed is said to be."""
+    """The same page through parsel with ten selectors and through extruct; a tool not installed is said to be."""
     out: dict[str, float | str] = {}
     text = page.decode()
     if importlib.util.find_spec("parsel"):
         from parsel import Selector
 
-        selectors = ("h1::text", "title::text", ".price::text", "td::text", "th::text", "img::attr(src)", ".description::text",
-                     "li.features__item::text", "a::attr(href)", "section h2::text")  # fmt: skip
+        selectors = ("h1::text", "title::text", ".price::text", "td::text", "th::text", "img::attr(src)",
+                     ".description::text", "li.features__item::text", "a::attr(href)", "section h2::text")  # fmt: skip
         out["parsel, ten selectors"] = cpu_ms(lambda: [Selector(text).css(css).getall() for css in selectors], 3)
     else:
         out["parsel, ten selectors"] = "not installed"

@@ -135,7 +135,7 @@ def read_labels(words: Words, reading: Reading, base_url: str, *, layer: Layer =
 
 
 def _read_several(text: str, reading: Reading, base_url: str, layer: Layer) -> bool:
-    """Read several labels with their values in one line ("Year: 2019 Make: Ford Mileage: 42,592"); whether it was so."""
+    """Read several labels and values in one line ("Year: 2019 Make: Ford Mileage: 42,592"); whether it was so."""
     found: list[tuple[int, int, str, str]] = []
     for match in _INLINE_LABEL.finditer(text[:600]):
         words = match[1].split()

@@ -11,18 +11,34 @@ from fill_pipeline.extract.page import PageKind, extract_page
 
 VIN = "1FTFW1E40KKE46828"
 URL = "https://dealer.example/stock/100200300"
-_SIMILAR = """<section><h2>Similar vehicles</h2>
-<div class=tile><a href="/stock/5550001">2015 Toyota Camry LE</a><span class=price>$11,111</span><span>99,999 miles</span></div>
-<div class=tile><a href="/stock/5550002">2016 Honda Civic LX</a><span class=price>$12,222</span><span>88,888 miles</span></div>
-<div class=tile><a href="/stock/5550003">2017 Mazda CX-5</a><span class=price>$13,333</span><span>77,777 miles</span></div>
-</section>"""
+_TILE = '<div class=tile><a href="/stock/{}">{}</a><span class=price>${}</span><span>{} miles</span></div>'
+_SIMILAR = "<section><h2>Similar vehicles</h2>{}</section>".format(
+    "".join(
+        _TILE.format(*car)
+        for car in (
+            (5550001, "2015 Toyota Camry LE", "11,111", "99,999"),
+            (5550002, "2016 Honda Civic LX", "12,222", "88,888"),
+            (5550003, "2017 Mazda CX-5", "13,333", "77,777"),
+        )
+    )
+)
 _HEAD = "<html><head><title>2019 Ford F-150 XLT | Harbor Motors</title></head><body><nav><a href=/>Home</a></nav>"
 _TITLE = "<h1>2019 Ford F-150 XLT</h1><div class=price>$38,990</div>"
-_TABLE = "<table><tr><th>Mileage<td>42,592 mi<tr><th>VIN<td>{vin}<tr><th>Exterior Color<td>Gray<tr><th>Engine<td>3.5L V6</table>"
-_LIST = "<dl><dt>Mileage</dt><dd>42,592 mi</dd><dt>VIN</dt><dd>{vin}</dd><dt>Exterior Color</dt><dd>Gray</dd><dt>Engine</dt><dd>3.5L V6</dd></dl>"
-_COLONS = "<ul><li>Mileage: 42,592 mi<li>VIN: {vin}<li><b>Exterior Color:</b> Gray<li><span>Engine</span>: <span>3.5L V6</span></ul>"
+_TABLE = (
+    "<table><tr><th>Mileage<td>42,592 mi<tr><th>VIN<td>{vin}<tr><th>Exterior Color<td>Gray<tr><th>"
+    "Engine<td>3.5L V6</table>"
+)
+_LIST = (
+    "<dl><dt>Mileage</dt><dd>42,592 mi</dd><dt>VIN</dt><dd>{vin}</dd><dt>Exterior Color</dt><dd>Gray</dd>"
+    "<dt>Engine</dt><dd>3.5L V6</dd></dl>"
+)
+_COLONS = (
+    "<ul><li>Mileage: 42,592 mi<li>VIN: {vin}<li><b>Exterior Color:</b> Gray<li><span>Engine</span>: "
+    "<span>3.5L V6</span></ul>"
+)
 _SPANS = (
-    "<div><div><span>Mileage</span></div><div><span>42,592</span> <span>mi</span></div></div><div><p>VIN</p><p>{vin}</p></div>"
+    "<div><div><span>Mileage</span></div><div><span>42,592</span> <span>mi</span></div></div><div><p>VIN</p><p>"
+    "{vin}</p></div>"
     "<div><em>Exterior Color</em></div><div>Gray</div><div><i>Engine</i></div><div>3.5L V6</div>"
 )
 _SENTENCES = (
@@ -39,7 +55,7 @@ def one(body: str, **options: object) -> Listing:
 
 
 @pytest.mark.parametrize(
-    "facts", [_TABLE, _LIST, _COLONS, _SPANS, _SENTENCES], ids="table dl colons spans text".split()
+    "facts", [_TABLE, _LIST, _COLONS, _SPANS, _SENTENCES], ids=["table", "dl", "colons", "spans", "text"]
 )
 def test_labels_and_values_are_read_in_any_markup(facts: str) -> None:
     listing = one(_HEAD + _TITLE + facts.format(vin=VIN) + _SIMILAR)
@@ -51,17 +67,32 @@ def test_labels_and_values_are_read_in_any_markup(facts: str) -> None:
     assert (listing.exterior_color, listing.engine) == ("Gray", "3.5L V6")
 
 
+_GERMAN = (
+    "<dl><dt>Kilometerstand<dd>85.000 km<dt>Erstzulassung<dd>08/2018<dt>Kraftstoff<dd>Diesel"
+    "<dt>Getriebe<dd>Automatik<dt>Preis<dd>12.500 €</dl>"
+)
+_DUTCH = (
+    "<table><tr><td>Tellerstand<td>180.100 km<tr><td>Bouwjaar<td>2011"
+    "<tr><td>Brandstof<td>Benzine<tr><td>Vraagprijs<td>€ 1.440,-</table>"
+)
+_FRENCH = (
+    "<dl><dt>Kilométrage<dd>63 900 km<dt>Année<dd>2017<dt>Carburant<dd>Essence"
+    "<dt>Boîte de vitesses<dd>Manuelle<dt>Prix<dd>12 500 €</dl>"
+)
+
+
 @pytest.mark.parametrize(
     ("title", "facts", "expected"),
     [
-        ("BMW 320d Touring", "<dl><dt>Kilometerstand<dd>85.000 km<dt>Erstzulassung<dd>08/2018<dt>Kraftstoff<dd>Diesel<dt>Getriebe<dd>Automatik<dt>Preis<dd>12.500 €</dl>",
-         {"make": "BMW", "mileage": 85_000, "mileage_unit": "km", "year": 2018, "fuel_type": "Diesel", "price": 12_500, "currency": "EUR", "transmission": "Automatik"}),
-        ("Volkswagen Polo 1.4", "<table><tr><td>Tellerstand<td>180.100 km<tr><td>Bouwjaar<td>2011<tr><td>Brandstof<td>Benzine<tr><td>Vraagprijs<td>€ 1.440,-</table>",
-         {"make": "Volkswagen", "model": "Polo", "mileage": 180_100, "year": 2011, "fuel_type": "Benzine", "price": 1_440, "currency": "EUR"}),
-        ("Peugeot 308 Allure", "<dl><dt>Kilométrage<dd>63 900 km<dt>Année<dd>2017<dt>Carburant<dd>Essence<dt>Boîte de vitesses<dd>Manuelle<dt>Prix<dd>12 500 €</dl>",
-         {"make": "Peugeot", "model": "308", "mileage": 63_900, "year": 2017, "fuel_type": "Essence", "price": 12_500, "transmission": "Manuelle"}),
+        ("BMW 320d Touring", _GERMAN, {"make": "BMW", "mileage": 85_000, "mileage_unit": "km", "year": 2018,
+                                       "fuel_type": "Diesel", "price": 12_500, "currency": "EUR",
+                                       "transmission": "Automatik"}),
+        ("Volkswagen Polo 1.4", _DUTCH, {"make": "Volkswagen", "model": "Polo", "mileage": 180_100, "year": 2011,
+                                         "fuel_type": "Benzine", "price": 1_440, "currency": "EUR"}),
+        ("Peugeot 308 Allure", _FRENCH, {"make": "Peugeot", "model": "308", "mileage": 63_900, "year": 2017,
+                                         "fuel_type": "Essence", "price": 12_500, "transmission": "Manuelle"}),
     ],
-    ids="de nl fr".split(),
+    ids=["de", "nl", "fr"],
 )  # fmt: skip
 def test_other_languages_are_read(title: str, facts: str, expected: dict[str, object]) -> None:
     listing = one(f"<h1>{title}</h1>{facts}", kind="detail")
@@ -80,14 +111,30 @@ def test_the_asking_price_wins_over_the_former_one_and_the_payment() -> None:
 
 def test_json_ld_gives_every_field_with_its_evidence() -> None:
     record = {
-        "@context": "https://schema.org", "@type": ["Product", "Car"], "name": "2019 Ford F-150 XLT",
-        "brand": {"@type": "Brand", "name": "FORD"}, "model": "F-150", "vehicleModelDate": "2019", "sku": "A17",
-        "vehicleIdentificationNumber": VIN, "color": "Gray", "image": ["/p/1.jpg", "/p/2.jpg"],
+        "@context": "https://schema.org",
+        "@type": ["Product", "Car"],
+        "name": "2019 Ford F-150 XLT",
+        "brand": {"@type": "Brand", "name": "FORD"},
+        "model": "F-150",
+        "vehicleModelDate": "2019",
+        "sku": "A17",
+        "vehicleIdentificationNumber": VIN,
+        "color": "Gray",
+        "image": ["/p/1.jpg", "/p/2.jpg"],
         "mileageFromOdometer": {"@type": "QuantitativeValue", "value": "42592", "unitCode": "SMI"},
-        "offers": {"@type": "Offer", "price": "38990.00", "priceCurrency": "USD", "availability": "https://schema.org/InStock",
-                   "seller": {"@type": "AutoDealer", "name": "Harbor Motors", "telephone": "+1 555 010 0100",
-                              "address": {"addressLocality": "Boston", "addressRegion": "MA", "postalCode": "02108"}}},
-    }  # fmt: skip
+        "offers": {
+            "@type": "Offer",
+            "price": "38990.00",
+            "priceCurrency": "USD",
+            "availability": "https://schema.org/InStock",
+            "seller": {
+                "@type": "AutoDealer",
+                "name": "Harbor Motors",
+                "telephone": "+1 555 010 0100",
+                "address": {"addressLocality": "Boston", "addressRegion": "MA", "postalCode": "02108"},
+            },
+        },
+    }
     broken = '<script type="application/ld+json">{"@type": </script>'
     listing = one(
         f'<h1>x</h1>{broken}<script type="application/ld+json">{json.dumps({"@graph": [record]})}</script>{_SIMILAR}'
@@ -126,17 +173,35 @@ def test_microdata_gives_the_vehicle() -> None:
 
 
 def test_without_structured_data_only_what_a_person_sees_is_used() -> None:
-    script = '<script type="application/ld+json">{"@type":"Car","name":"2001 Kia Rio","vin":"x","offers":{"price":1}}</script>'
+    script = (
+        '<script type="application/ld+json">{"@type":"Car","name":"2001 Kia Rio","vin":"x",'
+        '"offers":{"price":1}}</script>'
+    )
     listing = one(_HEAD + script + _TITLE + _TABLE.format(vin=VIN), structured=False)
     assert (listing.make, listing.price) == ("Ford", 38_990)
     assert all(evidence.layer not in (Layer.STRUCTURED, Layer.STATE) for evidence in listing.provenance.values())
 
 
 def test_the_state_of_an_application_gives_the_vehicle_and_not_its_neighbours() -> None:
-    vehicle = {"id": 100200300, "year": 2019, "make": {"name": "Ford"}, "model": {"name": "F-150"}, "trim": "XLT", "vin": VIN,
-               "price": {"amount": 38990, "currency": "USD"}, "mileage": {"value": 42592, "unit": "mi"}}  # fmt: skip
-    other = {"id": 5550001, "year": 2015, "make": {"name": "Toyota"}, "model": {"name": "Camry"}, "vin": "4T1BF1FK5FU111111",
-             "price": {"amount": 11111, "currency": "USD"}, "mileage": {"value": 99999, "unit": "mi"}}  # fmt: skip
+    vehicle = {
+        "id": 100200300,
+        "year": 2019,
+        "make": {"name": "Ford"},
+        "model": {"name": "F-150"},
+        "trim": "XLT",
+        "vin": VIN,
+        "price": {"amount": 38990, "currency": "USD"},
+        "mileage": {"value": 42592, "unit": "mi"},
+    }
+    other = {
+        "id": 5550001,
+        "year": 2015,
+        "make": {"name": "Toyota"},
+        "model": {"name": "Camry"},
+        "vin": "4T1BF1FK5FU111111",
+        "price": {"amount": 11111, "currency": "USD"},
+        "mileage": {"value": 99999, "unit": "mi"},
+    }
     state = {"props": {"page": {"vehicle": vehicle, "similarVehicles": [other, other]}}}
     listing = one(
         f'<script id="__NEXT_DATA__" type="application/json">{json.dumps(state)}</script><h1>2019 Ford F-150</h1>'

@@ -16,8 +16,10 @@ from fill_pipeline_tests.extract.mutation import mutate
 
 URL = "https://market.example/cars/1"
 _LIMIT = 2.0  # seconds of CPU; the goal is one second, the machine that runs the tests may be slow
-_SEED = b"""<html><head><title>2019 Ford F-150 XLT</title><link rel=canonical href="/x/1"></head><body><h1>2019 Ford F-150</h1>
-<script type="application/ld+json">{"@type":"Car","name":"2019 Ford F-150","offers":{"price":"5000","priceCurrency":"USD"}}</script>
+_SEED = b"""<html><head><title>2019 Ford F-150 XLT</title>
+<link rel=canonical href="/x/1"></head><body><h1>2019 Ford F-150</h1>
+<script type="application/ld+json">{"@type":"Car","name":"2019 Ford F-150",
+"offers":{"price":"5000","priceCurrency":"USD"}}</script>
 <script>window.S = {"items":[{"id":1,"make":"Ford","model":"F-150","price":1,"url":"/a"}]};</script>
 <table><tr><th>Mileage</th><td>42,592 mi</td></tr><tr><th>VIN</th><td>1FTFW1E40KKE46828</td></tr></table>
 <h2>Similar</h2><a href="/x/2">2015 Kia Rio</a> $4,000 <a href="/x/3">2016 Kia Rio</a> $4,100</body></html>"""

@@ -48,7 +48,10 @@ def _page(style: str) -> bytes:
         f"<li><a href='/make/{make}'>{make}</a>" for make in ("Ford", "Toyota", "Honda", "Mazda", "Tesla", "Kia")
     )
     more = "<a href='?page=3'>Next</a>"
-    return f"<title>Used cars for sale</title><nav><ul>{menu}</ul></nav><h1>Used cars</h1><p>21–25 of 1,204 results</p>{wrap}{more}".encode()
+    return (
+        f"<title>Used cars for sale</title><nav><ul>{menu}</ul></nav><h1>Used cars</h1><p>21–25 of 1,204 "
+        f"results</p>{wrap}{more}"
+    ).encode()
 
 
 @pytest.mark.parametrize("style", ["article", "link", "row", "flat", "query", "silent"])
@@ -102,12 +105,30 @@ def test_the_records_of_an_api_are_found_by_structure(envelope: str, shape: str)
     for at, (title, price, miles) in enumerate(CARS):
         year, make, *model = title.split()
         if shape == "flat":
-            row = {"id": 700100 + at, "modelYear": year, "makeName": make, "modelName": " ".join(model), "askingPrice": price,
-                   "currency": "USD", "odometer": miles, "detailUrl": f"/v/{700100 + at}"}  # fmt: skip
+            row = {
+                "id": 700100 + at,
+                "modelYear": year,
+                "makeName": make,
+                "modelName": " ".join(model),
+                "askingPrice": price,
+                "currency": "USD",
+                "odometer": miles,
+                "detailUrl": f"/v/{700100 + at}",
+            }
         else:
-            row = {"id": 700100 + at, "url": f"/v/{700100 + at}", "price": {"raw": price, "formatted": f"${price}"},
-                   "vehicle": {"make": {"label": make}, "model": " ".join(model), "modelYear": year, "mileage": {"value": miles, "unit": "miles"}},
-                   "seller": {"id": 9, "name": "Harbor Motors", "url": "/dealer/9"}, "location": {"city": "Boston"}}  # fmt: skip
+            row = {
+                "id": 700100 + at,
+                "url": f"/v/{700100 + at}",
+                "price": {"raw": price, "formatted": f"${price}"},
+                "vehicle": {
+                    "make": {"label": make},
+                    "model": " ".join(model),
+                    "modelYear": year,
+                    "mileage": {"value": miles, "unit": "miles"},
+                },
+                "seller": {"id": 9, "name": "Harbor Motors", "url": "/dealer/9"},
+                "location": {"city": "Boston"},
+            }
         rows.append(row)
     result = extract_page(json.dumps(_ENVELOPES[envelope](rows)).encode(), url=URL, content_type="application/json")
     assert result.kind is PageKind.SEARCH
