@@ -111,9 +111,9 @@ class RepairRow:
 
 
 _VALUES = (
-    "title", "year", "make", "model", "trim", "vin", "price", "currency", "mileage", "mileage_unit", "body_style", "engine",
-    "fuel_type", "transmission", "drivetrain", "exterior_color", "interior_color", "doors", "city", "region", "postal_code",
-    "seller_name",
+    "title", "year", "make", "model", "trim", "vin", "price", "currency", "mileage", "mileage_unit", "body_style",
+    "engine", "fuel_type", "transmission", "drivetrain", "exterior_color", "interior_color", "doors", "city", "region",
+    "postal_code", "seller_name",
 )  # fmt: skip
 
 _PAGE = (

@@ -78,7 +78,7 @@ def _holds(rule: Rule, name: str, known: Sequence[tuple[Witness, LexborHTMLParse
     """Whether the rule gives the known value on most pages and never another."""
     right = 0
     for page, tree in known:
-        got = _value(rule, name, tree, page.url)
+        got = value_of(rule, name, tree, page.url)
         if got is None:
             continue
         if not same(name, got, page.truth[name]):
@@ -87,7 +87,7 @@ def _holds(rule: Rule, name: str, known: Sequence[tuple[Witness, LexborHTMLParse
     return right >= MIN_VOTES and right >= MIN_COVERAGE * len(known)
 
 
-def _value(rule: Rule, name: str, tree: LexborHTMLParser, url: str) -> Any:
+def value_of(rule: Rule, name: str, tree: LexborHTMLParser, url: str) -> Any:
     """What a rule gives on a page, canonical like everything that is stored."""
     if tree.root is None:
         return None

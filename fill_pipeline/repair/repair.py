@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from fill_pipeline.crawl.archive import ArchiveError, ArchiveRef, read_record
@@ -16,12 +16,12 @@ from fill_pipeline.db.archive import ArchivedKind
 from fill_pipeline.db.connect import Connection
 from fill_pipeline.db.improvement import KnownListing, RepairStatus
 from fill_pipeline.drain.read import Reading
-from fill_pipeline.drain.replay import replay_window
-from fill_pipeline.drain.work import Source, Totals, Work, load_sources
+from fill_pipeline.drain.work import Source, Work, load_sources
 from fill_pipeline.quality.health import HealthStatus
 from fill_pipeline.repair.ask import MAX_DECODED, Asker
 from fill_pipeline.repair.diagnose import Cause, Checkup, Finding, diagnose
 from fill_pipeline.repair.induce import induce
+from fill_pipeline.repair.reread import read_again
 from fill_pipeline.repair.trial_harvest import TrialHarvest, try_config, variants
 from fill_pipeline.repair.truth import Score, Witness, is_listing, score, split, witness
 
@@ -53,6 +53,10 @@ class Repairs:
     replayed_pages: int = 0
     causes: dict[str, int] = field(default_factory=dict)
     sources: dict[str, str] = field(default_factory=dict)
+
+    def count(self, cause: Cause) -> None:
+        """Count a diagnosis, under its plain word."""
+        self.causes[cause.value] = self.causes.get(cause.value, 0) + 1
 
     def as_json(self) -> dict[str, Any]:
         """Plain data for metadata and reports."""
@@ -91,7 +95,7 @@ def _repair_one(conn: Connection, work: Work, source: Source, repairs: Repairs) 
         seen = _check(conn, work, source, asker, known)
     finding = diagnose(seen)
     repairs.diagnosed += 1
-    repairs.causes[finding.cause] = repairs.causes.get(finding.cause, 0) + 1
+    repairs.count(finding.cause)
     repairs.sources[source.slug] = f"{finding.cause}: {finding.reason}"
     if finding.cause is not Cause.REDESIGNED:
         _note(conn, work, source, finding, RepairStatus.DIAGNOSED, finding.reason)
@@ -297,12 +301,7 @@ def _promote(
 def _read_again(conn: Connection, work: Work, slug: str) -> int:
     """Read what was fetched while the source was broken once more from the archive; returns the number of pages."""
     mended = next(s for s in load_sources(conn, crawlable_only=False).values() if s.slug == slug)
-    pages = 0
-    for cycle_id in _broken_cycles(conn, work, mended):
-        again = replace(work, cycle_id=cycle_id, totals=Totals())
-        replay_window(again, [mended])
-        pages += again.totals.sum("pages_fetched")
-    return pages
+    return read_again(conn, work, mended, _broken_cycles(conn, work, mended))
 
 
 def _broken_cycles(conn: Connection, work: Work, source: Source) -> list[str]:
@@ -380,7 +379,7 @@ def _note_unusable(conn: Connection, work: Work, slug: str, repairs: Repairs) ->
     if row is None:
         return
     repairs.diagnosed += 1
-    repairs.causes[Cause.OURS] = repairs.causes.get(Cause.OURS, 0) + 1
+    repairs.count(Cause.OURS)
     good = next((v for v in reversed(registry.versions(conn, row.id)) if not v.live and _parses(v.config)), None)
     reason = f"its configuration cannot be used: {row.config_error}"
     status = RepairStatus.REJECTED if good is None else RepairStatus.PROMOTED

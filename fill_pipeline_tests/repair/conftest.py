@@ -145,8 +145,8 @@ def shop() -> Iterator[Shop]:
 
 
 def drain_here(conn: Connection, work: Work, *, pages: int = 14) -> int:
-    """Drain some of the queue in this process, since a worker process costs seconds; returns listings read."""
-    sources, before = load_sources(conn), work.totals.sum("found")
+    """Drain some of the queue in this process, since a worker process costs seconds; returns pages read."""
+    sources = load_sources(conn)
     patience = timedelta(minutes=5)
     claimed = queue.claim(
         conn,
@@ -190,4 +190,4 @@ def drain_here(conn: Connection, work: Work, *, pages: int = 14) -> int:
     for source_id, stats in in_transaction(conn, lambda: write_pages(conn, read, commit)).items():
         work.totals.add(source_id, stats)
         cycles.add_stats(conn, source_id, work.cycle_id, stats, now=work.now_fn())
-    return work.totals.sum("found") - before
+    return len(read)

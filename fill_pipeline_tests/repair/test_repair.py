@@ -40,10 +40,11 @@ def web_slug(source: SourceRow) -> str:
 
 
 def crawl(conn: Connection, work: Work, pages: int = 14) -> int:
-    before = work.totals.sum("found")
+    """Harvest the sources and read some of the pages they list; returns how many listings were seen."""
+    before = work.totals.sum("cards_seen")
     harvest_sources(work, list(load_sources(conn).values()))
     drain_here(conn, work, pages=pages)
-    return work.totals.sum("found") - before
+    return work.totals.sum("cards_seen") - before
 
 
 def live(conn: Connection, source: SourceRow) -> SourceRow:

@@ -41,13 +41,14 @@ SET status = :status, reason = :reason, source_id = coalesce(:source_id, source_
 WHERE id = :id;
 
 -- name: on_trial
--- Each source on trial with what it did since it was taken: cycles with a harvest, vehicles read, quality, failures.
-SELECT s.id, s.slug, c.id AS candidate_id, coalesce(t.harvests, 0), coalesce(t.found, 0), coalesce(t.pages_fetched, 0),
+-- Each source on trial with what it did since it was taken: harvests, listings it gave, quality, failures.
+SELECT s.id, s.slug, c.id AS candidate_id, coalesce(t.harvests, 0),
+       (SELECT count(*) FROM listing_records r WHERE r.source_id = s.id)::int, coalesce(t.pages_fetched, 0),
        coalesce(t.pages_failed, 0), t.quality, coalesce(t.cycles, 0)
 FROM scrape_sources s
 LEFT JOIN source_candidates c ON c.source_id = s.id
 LEFT JOIN LATERAL (
-    SELECT sum(st.harvests)::int AS harvests, sum(st.found)::int AS found, sum(st.pages_fetched)::int AS pages_fetched,
+    SELECT sum(st.harvests)::int AS harvests, sum(st.pages_fetched)::int AS pages_fetched,
            sum(st.pages_failed)::int AS pages_failed, sum(st.quality_sum) / nullif(sum(st.quality_count), 0) AS quality,
            count(*)::int AS cycles
     FROM source_cycle_stats st WHERE st.source_id = s.id) t ON true
