@@ -71,6 +71,7 @@ def down() -> None:
             if _pid(pid_file) is None:
                 break
             time.sleep(0.1)
+        console.print(f"the system (process {pid}) is stopped")
         stopped = True
     if stop_embedded(settings):
         stopped = True

