@@ -466,3 +466,21 @@ def propose_merges(
         reasons=[_encode(p[3]).decode() for p in pairs],
         now=now,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryRow:
+    """A listing as it was from ``observed_at`` (UTC) on."""
+
+    listing_id: int
+    observed_at: datetime
+    status: str
+    price: int | None
+    currency: str | None
+    mileage: int | None
+    mileage_unit: str | None
+
+
+def history_of_vehicle(conn: Connection, vehicle_id: int) -> list[HistoryRow]:
+    """Every change of price, mileage or status of a vehicle's listings, in order of time."""
+    return [HistoryRow(*row) for row in _sql.history_of_vehicle(conn, vehicle_id=vehicle_id)]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from fill_pipeline.db import listings as db
 from fill_pipeline.db.connect import Connection
+from fill_pipeline.db.listings import HistoryRow
 from fill_pipeline.extract.listing import ListingStatus
 from fill_pipeline.vehicles.completeness import CORE_FIELDS
 from fill_pipeline.vehicles.merge import derive
@@ -76,6 +77,28 @@ def mark_seen(
     if known:
         db.touch_sightings(conn, [listing_id for listing_id, _ in known], cycle_id=cycle_id, now=now)
     return len(known)
+
+
+def days_on_market(history: Sequence[HistoryRow], *, until: datetime) -> float:
+    """For how many days a vehicle was offered by at least one of its listings, gaps left out.
+
+    ``history`` is that of all its listings in order of time (``db.listings.history_of_vehicle``).
+    """
+    offered: set[int] = set()
+    since: datetime | None = None
+    total = timedelta()
+    for row in history:
+        if row.status == ListingStatus.ACTIVE:
+            offered.add(row.listing_id)
+            since = since or row.observed_at
+        else:
+            offered.discard(row.listing_id)
+            if since is not None and not offered:
+                total += row.observed_at - since
+                since = None
+    if since is not None:
+        total += until - since
+    return total / timedelta(days=1)
 
 
 def _change_status(

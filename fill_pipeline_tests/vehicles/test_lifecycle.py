@@ -8,8 +8,9 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from fill_pipeline.db.connect import Connection
+from fill_pipeline.db.listings import history_of_vehicle
 from fill_pipeline.extract.listing import Listing
-from fill_pipeline.vehicles.lifecycle import mark_absent, mark_seen
+from fill_pipeline.vehicles.lifecycle import days_on_market, mark_absent, mark_seen
 from fill_pipeline.vehicles.tally import Outcome, WriteResult
 
 Make = Callable[..., Listing]
@@ -131,3 +132,26 @@ def test_an_index_page_that_still_shows_a_listing_keeps_it_alive(
         mark_seen(conn, source, [url_hash], cycle_id="c7", now=now + timedelta(hours=7))
     assert _statuses(select) == [("1", "active", 0)]
     assert select("SELECT status FROM vehicles") == [("active",)]
+
+
+def test_days_on_market_leave_out_the_days_nobody_offered_the_car(
+    conn: Connection,
+    add_source: Callable[[str], UUID],
+    write: Write,
+    listing: Make,
+    accord_vin: str,
+    now: datetime,
+) -> None:
+    one, two = add_source("one"), add_source("two")
+    car = listing(vin=accord_vin)
+    vehicle_id = write(one, car).rows[0].vehicle_id or 0
+    write(two, car, now=now + timedelta(days=2), cycle_id="c2")
+    for source_id, days in ((one, 4), (two, 6)):
+        with conn.transaction():
+            at = now + timedelta(days=days)
+            assert mark_absent(conn, source_id, cycle_id=f"c{days}", now=at, complete=True, delist_after=1) == 1
+    write(one, car, now=now + timedelta(days=20), cycle_id="c20")
+    history = history_of_vehicle(conn, vehicle_id)
+    assert days_on_market(history, until=now + timedelta(days=23)) == 6 + 3
+    assert days_on_market(history[:1], until=now + timedelta(days=1)) == 1
+    assert days_on_market([], until=now) == 0

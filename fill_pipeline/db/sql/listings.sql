@@ -314,3 +314,10 @@ WHERE m.id = :id AND m.kind = 'merge'
 -- Close the proposal of a pair, if there is one.
 UPDATE merge_proposals SET status = :status, decided_at = :now, decided_by = :decided_by
 WHERE vehicle_a = least((:a)::bigint, (:b)::bigint) AND vehicle_b = greatest((:a)::bigint, (:b)::bigint);
+
+-- name: history_of_vehicle
+-- Every change of price, mileage or status of a vehicle's listings, in order of time.
+SELECT h.listing_id, h.observed_at, h.status, h.price, h.currency, h.mileage, h.mileage_unit
+FROM listing_records r JOIN listing_history h ON h.listing_id = r.id
+WHERE r.vehicle_id = :vehicle_id
+ORDER BY h.observed_at, h.id;
