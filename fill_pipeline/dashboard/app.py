@@ -47,7 +47,15 @@ def serve(
         log.warning(
             "the dashboard listens on %s: whoever reaches it can read it; put a proxy with a login before it", host
         )
-    uvicorn.run(app, host=host, port=port, log_level="warning", access_log=False, server_header=False)
+    uvicorn.run(
+        app,
+        host=host,
+        port=port,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=3,
+    )
 
 
 def build_app(settings: Settings, *, host: str, token: str | None, dagster_url: str | None) -> FastAPI:

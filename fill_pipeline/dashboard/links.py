@@ -12,6 +12,7 @@ from fill_pipeline.settings import Network
 
 MAX_URL = 2000
 _INSIDE = (".local", ".internal", ".lan", ".home", ".arpa")
+_RUN_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z")
 _LOOPBACK = ip_address("127.0.0.1")
 
 
@@ -58,5 +59,5 @@ class Dagster:
         return self.asset("sources", group or line.slug)
 
     def run(self, run_id: str | None) -> str | None:
-        """The page of a run."""
-        return f"{self.base.rstrip('/')}/runs/{quote(run_id, safe='')}" if self.base and run_id else None
+        """The page of a run; None for what ran outside Dagster, whose names are no UUIDs."""
+        return f"{self.base.rstrip('/')}/runs/{run_id}" if self.base and run_id and _RUN_ID.match(run_id) else None

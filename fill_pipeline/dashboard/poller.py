@@ -19,7 +19,7 @@ from fill_pipeline.db.server import DatabaseUnavailableError, database_url
 from fill_pipeline.settings import Settings
 
 INTERVAL = 1.0  # seconds between two readings
-SHARE = 0.03  # of the time may be spent reading (a tenth of that is the database's CPU): slow readings come more rarely
+SHARE = 0.05  # of the time may be spent reading: slow readings come more rarely
 MAX_INTERVAL = 10.0
 HISTORY = 120  # readings
 RATE_OVER = 30.0  # seconds over which the present rate is measured

@@ -110,7 +110,7 @@ def share(value: float | None, digits: int = 0) -> str:
     if value is None:
         return "–"
     scale = 10**digits
-    return f"{int(float(value) * 100 * scale + 1e-9) / scale:.{digits}f} %"
+    return f"{int(float(value) * 100 * scale + 1e-9) / scale:.{digits}f}\N{NO-BREAK SPACE}%"
 
 
 def price(vehicle: VehicleLine) -> str:

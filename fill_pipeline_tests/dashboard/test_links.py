@@ -12,6 +12,9 @@ from hypothesis import strategies as st
 from fill_pipeline.dashboard.links import Dagster, outside_url
 
 
+RUN = "7f2c1e5a-0b1d-4c5e-9a57-3d1f5c2b8e90"
+
+
 @pytest.mark.parametrize(
     "url",
     [
@@ -54,5 +57,10 @@ def test_whatever_it_is_given_it_answers_with_the_same_web_address_or_none(text:
 
 def test_without_a_dagster_ui_there_are_no_links_to_it() -> None:
     assert Dagster(None).asset("vehicles") is None
-    assert Dagster(None).run("7f2c") is None
-    assert Dagster("http://dagster/").run("a/b") == "http://dagster/runs/a%2Fb"
+    assert Dagster(None).run(RUN) is None
+
+
+def test_only_a_run_of_dagster_is_linked() -> None:
+    assert Dagster("http://dagster/").run(RUN) == f"http://dagster/runs/{RUN}"
+    for other in (None, "", "by hand", "../x", RUN + "/.."):
+        assert Dagster("http://dagster/").run(other) is None

@@ -252,8 +252,9 @@ def test_it_fits_a_phone_in_light_and_dark(browser: Any, address: str, rows: Any
 
 
 def test_links_lead_to_the_asset_and_the_run(page: Any, rows: Any) -> None:
-    rows.act("harvest", "running", run_id="7f2c")
-    page.wait_for_selector("a[href='http://127.0.0.1:3000/runs/7f2c']")
+    run = "7f2c1e5a-0b1d-4c5e-9a57-3d1f5c2b8e90"
+    rows.act("harvest", "running", run_id=run)
+    page.wait_for_selector(f"a[href='http://127.0.0.1:3000/runs/{run}']")
     assert page.query_selector("a[href='http://127.0.0.1:3000/assets/sources/dealer_001']")
 
 
