@@ -7,7 +7,7 @@ import re
 from selectolax.lexbor import LexborHTMLParser
 
 from fill_pipeline.extract.cleaning import clean
-from fill_pipeline.extract.dom import Words, css, drop_foreign, read_words, strip_noise
+from fill_pipeline.extract.dom import Words, css, drop_foreign, drop_menus, read_words, strip_noise
 from fill_pipeline.extract.evidence import Reading
 from fill_pipeline.extract.finish import headline
 from fill_pipeline.extract.gazetteer import find_make_model
@@ -25,6 +25,7 @@ def read_detail(tree: LexborHTMLParser, page: str, reading: Reading, *, url: str
     title_tag = tree.css_first("title")
     tag_title = clean(title_tag.text()) if title_tag is not None else ""
     strip_noise(tree)
+    drop_menus(tree, page)
     body = tree.body
     words = read_words([body]) if body is not None else Words()
     drop_foreign(tree, words, page)

@@ -84,6 +84,7 @@ _NEVER_OPEN = frozenset(
     ("img", "br", "hr", "meta", "link", "input", "area", "base", "col", "embed", "source", "track", "wbr", "param",
      "li", "p", "option", "dt", "dd", "path", "tr", "td", "th", "tbody", "thead")
 )  # fmt: skip
+_MAX_DROPPED = 200  # parts of a page taken out at once
 _DEEP = 400  # nesting beyond which a page is not walked upwards
 
 
@@ -240,6 +241,12 @@ _SIMILAR = re.compile(
 )
 
 
+_MENUS = (
+    ("nav", "<nav"),
+    ("footer", "<footer"),
+    ("[role=navigation]", "navigation"),
+    ("[role=contentinfo]", "contentinfo"),
+)
 _SIMILAR_CLASSES = (
     "[class*=similar], [class*=related], [class*=recommend], [id*=similar], [id*=related], [id*=recommend]"
 )
@@ -252,9 +259,18 @@ _SIMILAR_HINTS = (
 )  # fmt: skip
 
 
+def drop_menus(tree: LexborHTMLParser, page: str) -> None:
+    """Take out menus and the page's foot, unless the page's own heading is in them."""
+    for selector, hint in _MENUS:
+        if hint in page:
+            for node in _outermost(css(tree, selector)):
+                if not css(node, "h1"):
+                    node.decompose()
+
+
 def drop_foreign(tree: LexborHTMLParser, words: Words, page: str) -> None:
-    """Take out of a detail page, and of its words, what is about other things: menus, page foot, "similar cars"."""
-    doomed = [node for node in css(tree, "nav, footer, [role=navigation], [role=contentinfo]") if not css(node, "h1")]
+    """Take out of a detail page, and of its words, what is about other vehicles: "similar cars" and their like."""
+    doomed: list[LexborNode] = []
     lowered = words.text.lower()
     hints = [hint for hint in _SIMILAR_HINTS if hint in lowered]
     if hints:
@@ -283,12 +299,25 @@ def _take_out(words: Words, doomed: list[LexborNode]) -> None:
     words.glued = list(compress(words.glued, keep))
     words.nodes = list(compress(words.nodes, keep))
     words.forget()
-    roots = {node.mem_id: node for node in doomed}
-    inner = [node for node in roots.values() if any(parent.mem_id in roots for parent in ancestors(node))]
-    for node in inner:
-        del roots[node.mem_id]
-    for node in roots.values():
+    for node in _outermost(doomed):
         node.decompose()
+
+
+def _outermost(nodes: list[LexborNode]) -> list[LexborNode]:
+    """The nodes that are inside no other of them: taking out a node frees those inside it."""
+    roots = {node.mem_id: node for node in nodes[:_MAX_DROPPED]}
+    if len(roots) < 2:
+        return list(roots.values())
+    return [node for node in roots.values() if not _inside(node, roots)]
+
+
+def _inside(node: LexborNode, roots: dict[int, LexborNode]) -> bool:
+    parent = node.parent
+    while parent is not None:
+        if parent.mem_id in roots:
+            return True
+        parent = parent.parent
+    return False
 
 
 def _below(heading: LexborNode, text: str) -> list[LexborNode]:

@@ -73,6 +73,9 @@ def test_no_bytes_make_it_raise(body: bytes, kind: str) -> None:
         "İ".encode() * 300_000,
         b"<meta charset=utf-7>" + b"+AD" * 100_000,
         b"<title>" + b"2019 Ford " * 100_000,
+        b"<nav>" * 500
+        + b"<footer><nav><h2>Similar</h2><div class=similar>" * 300
+        + b"<a href=/1>x</a><a href=/2>y</a>",
         b"<link rel=canonical " * 50_000,
         b"<script>window.S=JSON.parse('" + b"\\" * 300_000,
     ],
