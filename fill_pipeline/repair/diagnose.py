@@ -16,6 +16,7 @@ from fill_pipeline.repair.truth import Score, Witness
 GOOD_F1 = 0.97
 SAME_BODY_SHARE = 0.8
 MIN_WITNESSES = 3
+CLEARLY_MORE = 1.1
 
 
 class Cause(StrEnum):
@@ -138,5 +139,5 @@ def _index_broken(seen: Checkup) -> bool:
     return (
         seen.harvest is not None
         and seen.relearned is not None
-        and seen.relearned.found >= max(seen.harvest.found + 2, 1.5 * seen.harvest.found)
+        and seen.relearned.found >= max(seen.harvest.found + 2, CLEARLY_MORE * seen.harvest.found)
     )
