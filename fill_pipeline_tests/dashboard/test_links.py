@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from fill_pipeline.dashboard.links import Dagster, outside_url
 
-
 RUN = "7f2c1e5a-0b1d-4c5e-9a57-3d1f5c2b8e90"
 
 
