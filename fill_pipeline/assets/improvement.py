@@ -5,7 +5,9 @@ from dagster import AssetExecutionContext, MaterializeResult, MetadataValue, ass
 from fill_pipeline.assets.action import ActionConfig, carry_out
 from fill_pipeline.assets.vehicles import VEHICLES
 from fill_pipeline.assets.windows import WINDOWS
+from fill_pipeline.cycle.clock import utc_now
 from fill_pipeline.cycle.state import ActionKind
+from fill_pipeline.cycle.window import window_at
 from fill_pipeline.resources import Fill
 
 GROUP = "improvement"
@@ -32,6 +34,8 @@ def vehicle_repairs(context: AssetExecutionContext, config: ActionConfig, fill: 
 def _done(
     context: AssetExecutionContext, config: ActionConfig, fill: Fill, kind: ActionKind
 ) -> MaterializeResult[None]:
+    if not config.planned and context.partition_key != window_at(utc_now()).key:
+        return MaterializeResult(metadata={"note": "a past window has its archive replayed; this acts on the present"})
     outcome = carry_out(context, config, fill, kind)
     facts = {k: v if isinstance(v, int | float | str) else MetadataValue.json(v) for k, v in outcome.details.items()}
     return MaterializeResult(metadata={"cycle": outcome.cycle_id, "gained": outcome.gained, **facts})

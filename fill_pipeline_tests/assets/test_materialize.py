@@ -176,6 +176,16 @@ def test_the_job_that_follows_a_failed_run_writes_the_report_with_the_error_in_i
     assert report["errors"] == ["harvest/0/1 failed: the machine went away"]
 
 
+def test_data_is_mended_by_hand_in_the_present_and_never_in_a_past_window(edge: Settings, conn: Connection) -> None:
+    past = window_at(utc_now() - timedelta(hours=2)).key
+    assert "note" in facts(materialize("vehicle_repairs", window=past), "vehicle_repairs")
+    assert cycles.open_one(conn) is None
+    assert facts(materialize("vehicle_repairs"), "vehicle_repairs")["gained"] == 0
+    cycle = cycles.open_one(conn)
+    assert cycle is not None
+    assert [(a.action, a.status) for a in cycles.actions(conn, cycle.cycle_id)] == [("improve", "done")]
+
+
 def test_a_run_told_to_do_what_no_cycle_asked_for_fails_and_says_so(edge: Settings, conn: Connection) -> None:
     ensure_open(conn, edge, now=utc_now())
     run = (
