@@ -114,8 +114,9 @@ def write_daily(conn: Connection, settings: Settings, day: date, *, now: datetim
         "status": "",
     }
     added = int(report["vehicles_added"])
-    report["status"] = _status(added, target, start, end, now)
-    report |= _pace(added, target, start, end, now)
+    passed = _passed(done, start, end, now)
+    report["status"] = _status(added, target, passed)
+    report |= _pace(added, target, passed)
     report |= {
         "stretch_target": DAILY_STRETCH,
         "stretch_reached": added >= DAILY_STRETCH,
@@ -241,7 +242,7 @@ def _period(
     conn: Connection, settings: Settings, start: datetime, end: datetime, target: int, now: datetime
 ) -> dict[str, Any]:
     done = cycles.period_cycles(conn, start, end)
-    sums = _sums(done)
+    sums, passed = _sums(done), _passed(done, start, end, now)
     return {
         **sums,
         "cycles_completed": sum(c.status == "closed" for c in done),
@@ -251,8 +252,8 @@ def _period(
         "quality_target": settings.quality_target,
         "sources_active": max((c.sources_active for c in done), default=0),
         "sources_discovered": sum(c.sources_discovered for c in done),
-        "status": _status(sums["vehicles_added"], target, start, end, now),
-        **_pace(sums["vehicles_added"], target, start, end, now),
+        "status": _status(sums["vehicles_added"], target, passed),
+        **_pace(sums["vehicles_added"], target, passed),
     }
 
 
@@ -263,26 +264,25 @@ def _sums(done: Sequence[ClosedCycle]) -> dict[str, int]:
     }
 
 
-def _pace(added: int, target: int, start: datetime, end: datetime, now: datetime) -> dict[str, Any]:
+def _pace(added: int, target: int, passed: float) -> dict[str, Any]:
     """Where the period will end if it goes on as it went so far."""
-    passed = _passed(start, end, now)
     forecast = round(added / passed) if passed > 0 else 0
     short = target - forecast
     words = f"{-short} over" if short <= 0 else f"{short} short"
     return {"target": target, "expected_by_now": round(target * passed), "forecast": forecast, "forecast_says": words}
 
 
-def _status(added: int, target: int, start: datetime, end: datetime, now: datetime) -> Status:
-    needed = target * _passed(start, end, now)
-    if added >= needed:
+def _status(added: int, target: int, passed: float) -> Status:
+    if added >= target * passed:
         return Status.ON_TARGET
-    return Status.AT_RISK if now < end and added >= AT_RISK * needed else Status.BELOW_TARGET
+    return Status.AT_RISK if passed < 1 and added >= AT_RISK * target * passed else Status.BELOW_TARGET
 
 
-def _passed(start: datetime, end: datetime, now: datetime) -> float:
-    """The share of a period that is over, in whole windows: a cycle is due when its window ends."""
-    windows = (min(window_at(now).start, end) - start) // LENGTH
-    return min(1.0, max(1, windows) / ((end - start) // LENGTH))
+def _passed(done: Sequence[ClosedCycle], start: datetime, end: datetime, now: datetime) -> float:
+    """The share of a period that is accounted for, in windows: those that are over, and this one once it is closed."""
+    current = window_at(now).start
+    windows = (min(current, end) - start) // LENGTH + any(c.window_start == current for c in done)
+    return min(1.0, windows / ((end - start) // LENGTH))
 
 
 def _growth(done: Sequence[ClosedCycle]) -> dict[str, Any]:

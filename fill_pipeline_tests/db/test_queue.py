@@ -210,3 +210,9 @@ def _blocks(conn: Connection) -> int:
 
 def test_unknown_pages_are_nobodys(conn: Connection, source: UUID) -> None:
     assert queue.complete(conn, [Completion(uuid4().int % 10**9, QueueStatus.COMPLETE)], owner="w", now=NOW) == set()
+
+
+def test_a_page_of_a_source_never_fetched_is_ready_now(conn: Connection, source: UUID) -> None:
+    assert queue.next_ready(conn, now=NOW) is None
+    put(conn, source, *numbered(1))
+    assert queue.next_ready(conn, now=NOW) == NOW

@@ -43,14 +43,12 @@ SET status = CASE WHEN :error::text IS NULL THEN 'finished' ELSE 'error' END, re
     error_message = :error, finished_at = greatest(started_at, :now), lease_owner = NULL, lease_expires_at = NULL
 WHERE id = :job_id AND status = 'running' AND lease_owner = :owner;
 
--- name: last_finished
--- The latest finished job and when the cycle it worked for began.
+-- name: finished_jobs
+-- Finished jobs (the one named, or the latest), each with when the cycle it worked for began.
 SELECT j.id, coalesce(c.started_at, j.started_at)
 FROM deal_finder_jobs j LEFT JOIN fill_cycles c ON c.cycle_id = j.cycle_id
-WHERE j.status = 'finished' ORDER BY j.finished_at DESC, j.started_at DESC LIMIT 1;
-
--- name: is_finished$
-SELECT count(*) > 0 FROM deal_finder_jobs WHERE id = :job_id AND status = 'finished';
+WHERE j.status = 'finished' AND (:job_id::uuid IS NULL OR j.id = :job_id)
+ORDER BY j.finished_at DESC, j.started_at DESC LIMIT 1;
 
 -- name: cycles_since
 -- The cycles begun at or after this time.

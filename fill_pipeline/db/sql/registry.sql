@@ -38,7 +38,7 @@ SELECT active AND status IN ('live', 'trial') FROM scrape_sources WHERE id = :so
 SELECT id FROM scrape_sources WHERE id = ANY(:source_ids) AND NOT (active AND status IN ('live', 'trial'));
 
 -- name: versions
-SELECT version, config, made_by, reason, measured_score, restored_from, live, created_at
+SELECT version, config, made_by, reason, measured_score::float8, restored_from, live, created_at
 FROM source_config_versions WHERE source_id = :source_id ORDER BY version;
 
 -- name: version_config$
