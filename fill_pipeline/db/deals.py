@@ -135,15 +135,10 @@ def finish_job(
     _sql.finish_job(conn, job_id=job_id, owner=owner, now=now, result=text, error=error)
 
 
-def last_finished(conn: Connection) -> tuple[UUID, datetime] | None:
-    """The latest finished job, and when the cycle it worked for began."""
-    rows = list(_sql.last_finished(conn))
-    return (rows[0][0], rows[0][1]) if rows else None
-
-
-def is_finished(conn: Connection, job_id: UUID) -> bool:
-    """Whether there is such a job in this database and it finished."""
-    return bool(_sql.is_finished(conn, job_id=job_id))
+def finished_since(conn: Connection, job_id: UUID | None = None) -> datetime | None:
+    """When the cycle of this finished job (or of the latest one) began; None where there is no such job."""
+    rows = list(_sql.finished_jobs(conn, job_id=job_id))
+    return rows[0][1] if rows else None
 
 
 def cycles_since(conn: Connection, since: datetime) -> list[str]:

@@ -57,7 +57,7 @@ def find_deals(
     """
     config = config or DealConfig()
     owner = f"{os.uname().nodename}:{os.getpid()}:{run_id or 'by hand'}"
-    previous = db.last_finished(conn)
+    since = db.finished_since(conn)
     lease = timedelta(seconds=config.lease_seconds)
     job_id = db.start_job(conn, cycle_id=cycle_id, owner=owner, now=now, lease_until=now + lease)
     if job_id is None:
@@ -65,7 +65,7 @@ def find_deals(
     began = time.monotonic()
     job = _Job(conn, config, job_id, owner, now, began)
     try:
-        result = _run(job, settings, cycle_id, previous)
+        result = _run(job, settings, cycle_id, since)
     except BaseException as error:
         result = {"duration_ms": job.elapsed_ms, "run_id": run_id}
         message = f"{type(error).__name__}: {error}"
@@ -136,13 +136,13 @@ class _Job:
             raise LeaseLost(f"deal finder job {self.id} was taken from {self.owner}")
 
 
-def _run(job: _Job, settings: Settings, cycle_id: str, previous: tuple[UUID, datetime] | None) -> dict[str, Any]:
+def _run(job: _Job, settings: Settings, cycle_id: str, since: datetime | None) -> dict[str, Any]:
     from fill_pipeline.deals.market import open_market
 
     conn = job.conn
-    cycles = None if previous is None else sorted({cycle_id, *db.cycles_since(conn, previous[1])})
+    cycles = None if since is None else sorted({cycle_id, *db.cycles_since(conn, since)})
     folder = settings.home / "deals"
-    market = open_market(conn, folder, cycles=cycles, now=job.now)
+    market = open_market(conn, folder, cycle_id=cycle_id, now=job.now)
     job.beat()
     closed = db.close_gone(conn, cycles, now=job.now)
     waiting = db.changed_listings(conn, cycles)

@@ -8,7 +8,7 @@ wrote it, and without that job in the database (another database, a restored one
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -28,6 +28,8 @@ REMEMBERED = timedelta(days=120)
 REBUILT_AFTER = timedelta(days=1)
 REFIT_SHARE = 0.02
 """A segment is fitted again when more than this share of it changed (one vehicle in fifty; any in smaller ones)."""
+SAVED_SHARE = 0.01
+"""The market is written again when more than this share of it changed."""
 SUPPLY_DAYS = 45
 """Over how many days disappearances are counted (market days' supply)."""
 
@@ -53,6 +55,8 @@ class Market:
     slopes: dict[int, Floats] = field(default_factory=dict)
     fits: dict[int, Fit] = field(default_factory=dict)
     changes: dict[int, int] = field(default_factory=dict)
+    unsaved: int = 0
+    """Vehicles changed since the market was written."""
     _supplies: dict[int, Supply] = field(default_factory=dict)
     _segments: Ints | None = None
     _starts: Ints = field(default_factory=lambda: np.zeros(1, np.int64))
@@ -96,19 +100,26 @@ class Market:
         """Take over vehicles as they are now: the usable replace their former selves, the others leave."""
         if not len(changed):
             return
-        known = np.isin(self.rows["id"], changed["id"], kind="table" if _dense(self.rows, changed) else "sort")
-        usable = changed[changed["usable"] == 1]
+        known = np.isin(self.rows["id"], changed["id"], kind="table" if _dense(changed) else "sort")
+        usable = _sorted(changed[changed["usable"] == 1])
+        gone = self.rows["segment"][known]
         for segment, count in zip(
-            *np.unique(np.concatenate((self.rows["segment"][known], usable["segment"])), return_counts=True),
-            strict=True,
+            *np.unique(np.concatenate((gone, usable["segment"])), return_counts=True), strict=True
         ):
             self.changes[int(segment)] = self.changes.get(int(segment), 0) + int(count)
-        self.rows = _sorted(np.concatenate((self.rows[~known], usable)))
+        kept = self.rows[~known]
+        self.rows = np.insert(kept, np.searchsorted(np.ascontiguousarray(kept["segment"]), usable["segment"]), usable)
+        self.unsaved += max(len(usable), len(gone))
         self._segments = None
         self._supplies.clear()
 
     def save(self, folder: Path, job_id: UUID) -> bool:
-        """Keep the market for the next run, under the name of the job that used it last; False where it cannot be."""
+        """Keep the market for the next runs under the name of this job; False where it cannot be.
+
+        One that differs little from what is kept is not written again: the next run patches it again.
+        """
+        if self.unsaved <= SAVED_SHARE * len(self.rows):
+            return True
         place = folder / job_id.hex
         packed = np.array([_packed(fit) for fit in self.fits.values()]).reshape(-1, _FIT_WIDTH)
         about = {
@@ -149,17 +160,16 @@ class Market:
         return self.slopes[currency]
 
 
-def open_market(conn: Connection, folder: Path, *, cycles: Sequence[str] | None, now: datetime) -> Market:
-    """The market as it is now: the kept one brought up to date with the vehicles of these cycles, or a new one.
-
-    ``cycles`` are those since the job that kept it (None: unknown, build anew).
-    """
+def open_market(conn: Connection, folder: Path, *, cycle_id: str, now: datetime) -> Market:
+    """The market as it is now: the kept one, with the vehicles of the cycles since and of this one; or a new one."""
     since = now - REMEMBERED
-    kept = _load(conn, folder) if cycles is not None else None
-    if kept is not None and now - kept.built_at < REBUILT_AFTER and kept.built_at.year == now.year:
-        kept.patch(_read(conn, cycles, since))
-        return kept
-    return Market(_sorted(_read(conn, None, since, usable_only=True)), now)
+    for market, begun in _kept(conn, folder):
+        if now - market.built_at < REBUILT_AFTER and market.built_at.year == now.year:
+            cycles = sorted({cycle_id, *db.cycles_since(conn, begun)})
+            market.patch(_read(conn, cycles, since))
+            return market
+    rows = _sorted(_read(conn, None, since, usable_only=True))
+    return Market(rows, now, unsaved=len(rows))
 
 
 def _read(
@@ -172,35 +182,31 @@ def _read(
     return rows[rows["usable"] == 1] if usable_only else rows
 
 
-def _load(conn: Connection, folder: Path) -> Market | None:
-    """The market a finished job of this database kept; None where there is none that can be read."""
+def _kept(conn: Connection, folder: Path) -> Iterator[tuple[Market, datetime]]:
+    """The markets that finished jobs of this database kept and that can be read, each with when its cycle began."""
     for place in sorted(p for p in folder.iterdir() if p.is_dir()) if folder.is_dir() else ():
         try:
-            if not db.is_finished(conn, UUID(place.name)):
+            begun = db.finished_since(conn, UUID(place.name))
+            if begun is None:
                 continue
             about = orjson.loads((place / "market.json").read_bytes())
             rows = np.load(place / "rows.npy", mmap_mode="r", allow_pickle=False)
             with np.load(place / "fits.npz", allow_pickle=False) as packed:
                 fits = {int(s): _unpacked(row) for s, row in zip(packed["segments"], packed["fits"], strict=True)}
-            if rows.dtype != _ROW:
-                continue
-            return Market(
-                rows,
-                datetime.fromisoformat(about["built_at"]),
-                {int(code): np.array(slopes) for code, slopes in about["slopes"].items()},
-                fits,
-                {int(segment): n for segment, n in about["changes"].items()},
-            )
+            slopes = {int(code): np.array(values) for code, values in about["slopes"].items()}
+            changes = {int(segment): n for segment, n in about["changes"].items()}
+            built_at = datetime.fromisoformat(about["built_at"])
         except (OSError, ValueError, KeyError):
             continue
-    return None
+        if rows.dtype == _ROW:
+            yield Market(rows, built_at, slopes, fits, changes), begun
 
 
 def _sorted(rows: NDArray[Any]) -> NDArray[Any]:
     return rows[np.argsort(rows["segment"], kind="stable")]
 
 
-def _dense(rows: NDArray[Any], changed: NDArray[Any]) -> bool:
+def _dense(changed: NDArray[Any]) -> bool:
     """Whether a table over all ids is small beside the rows themselves."""
     ids = changed["id"]
     return bool(ids.max() - ids.min() < 50_000_000)
