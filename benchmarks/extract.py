@@ -198,7 +198,10 @@ def main() -> None:
             figures |= mutations(options.corpus, options.mutations)
     figures["peak memory, MB"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1_024)
     for name, value in figures.items():
-        print(f"{name:40} {value}" + (" ms CPU" if isinstance(value, float) and "MB" not in name else ""))
+        print(
+            f"{name:40} {value}"
+            + (" ms CPU" if isinstance(value, float) and "MB" not in name and "CPU s" not in name else "")
+        )
     print(json.dumps({"benchmark": "extract", "unit": "CPU ms", **figures}))
 
 

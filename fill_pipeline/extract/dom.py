@@ -78,7 +78,7 @@ _MAX_WORDS = 2_000  # characters of one segment
 _LINE_WORDS = 60  # pieces of one line
 _UNCLOSED = 3_000  # more start tags than end tags: worth a look at the nesting
 _MANY_TAGS = 20_000
-_DEEPEST = 3_000  # open elements; real pages stay below a hundred
+_DEEPEST = 1_000  # open elements; real pages stay below a hundred
 _TAG = re.compile(r"<(/?)([A-Za-z][A-Za-z0-9]*)")
 _NEVER_OPEN = frozenset(
     ("img", "br", "hr", "meta", "link", "input", "area", "base", "col", "embed", "source", "track", "wbr", "param",
