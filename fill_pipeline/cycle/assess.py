@@ -8,7 +8,7 @@ from fill_pipeline.cycle.state import ActionKind, ActionStatus, CycleState, Past
 from fill_pipeline.db import counters, cycles, queue
 from fill_pipeline.db.connect import Connection
 from fill_pipeline.db.cycles import CycleRow, SourceStateRow
-from fill_pipeline.quality.health import HealthStatus
+from fill_pipeline.quality.health import Diagnosis, HealthStatus
 from fill_pipeline.settings import Settings
 
 QUEUE_METRICS = ("queue.pending", "queue.processing", "queue.dead")
@@ -45,11 +45,13 @@ def assess(conn: Connection, settings: Settings, cycle: CycleRow, now: datetime)
 def _source(row: SourceStateRow, now: datetime) -> SourceState:
     failing = row.last_health == HealthStatus.FAILING or row.config_error is not None
     rest = timedelta(hours=min(row.revisit_hours, 2.0)) - timedelta(minutes=5)
+    wanted = row.active and row.status in ("live", "trial")
     return SourceState(
         slug=row.slug,
-        crawlable=row.active and row.status in ("live", "trial") and row.config_error is None,
+        crawlable=wanted and row.config_error is None,
         healthy=not failing,
         failing=failing,
+        broken=wanted and (failing or row.last_diagnosis == Diagnosis.REDESIGNED),
         due=row.last_harvest_at is None or row.last_harvest_at + rest <= now,
         harvests=row.harvests,
         complete=bool(row.harvest_complete),

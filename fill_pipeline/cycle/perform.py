@@ -125,7 +125,7 @@ def perform_by_hand(
         if window.start < window_at(now).start:
             work = Work(settings, url, window.key, owner("replay"), now_fn, now + timedelta(days=1), should_stop)
             chosen = _chosen(conn, slugs, crawlable_only=False)
-            replay_window(work, chosen)
+            replay_window(work, chosen, [window.key])
             return _outcome(work, chosen)
         cycle = open_by_hand(conn, settings, now=now)
         work = _work(settings, url, cycle, "by-hand", now_fn, should_stop)

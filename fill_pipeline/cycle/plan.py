@@ -101,8 +101,8 @@ def _harvest_again(state: CycleState, now: datetime, policy: Policy) -> Action |
 
 
 def _repair(state: CycleState, now: datetime, policy: Policy) -> Action | None:
-    failing = [s.slug for s in state.sources if s.failing and s.crawlable]
-    return _once(state, policy, ActionKind.REPAIR, 0, f"{len(failing)} sources fail", failing, slugs=failing)
+    broken = [s.slug for s in state.sources if s.broken]
+    return _once(state, policy, ActionKind.REPAIR, 0, f"{len(broken)} sources are broken", broken, slugs=broken)
 
 
 def _discover(state: CycleState, now: datetime, policy: Policy) -> Action | None:

@@ -66,12 +66,13 @@ class PastAction:
 
 @dataclass(frozen=True, slots=True)
 class SourceState:
-    """A source as the brain sees it."""
+    """A source as the brain sees it. ``broken``: it fails, or still gives something but was redesigned."""
 
     slug: str
     crawlable: bool
     healthy: bool = True
     failing: bool = False
+    broken: bool = False
     due: bool = True
     harvests: int = 0
     complete: bool = False

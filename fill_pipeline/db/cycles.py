@@ -71,6 +71,7 @@ class SourceStateRow:
     vehicles_added: int
     queued: int
     last_health: str | None
+    last_diagnosis: str | None
     revisit_hours: float
 
 

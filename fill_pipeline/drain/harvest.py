@@ -22,7 +22,7 @@ from fill_pipeline.db import cycles, queue, registry
 from fill_pipeline.db.connect import Connection
 from fill_pipeline.db.cycles import SourceStats
 from fill_pipeline.db.queue import PageToQueue
-from fill_pipeline.drain.read import RawPage, ReadPage, hint_of, rows_of_cards, says_enough
+from fill_pipeline.drain.read import WRITTEN, RawPage, ReadPage, hint_of, rows_of_cards, says_enough
 from fill_pipeline.drain.robots import load_robots, save_robots
 from fill_pipeline.drain.work import Source, Work
 from fill_pipeline.drain.write import Commit, in_transaction, reading_of, write_pages
@@ -150,7 +150,7 @@ class SourceHarvest:
             for row in read.rows:
                 key = _key(row.listing.url or "")
                 if key is not None:
-                    hints[key] = hint_of(row.listing)
+                    hints[key] = hint_of(row.listing) | {WRITTEN: True}
                     if says_enough(row):
                         enough.add(key)
             if policy is DetailPolicy.NEVER:

@@ -23,7 +23,8 @@ from fill_pipeline.vehicles.store import ListingToWrite
 MAX_DECODED_BYTES = 32_000_000
 COMPLETE = 1.0
 HINT_CONFIDENCE = 0.6  # the card of an index page is read in a hurry, the listing's own page decides
-_NOT_HINTED = frozenset({"url", "raw", "raw_payload", "provenance"})
+WRITTEN = "written"  # in a hint: its card is a listing already, which the page only completes
+_NOT_HINTED = frozenset({"url", "raw", "raw_payload", "provenance", WRITTEN})
 
 
 class SkipReason(StrEnum):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import timedelta
 
 from fill_pipeline.crawl.archive import ArchivedPage, ArchiveError, ArchiveReader, ArchiveRef
 from fill_pipeline.db import archive, cycles
@@ -14,21 +15,25 @@ from fill_pipeline.drain.work import Source, Work
 from fill_pipeline.drain.write import Commit, in_transaction, reading_of, write_pages
 
 PAGES_PER_BATCH = 200
+SOON_AFTER = timedelta(minutes=1)
+"""A page is first written some seconds after it was fetched, and an observation counts as of then. Reading it again
+must not count as older than that, or it could only fill gaps and never correct what was misread."""
 
 
-def replay_window(work: Work, sources: Sequence[Source]) -> None:
-    """Replay these sources' pages of all cycles of the window ``work.cycle_id`` names; counts go to ``work.totals``.
+def replay_window(work: Work, sources: Sequence[Source], windows: Sequence[str]) -> None:
+    """Read these sources' pages of all cycles of these windows (keys) again; counts go to ``work.totals``.
 
-    Listings are written as observed when their pages were fetched, so a replay after a better rule
-    changes values, and one without changes nothing.
+    A replay with better rules changes values, one without changes nothing. Vehicles that come of it are
+    added to the cycle whose page showed them.
     """
     with work.connect("replay") as conn, ArchiveReader(work.settings.archive_root) as archived:
-        for cycle_id in cycles.cycles_of_window(conn, work.cycle_id):
-            for source in sources:
-                for pages in archive.pages_of_cycle(conn, source.id, cycle_id, batch=PAGES_PER_BATCH):
-                    if work.stopping():
-                        return
-                    _replay_pages(conn, archived, work, source, cycle_id, pages)
+        for window in windows:
+            for cycle_id in cycles.cycles_of_window(conn, window):
+                for source in sources:
+                    for pages in archive.pages_of_cycle(conn, source.id, cycle_id, batch=PAGES_PER_BATCH):
+                        if work.stopping():
+                            return
+                        _replay_pages(conn, archived, work, source, cycle_id, pages)
 
 
 def _replay_pages(
@@ -45,8 +50,8 @@ def _replay_pages(
             stats.notes.append(f"{row.url}: {error}"[:200])
             continue
         read.append(_read(raw_of(row, page), source, reading))
-    latest = max((row.fetched_at for row in rows), default=work.now_fn())
-    commit = Commit(cycle_id, work.owner, latest, work.settings.core_fields)
+    observed = min(work.now_fn(), max(row.fetched_at for row in rows) + SOON_AFTER)
+    commit = Commit(cycle_id, work.owner, observed, work.settings.core_fields)
 
     def write() -> SourceStats:
         done = write_pages(conn, read, commit).get(source.id, SourceStats())

@@ -17,7 +17,7 @@ from fill_pipeline.db.archive import PageRow
 from fill_pipeline.db.connect import Connection
 from fill_pipeline.db.cycles import SourceStats, Tally
 from fill_pipeline.db.queue import Completion, QueueStatus
-from fill_pipeline.drain.read import Reading, ReadPage, SkipReason
+from fill_pipeline.drain.read import WRITTEN, Reading, ReadPage, SkipReason
 from fill_pipeline.drain.work import Source
 from fill_pipeline.settings import Settings
 from fill_pipeline.vehicles.assignment import WriteConflict
@@ -142,7 +142,7 @@ def _stats(read: Sequence[ReadPage], result: WriteResult) -> dict[UUID, SourceSt
             of_source.fail(one.skipped)
             continue
         of_source.pages_fetched += 1
-        if one.page.hint and "remote_id" in one.page.hint:
+        if one.page.hint and WRITTEN in one.page.hint:
             of_source.found -= len(one.rows)  # found on the index page already, and only completed here
         if one.skipped is not None:
             of_source.pages_empty += 1

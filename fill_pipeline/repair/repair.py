@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from fill_pipeline.crawl.archive import ArchiveError, ArchiveRef, read_record
@@ -16,12 +16,12 @@ from fill_pipeline.db.archive import ArchivedKind
 from fill_pipeline.db.connect import Connection
 from fill_pipeline.db.improvement import KnownListing, RepairStatus
 from fill_pipeline.drain.read import Reading
-from fill_pipeline.drain.work import Source, Work, load_sources
+from fill_pipeline.drain.replay import replay_window
+from fill_pipeline.drain.work import Source, Totals, Work, load_sources
 from fill_pipeline.quality.health import HealthStatus
 from fill_pipeline.repair.ask import MAX_DECODED, Asker
 from fill_pipeline.repair.diagnose import Cause, Checkup, Finding, diagnose
 from fill_pipeline.repair.induce import induce
-from fill_pipeline.repair.reread import read_again
 from fill_pipeline.repair.trial_harvest import TrialHarvest, try_config, variants
 from fill_pipeline.repair.truth import Score, Witness, is_listing, score, split, witness
 
@@ -301,7 +301,9 @@ def _promote(
 def _read_again(conn: Connection, work: Work, slug: str) -> int:
     """Read what was fetched while the source was broken once more from the archive; returns the number of pages."""
     mended = next(s for s in load_sources(conn, crawlable_only=False).values() if s.slug == slug)
-    return read_again(conn, work, mended, _broken_cycles(conn, work, mended))
+    replay = replace(work, totals=Totals())
+    replay_window(replay, [mended], _broken_cycles(conn, work, mended))
+    return replay.totals.sum("pages_fetched")
 
 
 def _broken_cycles(conn: Connection, work: Work, source: Source) -> list[str]:

@@ -126,7 +126,7 @@ def test_below_target_with_something_left_to_try_there_is_progress(state: CycleS
 def test_the_ladder_is_climbed_in_document_order() -> None:
     """Drain, harvest what is due, activate all, discover, repair, improve, close."""
     good = SourceState("good", crawlable=True, due=False, harvests=0)
-    bad = SourceState("bad", crawlable=True, failing=True, due=False, harvests=1)
+    bad = SourceState("bad", crawlable=True, failing=True, broken=True, due=False, harvests=1)
     new = SourceState("new", crawlable=True, due=True)
     state = CycleState(
         "c", True, DEADLINE, 2000, pending=10, next_ready_at=NOW, vehicles_added=5, sources=(good, bad, new)

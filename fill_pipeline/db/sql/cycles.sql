@@ -92,7 +92,7 @@ FROM cycle_actions WHERE cycle_id = :cycle_id ORDER BY id;
 SELECT s.id, s.slug, s.kind, s.active, s.status, s.config_error, s.asset_group, s.expected_count,
        st.last_harvest_at, st.breaker, st.breaker_until,
        coalesce(c.harvests, 0), c.harvest_complete, coalesce(c.found, 0), coalesce(c.vehicles_added, 0),
-       coalesce(c.queued, 0), h.status, coalesce((s.config ->> 'revisit_hours')::float8, 2.0)
+       coalesce(c.queued, 0), h.status, h.diagnosis, coalesce((s.config ->> 'revisit_hours')::float8, 2.0)
 FROM scrape_sources s
 JOIN source_state st ON st.source_id = s.id
 LEFT JOIN source_cycle_stats c ON c.source_id = s.id AND c.cycle_id = :cycle_id
