@@ -114,17 +114,26 @@ def parse_tolerant(text: str) -> Any | None:
         return orjson.loads(text)
     except orjson.JSONDecodeError:
         pass
-    if text.startswith("<!--"):
-        text = text[4:]
-    text = re.sub(
-        r"^\s*(?:/\*\s*)?<!\[CDATA\[\s*(?:\*/)?|(?:/\*\s*|//\s*)?\]\]>\s*(?:\*/)?\s*$|-->\s*$", "", text
-    ).strip()
+    text = _unwrapped(text)
     if text.startswith("&quot;") or text[:40].count("&quot;") > 1:
         text = text.replace("&quot;", '"').replace("&amp;", "&")
     value = _decode_first(text)
     if value is not None:
         return value
     return _decode_first(_to_json(text))
+
+
+def _unwrapped(text: str) -> str:
+    """A script's text without the comment or CDATA section that hides it from old browsers."""
+    text = text.removeprefix("<!--")
+    opening = _CDATA.match(text)
+    if opening:
+        text = text[opening.end() :]
+    for _ in range(4):
+        text = text.rstrip()
+        for tail in ("-->", "*/", "]]>", "//", "/*"):
+            text = text.removesuffix(tail)
+    return text.strip()
 
 
 def _decode_first(text: str) -> Any | None:
@@ -142,6 +151,7 @@ def _decode_first(text: str) -> Any | None:
         return None
 
 
+_CDATA = re.compile(r"\s*(?:/\*\s*|//\s*)?<!\[CDATA\[\s*(?:\*/)?")
 _DECODER = json.JSONDecoder(strict=False)
 _TOKEN = re.compile(
     r"""(?P<double>"(?:[^"\\]|\\.)*")|(?P<single>'(?:[^'\\]|\\.)*'|`(?:[^`\\]|\\.)*`)|(?P<comment>/\*.*?\*/|//[^\n]*)"""
