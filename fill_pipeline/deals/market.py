@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from fill_pipeline.db import deals as db
 from fill_pipeline.db.connect import Connection
 from fill_pipeline.deals.segment import TRAITS, Fit, Floats, Ints, Vehicles, fit_segment, market_slopes
+from fill_pipeline.deals.shelf import ROW, Shelf
 
 REMEMBERED = timedelta(days=120)
 """A vehicle gone longer ago is no comparable any more."""
@@ -33,7 +34,6 @@ SAVED_SHARE = 0.01
 SUPPLY_DAYS = 45
 """Over how many days disappearances are counted (market days' supply)."""
 
-_ROW = np.dtype([(name, kind) for name, kind in db.MARKET_COLUMNS], align=True)
 _FIT_WIDTH = 4 + 5 + 25 + 4 + 2
 
 
@@ -50,19 +50,15 @@ class Supply:
 class Market:
     """Vehicles sorted by segment, with the slopes of each currency's market and the fits made so far."""
 
-    rows: NDArray[Any]
+    shelf: Shelf
     built_at: datetime
     slopes: dict[int, Floats] = field(default_factory=dict)
     fits: dict[int, Fit] = field(default_factory=dict)
     changes: dict[int, int] = field(default_factory=dict)
-    unsaved: int = 0
-    """Vehicles changed since the market was written."""
     _supplies: dict[int, Supply] = field(default_factory=dict)
-    _segments: Ints | None = None
-    _starts: Ints = field(default_factory=lambda: np.zeros(1, np.int64))
 
     def __len__(self) -> int:
-        return len(self.rows)
+        return len(self.shelf)
 
     @property
     def reference_year(self) -> int:
@@ -71,14 +67,14 @@ class Market:
 
     def segment(self, segment: int) -> tuple[Vehicles, Ints]:
         """The vehicles of a segment and their ids."""
-        rows = self._of(segment)
+        rows = self.shelf.of(segment)
         return _vehicles(rows), rows["id"].astype(np.int64)
 
     def fit(self, segment: int, vehicles: Vehicles) -> Fit:
         """The segment's fit, made when first asked for and again when enough of it changed."""
         known = self.fits.get(segment)
         if known is None or self.changes.get(segment, 0) > REFIT_SHARE * len(vehicles):
-            rows = self._of(segment)
+            rows = self.shelf.of(segment)
             known = fit_segment(vehicles, self._slopes_of(int(rows["currency"][0])), self.reference_year)
             self.fits[segment] = known
             self.changes.pop(segment, None)
@@ -87,7 +83,7 @@ class Market:
     def supply(self, segment: int, now: datetime) -> Supply:
         """Market days' supply: vehicles for sale over mean daily disappearances in 45 days (or since the first)."""
         if segment not in self._supplies:
-            rows = self._of(segment)
+            rows = self.shelf.of(segment)
             active = int((rows["gone_day"] == 0).sum())
             today = now.timestamp() / 86_400
             gone = int((rows["gone_day"] > today - SUPPLY_DAYS).sum())
@@ -98,19 +94,8 @@ class Market:
 
     def patch(self, changed: NDArray[Any]) -> None:
         """Take over vehicles as they are now: the usable replace their former selves, the others leave."""
-        if not len(changed):
-            return
-        known = np.isin(self.rows["id"], changed["id"], kind="table" if _dense(changed) else "sort")
-        usable = _sorted(changed[changed["usable"] == 1])
-        gone = self.rows["segment"][known]
-        for segment, count in zip(
-            *np.unique(np.concatenate((gone, usable["segment"])), return_counts=True), strict=True
-        ):
-            self.changes[int(segment)] = self.changes.get(int(segment), 0) + int(count)
-        kept = self.rows[~known]
-        self.rows = np.insert(kept, np.searchsorted(np.ascontiguousarray(kept["segment"]), usable["segment"]), usable)
-        self.unsaved += max(len(usable), len(gone))
-        self._segments = None
+        for segment, count in self.shelf.patch(changed).items():
+            self.changes[segment] = self.changes.get(segment, 0) + count
         self._supplies.clear()
 
     def save(self, folder: Path, job_id: UUID) -> bool:
@@ -118,7 +103,7 @@ class Market:
 
         One that differs little from what is kept is not written again: the next run patches it again.
         """
-        if self.unsaved <= SAVED_SHARE * len(self.rows):
+        if self.shelf.unsaved <= SAVED_SHARE * len(self.shelf):
             return True
         place = folder / job_id.hex
         packed = np.array([_packed(fit) for fit in self.fits.values()]).reshape(-1, _FIT_WIDTH)
@@ -129,7 +114,7 @@ class Market:
         }
         try:
             place.mkdir(parents=True, exist_ok=True)
-            np.save(place / "rows.npy", self.rows, allow_pickle=False)
+            self.shelf.save(place)
             np.savez(place / "fits.npz", segments=np.array(list(self.fits), np.int64), fits=packed)
             (place / "market.json").write_bytes(orjson.dumps(about))  # last: a market without it is not taken
             for other in folder.iterdir():
@@ -139,18 +124,10 @@ class Market:
             return False  # a cache that cannot be written costs time, not truth
         return True
 
-    def _of(self, segment: int) -> NDArray[Any]:
-        if self._segments is None:
-            self._segments, self._starts = np.unique(np.ascontiguousarray(self.rows["segment"]), return_index=True)
-            self._starts = np.append(self._starts, len(self.rows))
-        place = int(np.searchsorted(self._segments, segment))
-        if place == len(self._segments) or self._segments[place] != segment:
-            return self.rows[:0]
-        return self.rows[self._starts[place] : self._starts[place + 1]]
-
     def _slopes_of(self, currency: int) -> Floats:
         if currency not in self.slopes:
-            rows = self.rows[self.rows["currency"] == currency]
+            rows = self.shelf.all()
+            rows = rows[rows["currency"] == currency]
             if len(rows) > 50_000:
                 kept = np.unique(rows["segment"])[:: max(1, len(rows) // 50_000)]
                 rows = rows[np.isin(rows["segment"], kept)]
@@ -168,15 +145,14 @@ def open_market(conn: Connection, folder: Path, *, cycle_id: str, now: datetime)
             cycles = sorted({cycle_id, *db.cycles_since(conn, begun)})
             market.patch(_read(conn, cycles, since))
             return market
-    rows = _sorted(_read(conn, None, since, usable_only=True))
-    return Market(rows, now, unsaved=len(rows))
+    return Market(Shelf(_read(conn, None, since, usable_only=True)), now)
 
 
 def _read(
     conn: Connection, cycles: Sequence[str] | None, since: datetime, *, usable_only: bool = False
 ) -> NDArray[Any]:
     count, columns = db.market_vehicles(conn, cycles=cycles, since=since)
-    rows = np.empty(count, _ROW)
+    rows = np.empty(count, ROW)
     for (name, kind), column in zip(db.MARKET_COLUMNS, columns, strict=True):
         rows[name] = np.frombuffer(column, ">" + kind)
     return rows[rows["usable"] == 1] if usable_only else rows
@@ -190,7 +166,7 @@ def _kept(conn: Connection, folder: Path) -> Iterator[tuple[Market, datetime]]:
             if begun is None:
                 continue
             about = orjson.loads((place / "market.json").read_bytes())
-            rows = np.load(place / "rows.npy", mmap_mode="r", allow_pickle=False)
+            shelf = Shelf.load(place)
             with np.load(place / "fits.npz", allow_pickle=False) as packed:
                 fits = {int(s): _unpacked(row) for s, row in zip(packed["segments"], packed["fits"], strict=True)}
             slopes = {int(code): np.array(values) for code, values in about["slopes"].items()}
@@ -198,18 +174,7 @@ def _kept(conn: Connection, folder: Path) -> Iterator[tuple[Market, datetime]]:
             built_at = datetime.fromisoformat(about["built_at"])
         except (OSError, ValueError, KeyError):
             continue
-        if rows.dtype == _ROW:
-            yield Market(rows, built_at, slopes, fits, changes), begun
-
-
-def _sorted(rows: NDArray[Any]) -> NDArray[Any]:
-    return rows[np.argsort(rows["segment"], kind="stable")]
-
-
-def _dense(changed: NDArray[Any]) -> bool:
-    """Whether a table over all ids is small beside the rows themselves."""
-    ids = changed["id"]
-    return bool(ids.max() - ids.min() < 50_000_000)
+        yield Market(shelf, built_at, slopes, fits, changes), begun
 
 
 def _vehicles(rows: NDArray[Any]) -> Vehicles:
