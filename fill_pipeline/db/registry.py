@@ -13,6 +13,7 @@ import orjson
 from fill_pipeline.db.connect import Connection, queries
 
 _sql = queries("registry")
+BREAKER_THRESHOLD = 10  # failures in a row
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +201,9 @@ def note_success(conn: Connection, source_id: UUID, now: datetime) -> None:
     _sql.note_success(conn, source_id=source_id, now=now)
 
 
-def note_failures(conn: Connection, source_id: UUID, n: int, now: datetime, *, threshold: int = 10) -> None:
+def note_failures(
+    conn: Connection, source_id: UUID, n: int, now: datetime, *, threshold: int = BREAKER_THRESHOLD
+) -> None:
     """``n`` requests in a row failed: at the threshold the circuit breaker opens."""
     _sql.note_failures(conn, source_id=source_id, n=n, now=now, threshold=threshold)
 

@@ -183,15 +183,13 @@ SET source = excluded.source, remote_slug = excluded.remote_slug, url = excluded
 WHERE r.id = excluded.id;
 
 -- name: touch_sightings!
--- Seen again. No wide row is read or written.
+-- Seen again, counted once a cycle; a replay of an earlier page sees nothing anew. No wide row is read or written.
 WITH seen AS (
     SELECT listing_id FROM listing_sightings WHERE listing_id = ANY(:ids) ORDER BY listing_id FOR NO KEY UPDATE
 )
 UPDATE listing_sightings s
-SET seen_count = s.seen_count + 1, absences = 0,
-    last_cycle = CASE WHEN s.last_seen_at <= :now THEN :cycle_id ELSE s.last_cycle END,
-    last_seen_at = greatest(s.last_seen_at, :now)
-FROM seen WHERE s.listing_id = seen.listing_id;
+SET seen_count = s.seen_count + 1, absences = 0, last_cycle = :cycle_id, last_seen_at = :now
+FROM seen WHERE s.listing_id = seen.listing_id AND s.last_cycle <> :cycle_id AND s.last_seen_at <= :now;
 
 -- name: add_sightings!
 -- The first sighting of new listings.
