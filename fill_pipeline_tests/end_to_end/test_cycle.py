@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+from uuid import uuid4
 
 import pytest
 
@@ -12,10 +16,11 @@ from fill_pipeline.cycle.clock import utc_now
 from fill_pipeline.cycle.lifecycle import open_by_hand
 from fill_pipeline.cycle.run import run_cycle
 from fill_pipeline.db import cycles
-from fill_pipeline.db.connect import Connection
+from fill_pipeline.db.connect import Connection, connect
+from fill_pipeline.db.server import database_url
 from fill_pipeline.settings import Settings
 from fill_pipeline.simweb import SimWeb
-from fill_pipeline_tests.end_to_end.conftest import register
+from fill_pipeline_tests.end_to_end.conftest import fresh_world, register
 
 
 def documented_keys(spec: Path, heading: str) -> list[str]:
@@ -26,25 +31,37 @@ def documented_keys(spec: Path, heading: str) -> list[str]:
     return list(json.loads(example.group(1)))
 
 
-@pytest.fixture
-def filled(world: Settings, db: Connection, simweb: SimWeb) -> dict[str, object]:
+@dataclass(frozen=True)
+class Filled:
+    """A world after its first cycle."""
+
+    report: dict[str, Any]
+    world: Settings
+    db: Connection
+
+
+@pytest.fixture(scope="module")
+def filled(server_url: str, simweb: SimWeb, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Filled]:
     simweb.post("reset")
-    register(db, simweb)
-    report = run_cycle(world.model_copy(update={"target": 300}))
-    assert report is not None
-    return report
+    with (
+        fresh_world(server_url, tmp_path_factory.mktemp("cycle"), f"cycle_{uuid4().hex[:12]}") as world,
+        connect(database_url(world), name="test") as db,
+    ):
+        register(db, simweb)
+        report = run_cycle(world.model_copy(update={"target": 300}))
+        assert report is not None
+        yield Filled(report, world, db)
 
 
-def test_a_cycle_fills_the_database_and_its_report_reconciles_with_the_tables(
-    filled: dict[str, object], world: Settings, db: Connection, simweb: SimWeb
-) -> None:
+def test_a_cycle_fills_the_database_and_its_report_reconciles_with_the_tables(filled: Filled, simweb: SimWeb) -> None:
+    report, db = filled.report, filled.db
     added = db.execute("SELECT count(*) FROM vehicles").fetchone()
     assert added is not None
-    assert filled["vehicles_added"] == added[0] >= 300
-    assert filled["on_target"] is True
-    assert filled["reconciled"] is True, filled["errors"]
-    assert filled["errors"] == []
-    assert float(str(filled["data_quality"])) >= 0.90
+    assert report["vehicles_added"] == added[0] >= 300
+    assert report["on_target"] is True
+    assert report["reconciled"] is True, report["errors"]
+    assert report["errors"] == []
+    assert float(str(report["data_quality"])) >= 0.90
     unsettled = db.execute("SELECT count(*) FROM import_queue WHERE status IN ('pending', 'processing')").fetchone()
     assert unsettled == (0,)
     complete_without_listing = db.execute(
@@ -55,7 +72,7 @@ def test_a_cycle_fills_the_database_and_its_report_reconciles_with_the_tables(
     assert twice == []
     row = db.execute("SELECT vehicles_added, on_target, status, data_quality_score FROM fill_cycles").fetchone()
     assert row is not None
-    assert row[:3] == (filled["vehicles_added"], True, "closed")
+    assert row[:3] == (report["vehicles_added"], True, "closed")
     for table in ("source_health", "quality_metrics", "archive_pages", "listing_history"):
         counted = db.execute(f"SELECT count(*) FROM {table}").fetchone()  # noqa: S608 - names from this test
         assert counted is not None
@@ -71,12 +88,11 @@ def test_a_cycle_fills_the_database_and_its_report_reconciles_with_the_tables(
     assert right / len(read) >= 0.99
 
 
-def test_reports_have_the_documents_keys_first_and_are_rows_files_and_summaries(
-    filled: dict[str, object], world: Settings, db: Connection, spec: Path
-) -> None:
+def test_reports_have_the_documents_keys_first_and_are_rows_files_and_summaries(filled: Filled, spec: Path) -> None:
+    report, world, db = filled.report, filled.world, filled.db
     wanted = documented_keys(spec, "Every Cycle")
-    assert list(filled)[: len(wanted)] == wanted
-    cycle_id = str(filled["cycle_id"])
+    assert list(report)[: len(wanted)] == wanted
+    cycle_id = str(report["cycle_id"])
     stored = cycles.report(db, "cycle", cycle_id)
     assert stored is not None
     assert list(stored)[: len(wanted)] == wanted
@@ -87,14 +103,13 @@ def test_reports_have_the_documents_keys_first_and_are_rows_files_and_summaries(
     assert daily is not None
     wanted = documented_keys(spec, "Daily Summary")
     assert list(daily)[: len(wanted)] == wanted
-    assert daily["vehicles_added"] == filled["vehicles_added"]
+    assert daily["vehicles_added"] == report["vehicles_added"]
     assert cycles.reports(db, "weekly", 1)
     assert cycles.reports(db, "monthly", 1)
 
 
-def test_a_second_cycle_counts_no_vehicle_twice(
-    filled: dict[str, object], world: Settings, db: Connection, simweb: SimWeb
-) -> None:
+def test_a_second_cycle_counts_no_vehicle_twice(filled: Filled, simweb: SimWeb) -> None:
+    world, db = filled.world, filled.db
     before = db.execute("SELECT count(*) FROM vehicles").fetchone()
     simweb.post("clock", advance_seconds=7200)
     db.execute("UPDATE source_state SET last_harvest_at = last_harvest_at - interval '3 hours'")
@@ -103,7 +118,7 @@ def test_a_second_cycle_counts_no_vehicle_twice(
     assert report is not None
     assert before is not None
     assert after is not None
-    assert report["cycle_id"] != filled["cycle_id"]
+    assert report["cycle_id"] != filled.report["cycle_id"]
     assert report["vehicles_added"] == after[0] - before[0] > 0
     assert report["reconciled"] is True, report["errors"]
 
