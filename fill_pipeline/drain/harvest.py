@@ -17,7 +17,7 @@ from fill_pipeline.crawl.fetch import Fetcher
 from fill_pipeline.crawl.harvest import HarvestPage, SourceToCrawl, harvest_many
 from fill_pipeline.crawl.pagination import StopReason
 from fill_pipeline.crawl.robots import RobotsCache
-from fill_pipeline.crawl.urls import url_hash
+from fill_pipeline.crawl.urls import join, url_hash
 from fill_pipeline.db import cycles, queue, registry
 from fill_pipeline.db.connect import Connection
 from fill_pipeline.db.cycles import SourceStats
@@ -44,6 +44,8 @@ class SourceHarvest:
         self._complete = True
         self._expected: int | None = None
         self.broken = False
+        self._cards = 0
+        self._starts = {join(source.row.base_url, url) for url in source.config.index.urls}
         self._lists_addresses_only = source.config.pagination.type in (PaginationType.SITEMAP, PaginationType.FEED)
 
     def take_safely(self, page: HarvestPage) -> None:
@@ -78,8 +80,9 @@ class SourceHarvest:
             stats.notes.append(f"{page.url}: {page.error or page.failure}")
             self._complete = False
         read, queued = self._sorted(page, raw)
-        if raw is not None and not page.cards and not self._lists_addresses_only:
+        if raw is not None and not page.cards and not self._lists_addresses_only and not self._ended(page):
             stats.notes.append(f"{page.url}: no card could be read, {len(queued)} links queued; {page.error or ''}")
+        self._cards += len(page.cards)
         if page.is_last:
             self._complete &= page.stop_reason is StopReason.END
             stats.harvests, stats.harvest_complete = 1, self._complete
@@ -115,6 +118,10 @@ class SourceHarvest:
     def close(self) -> None:
         """Finish the archive file."""
         self._archive.close()
+
+    def _ended(self, page: HarvestPage) -> bool:
+        """Whether this empty page is just how a numbered index ends."""
+        return page.is_last and self._cards > 0 and page.url not in self._starts
 
     def _archived(self, page: HarvestPage) -> RawPage | None:
         response = page.response

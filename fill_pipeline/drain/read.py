@@ -83,7 +83,9 @@ def read_page(page: RawPage, reading: Reading, *, now: datetime) -> ReadPage:
         body = decode_bytes(page.body, page.content_encoding, MAX_DECODED_BYTES)
     except DecodeError as error:
         return ReadPage(page, skipped=SkipReason.DECODE, reason=str(error))
-    found = extract_page(body, url=page.url, content_type=page.content_type, rules=reading.rules)
+    # What a card with a vehicle links to is that vehicle's page; telling the kinds apart is the dear part of reading.
+    kind = "detail" if page.hint and WRITTEN in page.hint else "auto"
+    found = extract_page(body, url=page.url, content_type=page.content_type, kind=kind, rules=reading.rules)
     listings = found.listings
     if page.hint and len(listings) == 1:
         take_hint(listings[0], page.hint)
