@@ -11,6 +11,7 @@ from fill_pipeline.db.cycles import CycleRow, SourceStateRow
 from fill_pipeline.quality.health import Diagnosis, HealthStatus
 from fill_pipeline.settings import Settings
 
+LEAST_TIME = timedelta(minutes=30)
 QUEUE_METRICS = ("queue.pending", "queue.processing", "queue.dead")
 CYCLE_METRICS = ("cycle.vehicles_added", "cycle.queued")
 
@@ -25,7 +26,7 @@ def assess(conn: Connection, settings: Settings, cycle: CycleRow, now: datetime)
     return CycleState(
         cycle_id=cycle.cycle_id,
         open=cycle.status == "open",
-        deadline=min(cycle.window_end, cycle.started_at + timedelta(minutes=settings.cycle_minutes)),
+        deadline=deadline(cycle, settings),
         target=cycle.target,
         vehicles_added=own["cycle.vehicles_added"],
         vehicles_queued=own["cycle.queued"],
@@ -40,6 +41,15 @@ def assess(conn: Connection, settings: Settings, cycle: CycleRow, now: datetime)
         sources=tuple(_source(row, now) for row in rows),
         actions=tuple(_action(row) for row in cycles.actions(conn, cycle.cycle_id)),
     )
+
+
+def deadline(cycle: CycleRow, settings: Settings) -> datetime:
+    """When a cycle must end (UTC): with its window, but never so soon that it could do nothing.
+
+    One opened late runs into the next window, whose own cycle then opens after it.
+    """
+    ends = min(cycle.window_end, cycle.started_at + timedelta(minutes=settings.cycle_minutes))
+    return max(ends, cycle.started_at + min(LEAST_TIME, timedelta(minutes=settings.cycle_minutes)))
 
 
 def _source(row: SourceStateRow, now: datetime) -> SourceState:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
+from fill_pipeline.cycle.assess import deadline
 from fill_pipeline.cycle.clock import utc_now
 from fill_pipeline.cycle.lifecycle import open_by_hand
 from fill_pipeline.cycle.report import write_cycle_report, write_summaries
@@ -224,8 +225,8 @@ def _work(
     now_fn: Callable[[], datetime],
     should_stop: Callable[[], bool],
 ) -> Work:
-    ends = min(cycle.window_end, cycle.started_at + timedelta(minutes=settings.cycle_minutes))
-    return Work(settings, url, cycle.cycle_id, owner(name), now_fn, ends - CLOSING_TIME, should_stop)
+    ends = deadline(cycle, settings) - CLOSING_TIME
+    return Work(settings, url, cycle.cycle_id, owner(name), now_fn, ends, should_stop)
 
 
 def _chosen(conn: Connection, slugs: Sequence[str], *, crawlable_only: bool = True) -> list[Source]:

@@ -6,12 +6,14 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import pytest
 
+from fill_pipeline.cycle.assess import assess
 from fill_pipeline.cycle.clock import utc_now
 from fill_pipeline.cycle.lifecycle import open_by_hand
 from fill_pipeline.cycle.run import run_cycle
@@ -124,8 +126,6 @@ def test_a_second_cycle_counts_no_vehicle_twice(filled: Filled, simweb: SimWeb) 
 
 
 def test_a_window_nobody_opened_is_recorded_and_two_cycles_are_never_open(world: Settings, db: Connection) -> None:
-    from datetime import timedelta
-
     now = utc_now()
     first = open_by_hand(db, world, now=now - timedelta(hours=9))
     assert open_by_hand(db, world, now=now).cycle_id == first.cycle_id
@@ -136,3 +136,15 @@ def test_a_window_nobody_opened_is_recorded_and_two_cycles_are_never_open(world:
     assert missed[0] in (3, 4)
     assert second.cycle_id > first.cycle_id
     assert db.execute("SELECT count(*) FROM fill_cycles WHERE status = 'open'").fetchone() == (1,)
+
+
+def test_a_cycle_opened_late_in_its_window_still_has_time_to_work(world: Settings, db: Connection) -> None:
+    now = datetime(2025, 12, 24, 19, 58, tzinfo=UTC)
+    cycle = open_by_hand(db, world, now=now)
+    state = assess(db, world, cycle, now)
+    assert state.deadline == now + timedelta(minutes=30)
+    early = datetime(2025, 12, 24, 18, 0, 5, tzinfo=UTC)
+    db.execute("UPDATE fill_cycles SET started_at = %s", [early])
+    reread = cycles.cycle(db, cycle.cycle_id)
+    assert reread is not None
+    assert assess(db, world, reread, now).deadline == early + timedelta(minutes=115)
