@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from itertools import count
+from multiprocessing.connection import wait
 from uuid import UUID
 
 from fill_pipeline.crawl.archive import ArchiveWriter
@@ -34,6 +35,8 @@ BATCH_AGE_SECONDS = 0.2
 HELD_PER_WORKER = 2
 CLAIM_HORIZON = timedelta(seconds=20)  # how far ahead slots are reserved
 PATIENCE = timedelta(seconds=30)  # how long a drain stays for a page that is soon ready
+FETCH_SECONDS = 0.02  # how long the loop waits for a page before it looks at the workers
+IDLE_SECONDS = 0.05  # how long it waits for a worker while no page is on its way
 TURN_SECONDS = 1.0  # how often the slower duties are done
 THROTTLE_PAUSE = timedelta(seconds=60)
 BACKOFF_SECONDS = 20.0
@@ -123,8 +126,11 @@ class Drain:
             elif not dry and self._has_room():
                 dry = not self._claim()
             self._start_due()
-            for response in self._fetcher.poll(0.02 if self._held else 0.1):
-                self._receive(response)
+            if self._fetcher.in_flight:
+                for response in self._fetcher.poll(FETCH_SECONDS):
+                    self._receive(response)
+            else:
+                wait([worker.pipe for worker in self._workers], IDLE_SECONDS)
             self._hand_over(everything=stopping or not (self._fetcher.in_flight or self._waiting))
             self._collect()
             if not self._held and (stopping or (dry and not self._feeding() and not self._soon())):
@@ -351,7 +357,10 @@ class Drain:
             )
 
     def _collect(self) -> None:
+        ready = set(wait([worker.pipe for worker in self._workers], 0))
         for position, worker in enumerate(self._workers):
+            if worker.pipe not in ready:
+                continue
             try:
                 while (done := worker.receive()) is not None:
                     self._refuse(done.unwritten)
