@@ -116,6 +116,7 @@ def system(server_url: str, settings: Settings, tmp_path_factory: pytest.TempPat
         running = System(process, port, url, windows, slug, log)
         try:
             running.wait("the web server", lambda: _answers(running))
+            _add_newcomer(url)  # while the first tests wait for other things
             yield running
         finally:
             with suppress(ProcessLookupError):
@@ -139,6 +140,13 @@ def _crawl_the_past(url: str, sites: list[dict[str, Any]]) -> tuple[str, list[Wi
             perform_by_hand(slugs[:1], window=window, settings=settings, now_fn=lambda then=then: then)
             conn.execute("UPDATE fill_cycles SET status = 'closed', completed_at = %s", (then,))
     return slugs[0], windows
+
+
+def _add_newcomer(url: str) -> None:
+    with connect(url) as conn:
+        registry.declare_source(
+            conn, name="newcomer", base_url="http://newcomer.localhost:1/", config={}, kind="dealer", active=False
+        )
 
 
 def _answers(system: System) -> bool:
@@ -196,11 +204,6 @@ def test_the_daemon_opens_a_cycle_fills_from_the_sources_and_closes_it_on_target
 
 
 def test_a_source_added_while_the_system_runs_appears_in_the_graph(system: System) -> None:
-    with connect(system.url) as conn:
-        registry.declare_source(
-            conn, name="newcomer", base_url="http://newcomer.localhost:1/", config={}, kind="dealer", active=False
-        )
-
     def listed() -> bool:
         nodes = system.graphql("{ assetNodes { assetKey { path } } }")["assetNodes"]
         return {"assetKey": {"path": ["sources", "newcomer"]}} in nodes
