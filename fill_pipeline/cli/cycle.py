@@ -38,12 +38,16 @@ def run(
     if corpus is not None:
         with simulated.saved_pages(settings, corpus) as permitted:
             _print_report(_run(permitted, wait))
-            console.print(f"\nThese vehicles are in a database of their own: FILL_HOME={permitted.home}")
+            console.print(
+                f"\nThese vehicles are in a database of their own: FILL_HOME={permitted.home}", soft_wrap=True
+            )
     elif demo:
         with simulated.simulated_web(settings) as (_web, permitted):
             _print_report(_run(permitted, wait))
         console.print(
-            "\nLook around: [bold]fill up[/] starts the Dagster UI and the dashboard and says where they are."
+            "\nLook around: [bold]make up[/] (or .venv/bin/fill up) starts the Dagster UI on "
+            f"http://127.0.0.1:{settings.ui_port} and the dashboard on http://127.0.0.1:{settings.dashboard_port}.",
+            soft_wrap=True,
         )
     else:
         _print_report(_run(settings, wait))
