@@ -8,7 +8,8 @@ from dagster import AssetKey, DagsterInstance, DagsterRunStatus, RunRequest, Run
 
 from fill_pipeline.assets.catalogue import PREFIX, UNLISTED, Catalogue
 from fill_pipeline.assets.windows import CYCLE_TAG
-from fill_pipeline.cycle.state import Action, ActionKind, ActionStatus
+from fill_pipeline.cycle.lifecycle import requested
+from fill_pipeline.cycle.state import Action, ActionKind
 from fill_pipeline.cycle.window import window_of_key
 from fill_pipeline.db import counters, cycles, registry
 from fill_pipeline.db.connect import Connection
@@ -48,10 +49,9 @@ def wanted_runs(
     cycle = cycles.open_one(conn)
     if cycle is None:
         return
-    for row in cycles.actions(conn, cycle.cycle_id):
-        if row.status != ActionStatus.REQUESTED or ActionKind(row.action) not in kinds:
+    for action in requested(conn, cycle.cycle_id):
+        if action.kind not in kinds:
             continue
-        action = Action(ActionKind(row.action), row.level, row.attempt, row.reason, row.parameters)
         if not instance.get_run_ids(
             RunsFilter(tags={LANE_TAG: lane(cycle.cycle_id, action)}, statuses=IN_FLIGHT), limit=1
         ):

@@ -12,6 +12,7 @@ from fill_pipeline.quality.health import Diagnosis, HealthStatus
 from fill_pipeline.settings import Settings
 
 LEAST_TIME = timedelta(minutes=30)
+LIMITED = "limited"
 QUEUE_METRICS = ("queue.pending", "queue.processing", "queue.dead")
 CYCLE_METRICS = ("cycle.vehicles_added", "cycle.queued")
 
@@ -37,6 +38,7 @@ def assess(conn: Connection, settings: Settings, cycle: CycleRow, now: datetime)
         quality=score,
         quality_target=settings.quality_target,
         total_vehicles=totals["vehicles"],
+        limited=bool(cycle.metadata.get(LIMITED)),
         untried_candidates=totals["candidates.found"],
         sources=tuple(_source(row, now) for row in rows),
         actions=tuple(_action(row) for row in cycles.actions(conn, cycle.cycle_id)),

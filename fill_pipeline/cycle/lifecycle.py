@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from fill_pipeline.cycle.assess import assess
+from fill_pipeline.cycle.assess import LIMITED, assess
 from fill_pipeline.cycle.plan import plan
-from fill_pipeline.cycle.state import Action, ActionKind, Policy
+from fill_pipeline.cycle.state import Action, ActionKind, ActionStatus, Policy
 from fill_pipeline.cycle.window import Window, window_at, windows_between
 from fill_pipeline.db import counters, cycles, queue
 from fill_pipeline.db.connect import Connection
@@ -15,7 +15,7 @@ from fill_pipeline.drain.owner import take_back
 from fill_pipeline.settings import Settings
 
 SILENT_AFTER = timedelta(minutes=5)  # a running action beats every few seconds
-UNSTARTED_AFTER = timedelta(minutes=10)  # a requested run may wait in Dagster's queue
+UNSTARTED_AFTER = timedelta(hours=1)  # a requested run may wait long in Dagster's queue, and is asked for again
 MISSED_LOOK_BACK = timedelta(days=31)
 
 
@@ -38,14 +38,20 @@ def ensure_open(conn: Connection, settings: Settings, *, now: datetime) -> Cycle
     return _open(conn, settings, window, window.key, now)
 
 
-def open_by_hand(conn: Connection, settings: Settings, *, now: datetime) -> CycleRow:
-    """The open cycle, or this window's, or an extra one (``<key>+2`` …) when this window's is over."""
+def open_by_hand(conn: Connection, settings: Settings, *, now: datetime, limited: bool = False) -> CycleRow:
+    """The open cycle, or this window's, or an extra one (``<key>+2`` …) when this window's is over.
+
+    A ``limited`` extra cycle only takes account of what a person asked for: it drains and closes.
+    """
     cycle = ensure_open(conn, settings, now=now)
     if cycle.status == "open":
         return cycle
     window = window_at(now)
     taken = len(cycles.cycles_of_window(conn, window.key))
-    return _open(conn, settings, window, f"{window.key}+{taken + 1}", now)
+    cycle = _open(conn, settings, window, f"{window.key}+{taken + 1}", now)
+    if limited:
+        cycles.note_state(conn, cycle.cycle_id, {LIMITED: True})
+    return cycle
 
 
 def tick(
@@ -72,6 +78,15 @@ def tick(
     state = assess(conn, settings, cycle, now)
     wanted = [action for action in plan(state, now, policy) if kinds is None or action.kind in kinds]
     return [(cycle.cycle_id, action) for action in wanted if _request(conn, cycle.cycle_id, action, now)]
+
+
+def requested(conn: Connection, cycle_id: str) -> list[Action]:
+    """What this cycle was asked for and nobody has begun, also by a process that died before it could begin."""
+    return [
+        Action(ActionKind(row.action), row.level, row.attempt, row.reason, row.parameters)
+        for row in cycles.actions(conn, cycle_id)
+        if row.status == ActionStatus.REQUESTED
+    ]
 
 
 def _request(conn: Connection, cycle_id: str, action: Action, now: datetime) -> bool:

@@ -12,6 +12,7 @@ from typing import Any
 from fill_pipeline.cycle.assess import deadline
 from fill_pipeline.cycle.clock import utc_now
 from fill_pipeline.cycle.lifecycle import open_by_hand
+from fill_pipeline.cycle.plan import BY_HAND
 from fill_pipeline.cycle.report import write_cycle_report, write_summaries
 from fill_pipeline.cycle.state import Action, ActionKind
 from fill_pipeline.cycle.window import Window, window_at
@@ -28,6 +29,7 @@ from fill_pipeline.settings import Settings
 
 BEAT_SECONDS = 5.0
 CLOSING_TIME = timedelta(minutes=5)
+MOST_BY_HAND = 50  # asked for at the same moment
 
 Progress = Callable[[dict[str, Any]], None]
 
@@ -128,12 +130,36 @@ def perform_by_hand(
             chosen = _chosen(conn, slugs, crawlable_only=False)
             replay_window(work, chosen, [window.key])
             return _outcome(work, chosen)
-        cycle = open_by_hand(conn, settings, now=now)
-        work = _work(settings, url, cycle, "by-hand", now_fn, should_stop)
-        chosen = _chosen(conn, slugs)
-        with _beating(work, None, progress):
-            _harvest_and_drain(work, chosen, 1)
-        return _outcome(work, chosen)
+        cycle = open_by_hand(conn, settings, now=now, limited=True)
+        # On record like any action of the plan, so that the plan does not close the cycle meanwhile.
+        action = _by_hand_action(conn, cycle.cycle_id, slugs, now)
+    return perform(
+        action,
+        cycle_id=cycle.cycle_id,
+        settings=settings,
+        run_id=run_id,
+        now_fn=now_fn,
+        should_stop=should_stop,
+        progress=progress,
+    )
+
+
+def _by_hand_action(conn: Connection, cycle_id: str, slugs: Sequence[str], now: datetime) -> Action:
+    reason, parameters = "asked for by hand", {"slugs": list(slugs)}
+    first = 1 + sum(a.level == BY_HAND for a in cycles.actions(conn, cycle_id))
+    for attempt in range(first, first + MOST_BY_HAND):
+        if cycles.request_action(
+            conn,
+            cycle_id,
+            ActionKind.HARVEST,
+            level=BY_HAND,
+            attempt=attempt,
+            reason=reason,
+            parameters=parameters,
+            now=now,
+        ):
+            return Action(ActionKind.HARVEST, BY_HAND, attempt, reason, parameters)
+    raise RuntimeError(f"cycle {cycle_id} was closed before its sources could be harvested by hand; ask again")
 
 
 def _drain(conn: Connection, work: Work, action: Action) -> Outcome:
@@ -235,7 +261,7 @@ def _chosen(conn: Connection, slugs: Sequence[str], *, crawlable_only: bool = Tr
 
 
 @contextmanager
-def _beating(work: Work, action_id: int | None, progress: Progress | None) -> Iterator[None]:
+def _beating(work: Work, action_id: int, progress: Progress | None) -> Iterator[None]:
     """While the work runs, show signs of life: to the database and to whoever watches."""
     done = threading.Event()
 
@@ -250,7 +276,7 @@ def _beating(work: Work, action_id: int | None, progress: Progress | None) -> It
                 if progress is not None:
                     progress(so_far)
                 beaten += 0.5
-                if action_id is not None and beaten >= BEAT_SECONDS:
+                if beaten >= BEAT_SECONDS:
                     beaten = 0.0
                     cycles.beat(conn, action_id, now=work.now_fn(), outcome=so_far)
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from fill_pipeline.cycle.state import Action, ActionKind, ActionStatus, CycleState, Policy
 
-DUE, ALL, AGAIN = 0, 1, 2
+BY_HAND, DUE, ALL, AGAIN = -1, 0, 1, 2
 
 
 def plan(state: CycleState, now: datetime, policy: Policy) -> list[Action]:
@@ -32,12 +32,14 @@ def plan(state: CycleState, now: datetime, policy: Policy) -> list[Action]:
     drains = _drain(state, now, policy, len(in_flight))
     if drains or in_flight:
         return drains
-    for rung in _LADDER:
+    for rung in () if state.limited else _LADDER:
         action = rung(state, now, policy)
         if action is not None:
             return [action]
-    if _worth_waiting(state, now, policy):
+    if not state.limited and _worth_waiting(state, now, policy):
         return []
+    if state.limited:
+        return _close(state, "what was asked for is done")
     return _close(state, "on target" if state.on_target else "nothing left to try in this cycle")
 
 

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from fill_pipeline.cycle.clock import utc_now
-from fill_pipeline.cycle.lifecycle import open_by_hand, policy_of, tick
+from fill_pipeline.cycle.lifecycle import open_by_hand, policy_of, requested, tick
 from fill_pipeline.cycle.perform import Outcome, perform
 from fill_pipeline.cycle.state import Action
 from fill_pipeline.db import cycles
@@ -48,7 +48,8 @@ def run_cycle(
             assert cycle is not None
             if cycle.status != "open":
                 return cycle.report
-            actions = [action for _, action in tick(conn, settings, now=now_fn(), policy=policy)]
+            tick(conn, settings, now=now_fn(), policy=policy)
+            actions = requested(conn, cycle_id)
             if not actions:
                 time.sleep(IDLE_SECONDS)
                 continue

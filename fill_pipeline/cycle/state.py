@@ -82,7 +82,7 @@ class SourceState:
 
 @dataclass(frozen=True, slots=True)
 class CycleState:
-    """Everything the next decision depends on. Times are UTC."""
+    """Everything the next decision depends on. Times are UTC. ``limited``: only what a person asked for is done."""
 
     cycle_id: str
     open: bool
@@ -97,6 +97,7 @@ class CycleState:
     quality: float | None = None
     quality_target: float = 0.9
     total_vehicles: int = 0
+    limited: bool = False
     untried_candidates: int = 0
     sources: tuple[SourceState, ...] = ()
     actions: tuple[PastAction, ...] = ()

@@ -56,13 +56,13 @@ def states(draw: st.DrawFn) -> CycleState:
     )
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(states(), policies)
 def test_a_closed_cycle_asks_for_nothing(state: CycleState, policy: Policy) -> None:
     assert plan(replace(state, open=False), NOW, policy) == []
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(states(), policies)
 def test_drains_never_exceed_the_limit_and_nothing_else_runs_beside_another(state: CycleState, policy: Policy) -> None:
     actions = plan(replace(state, open=True), NOW, policy)
@@ -78,7 +78,7 @@ def test_drains_never_exceed_the_limit_and_nothing_else_runs_beside_another(stat
         assert actions == []
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(states(), policies)
 def test_no_action_is_asked_for_that_was_asked_for_before(state: CycleState, policy: Policy) -> None:
     state = _with_counted_attempts(state)
@@ -107,7 +107,7 @@ def test_every_cycle_ends_in_a_report_whatever_its_actions_come_to(
     raise AssertionError("the cycle never closed")
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(states(), policies)
 def test_below_target_with_something_left_to_try_there_is_progress(state: CycleState, policy: Policy) -> None:
     fresh = replace(state, open=True, actions=(), vehicles_added=0, deadline=DEADLINE)
@@ -165,6 +165,16 @@ def test_a_scheduled_cycle_below_target_runs_its_sources_more_often() -> None:
     (again,) = plan(state, NOW, Policy(wait=True))
     assert (again.kind, again.level, again.parameters["slugs"]) == (ActionKind.HARVEST, 2, ["a"])
     assert [a.kind for a in plan(state, NOW, Policy(wait=False))] == [ActionKind.CLOSE]
+
+
+def test_a_cycle_opened_for_one_thing_does_that_and_closes() -> None:
+    """Materializing one source in the UI must not set every other source to work."""
+    state = CycleState(
+        "c+2", True, DEADLINE, 2000, pending=3, next_ready_at=NOW, limited=True, sources=(SourceState("other", True),)
+    )
+    assert [a.kind for a in plan(state, NOW, Policy(wait=True))] == [ActionKind.DRAIN]
+    drained = replace(state, pending=0, next_ready_at=None)
+    assert [a.kind for a in plan(drained, NOW, Policy(wait=True))] == [ActionKind.CLOSE]
 
 
 def test_a_drain_that_moves_nothing_is_not_repeated_for_ever() -> None:
