@@ -11,7 +11,7 @@ from pydantic import Field
 from fill_pipeline.cycle.clock import utc_now
 from fill_pipeline.cycle.lifecycle import open_by_hand
 from fill_pipeline.cycle.state import Action, ActionKind
-from fill_pipeline.db import cycles
+from fill_pipeline.db import cycles, ledger
 from fill_pipeline.db.connect import Connection
 from fill_pipeline.resources import Fill
 
@@ -77,7 +77,7 @@ def progress_log(context: AssetExecutionContext) -> Any:
 def _request_by_hand(conn: Connection, fill: Fill, kind: ActionKind) -> tuple[str, Action]:
     now = utc_now()
     cycle = open_by_hand(conn, fill.settings, now=now)
-    states = cycles.source_states(conn, cycle.cycle_id, None)
+    states = ledger.source_states(conn, cycle.cycle_id, None)
     slugs = [s.slug for s in states if s.active] if kind is ActionKind.REPAIR else []
     attempt = 1 + max((a.attempt for a in cycles.actions(conn, cycle.cycle_id) if a.action == kind), default=0)
     action = Action(kind, 0, attempt, "materialized by hand", {"slugs": slugs} if slugs else {})

@@ -15,7 +15,7 @@ from dagster import (
 from fill_pipeline.assets.vehicles import VEHICLES
 from fill_pipeline.assets.windows import WINDOWS, cycle_of
 from fill_pipeline.cycle.accounting import mismatches
-from fill_pipeline.db import checks, cycles
+from fill_pipeline.db import checks, cycles, ledger
 from fill_pipeline.db.connect import Connection
 from fill_pipeline.quality.metrics import LOW_ACCURACY, quality_rows
 from fill_pipeline.resources import Fill
@@ -81,7 +81,7 @@ def _result(rule: Rule, finding: Finding, cycle_id: str) -> AssetCheckResult:
 
 def _completeness_rule(field: str) -> Rule:
     def find(conn: Connection, settings: Settings, cycle_id: str) -> Finding:
-        rows = quality_rows(cycles.tallies(conn, cycle_id), settings.core_fields, settings.quality_target)
+        rows = quality_rows(ledger.tallies(conn, cycle_id), settings.core_fields, settings.quality_target)
         row = next((r for r in rows if r.field_name == field and r.source_id is None), None)
         if row is None or row.completeness is None:
             return Finding(True, None, settings.quality_target, "nothing was read in this cycle")
@@ -92,7 +92,7 @@ def _completeness_rule(field: str) -> Rule:
 
 
 def _accuracy(conn: Connection, settings: Settings, cycle_id: str) -> Finding:
-    rows = quality_rows(cycles.tallies(conn, cycle_id), settings.core_fields, settings.quality_target)
+    rows = quality_rows(ledger.tallies(conn, cycle_id), settings.core_fields, settings.quality_target)
     known = {r.field_name: r.accuracy for r in rows if r.source_id is None and r.accuracy is not None}
     if not known:
         return Finding(True, None, LOW_ACCURACY, "nothing could be compared in this cycle")
@@ -101,7 +101,7 @@ def _accuracy(conn: Connection, settings: Settings, cycle_id: str) -> Finding:
 
 
 def _data_quality(conn: Connection, settings: Settings, cycle_id: str) -> Finding:
-    quality = cycles.vehicles_of_cycle(conn, cycle_id)[2]
+    quality = ledger.vehicles_of_cycle(conn, cycle_id)[2]
     passed = quality is None or quality >= settings.quality_target
     return Finding(passed, quality, settings.quality_target, "" if quality is not None else "no vehicle was touched")
 
@@ -117,7 +117,7 @@ def _reconciles(conn: Connection, settings: Settings, cycle_id: str) -> Finding:
 
 
 def _on_target(conn: Connection, settings: Settings, cycle_id: str) -> Finding:
-    added, cycle = cycles.vehicles_of_cycle(conn, cycle_id)[0], cycles.cycle(conn, cycle_id)
+    added, cycle = ledger.vehicles_of_cycle(conn, cycle_id)[0], cycles.cycle(conn, cycle_id)
     target = cycle.target if cycle else settings.target
     return Finding(added >= target, added, target)
 

@@ -18,7 +18,7 @@ from fill_pipeline.assets.catalogue import PREFIX, UNLISTED, Catalogue, Node
 from fill_pipeline.assets.windows import WINDOWS
 from fill_pipeline.cycle.state import ActionKind
 from fill_pipeline.cycle.window import window_of_key
-from fill_pipeline.db import cycles, registry
+from fill_pipeline.db import cycles, ledger, registry
 from fill_pipeline.db.connect import Connection
 from fill_pipeline.resources import Fill
 
@@ -49,7 +49,7 @@ def build_sources(catalogue: Catalogue) -> AssetsDefinition:
         else:
             outcome = _by_hand(context, fill, [slug for slugs in members.values() for slug in slugs])
         with fill.connect("sources") as conn:
-            health = {s.slug: s.last_health for s in cycles.source_states(conn, outcome.cycle_id, _previous(conn))}
+            health = {s.slug: s.last_health for s in ledger.source_states(conn, outcome.cycle_id, _previous(conn))}
         for name in sorted(chosen):
             yield MaterializeResult(
                 asset_key=[PREFIX, name], metadata=_metadata(outcome, members.get(name, ()), health)

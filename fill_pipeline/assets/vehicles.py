@@ -4,7 +4,7 @@ from dagster import AssetExecutionContext, AssetKey, AssetsDefinition, Materiali
 
 from fill_pipeline.assets.catalogue import PREFIX, UNLISTED, Catalogue
 from fill_pipeline.assets.windows import WINDOWS, cycle_of
-from fill_pipeline.db import counters, cycles
+from fill_pipeline.db import counters, cycles, ledger
 from fill_pipeline.db.connect import Connection
 from fill_pipeline.resources import Fill
 
@@ -32,7 +32,7 @@ def build_vehicles(catalogue: Catalogue) -> AssetsDefinition:
 
 def figures(conn: Connection, cycle_id: str) -> dict[str, int | float | str]:
     """What the database holds, and what this cycle did to it. ``data_quality`` is 0 to 1."""
-    added, touched, quality = cycles.vehicles_of_cycle(conn, cycle_id)
+    added, touched, quality = ledger.vehicles_of_cycle(conn, cycle_id)
     cycle = cycles.cycle(conn, cycle_id)
     facts: dict[str, int | float | str] = {"cycle": cycle_id, "vehicles_added": added, "vehicles_touched": touched}
     if cycle is not None:

@@ -11,7 +11,7 @@ from fill_pipeline.cli.output import fail, print_json, print_table, stdout
 from fill_pipeline.cycle.assess import assess
 from fill_pipeline.cycle.clock import utc_now
 from fill_pipeline.cycle.report import recent_reports, report_markdown
-from fill_pipeline.db import cycles
+from fill_pipeline.db import cycles, ledger
 from fill_pipeline.db.connect import connect
 from fill_pipeline.db.migrate import migrate
 from fill_pipeline.db.server import database_url
@@ -38,7 +38,7 @@ def status(json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = F
         if cycle is None:
             fail("no cycle has run yet; `fill cycle` runs one, `fill up` runs them every two hours")
         state = assess(conn, settings, cycle, now)
-        rows = cycles.health(conn, cycle.cycle_id)
+        rows = ledger.health(conn, cycle.cycle_id)
         health = {s: sum(h.status == s for h in rows) for s in ("healthy", "degraded", "failing")}
     figures = {
         "cycle_id": state.cycle_id,

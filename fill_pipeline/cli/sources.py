@@ -14,7 +14,7 @@ import typer
 from fill_pipeline.cli.output import console, fail, print_json, print_table
 from fill_pipeline.crawl.config import ConfigError, SourceKind, load_source_file, parse_source_config
 from fill_pipeline.cycle.clock import utc_now
-from fill_pipeline.db import cycles, registry
+from fill_pipeline.db import cycles, ledger, registry
 from fill_pipeline.db.connect import Connection, connect
 from fill_pipeline.db.migrate import migrate
 from fill_pipeline.db.registry import SourceRow
@@ -32,7 +32,7 @@ def list_sources(json: Json = False) -> None:
     with _database() as conn:
         rows = registry.sources(conn)
         last = next(iter(cycles.latest(conn, 1)), None)
-        health = {h.slug: h for h in cycles.health(conn, last.cycle_id)} if last else {}
+        health = {h.slug: h for h in ledger.health(conn, last.cycle_id)} if last else {}
     if json:
         print_json([_plain(row) | {"health": health[row.slug].status if row.slug in health else None} for row in rows])
         return
@@ -50,7 +50,7 @@ def show(slug: Slug, json: Json = False) -> None:
         row = _find(conn, slug)
         versions = registry.versions(conn, row.id)
         last = next(iter(cycles.latest(conn, 1)), None)
-        health = next((h for h in cycles.health(conn, last.cycle_id) if h.source_id == row.id), None) if last else None
+        health = next((h for h in ledger.health(conn, last.cycle_id) if h.source_id == row.id), None) if last else None
     plain = _plain(row) | {
         "health": None if health is None else {"status": health.status, "reason": health.reason},
         "versions": [

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from fill_pipeline.db import counters, cycles, queue
+from fill_pipeline.db import counters, cycles, ledger, queue
 from fill_pipeline.db.connect import Connection
-from fill_pipeline.db.cycles import CycleRow, HealthRow, QualityRow, SourceAccount
+from fill_pipeline.db.cycles import CycleRow
+from fill_pipeline.db.ledger import HealthRow, QualityRow, SourceAccount
 from fill_pipeline.quality.health import HealthStatus, health_row
 from fill_pipeline.quality.metrics import quality_rows
 from fill_pipeline.settings import Settings
@@ -54,19 +55,19 @@ class Account:
 
 def settle(conn: Connection, settings: Settings, cycle: CycleRow, now: datetime) -> Account:
     """Judge every source, measure quality, write both, and return the reconciled account of a cycle."""
-    accounts = cycles.accounts(conn, cycle.cycle_id)
+    accounts = ledger.accounts(conn, cycle.cycle_id)
     by_source = {account.source_id: account for account in accounts}
-    past = cycles.history(conn, cycle.cycle_id, before=now, n=HISTORY_CYCLES)
+    past = ledger.history(conn, cycle.cycle_id, before=now, n=HISTORY_CYCLES)
     previous = _previous_health(conn, cycle)
     rows = [
-        row for row in cycles.source_states(conn, cycle.cycle_id, previous) if row.active and row.status != "retired"
+        row for row in ledger.source_states(conn, cycle.cycle_id, previous) if row.active and row.status != "retired"
     ]
     health = [health_row(row, by_source.get(row.id), past.get(row.id, ()), now) for row in rows]
-    quality = quality_rows(cycles.tallies(conn, cycle.cycle_id), settings.core_fields, settings.quality_target)
+    quality = quality_rows(ledger.tallies(conn, cycle.cycle_id), settings.core_fields, settings.quality_target)
     with conn.transaction():
-        cycles.save_health(conn, cycle.cycle_id, health)
-        cycles.save_quality(conn, cycle.cycle_id, quality, now=now)
-    added, touched, score = cycles.vehicles_of_cycle(conn, cycle.cycle_id)
+        ledger.save_health(conn, cycle.cycle_id, health)
+        ledger.save_quality(conn, cycle.cycle_id, quality, now=now)
+    added, touched, score = ledger.vehicles_of_cycle(conn, cycle.cycle_id)
     own = counters.of_scope(conn, OWN_METRICS, cycle.cycle_id)
     totals = counters.totals(conn, ("vehicles", "queue.pending", "queue.dead"))
     hours = max(((cycle.completed_at or now) - cycle.started_at).total_seconds(), 1.0) / 3600
@@ -100,13 +101,13 @@ def mismatches(conn: Connection, cycle_id: str) -> list[str]:
     """Where two ways of counting the same thing differ; each is an error of ours, said in the report."""
     own = counters.of_scope(conn, OWN_METRICS, cycle_id)
     found = []
-    added = cycles.vehicles_of_cycle(conn, cycle_id)[0]
+    added = ledger.vehicles_of_cycle(conn, cycle_id)[0]
     if own["cycle.vehicles_added"] != added:
         found.append(f"vehicles added: {added} rows, but the counter says {own['cycle.vehicles_added']}")
-    queued = cycles.queued_of_cycle(conn, cycle_id)
+    queued = ledger.queued_of_cycle(conn, cycle_id)
     if own["cycle.queued"] != queued:
         found.append(f"vehicles queued: {queued} rows, but the counter says {own['cycle.queued']}")
-    claimed = sum(a.stats.vehicles_added for a in cycles.accounts(conn, cycle_id))
+    claimed = sum(a.stats.vehicles_added for a in ledger.accounts(conn, cycle_id))
     merged = own["cycle.vehicles_merged"]
     if claimed != added + merged:
         found.append(

@@ -5,9 +5,10 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from fill_pipeline.cycle.state import ActionKind, ActionStatus, CycleState, PastAction, SourceState
-from fill_pipeline.db import counters, cycles, queue
+from fill_pipeline.db import counters, cycles, ledger, queue
 from fill_pipeline.db.connect import Connection
-from fill_pipeline.db.cycles import CycleRow, SourceStateRow
+from fill_pipeline.db.cycles import CycleRow
+from fill_pipeline.db.ledger import SourceStateRow
 from fill_pipeline.quality.health import Diagnosis, HealthStatus
 from fill_pipeline.settings import Settings
 
@@ -22,7 +23,7 @@ def assess(conn: Connection, settings: Settings, cycle: CycleRow, now: datetime)
     totals = counters.totals(conn, (*QUEUE_METRICS, "vehicles", "candidates.found"))
     own = counters.of_scope(conn, CYCLE_METRICS, cycle.cycle_id)
     previous = next(iter(cycles.latest(conn, 1)), None)
-    rows = cycles.source_states(conn, cycle.cycle_id, previous.cycle_id if previous else None)
+    rows = ledger.source_states(conn, cycle.cycle_id, previous.cycle_id if previous else None)
     score = previous.report.get("data_quality") if previous and previous.report else None
     return CycleState(
         cycle_id=cycle.cycle_id,

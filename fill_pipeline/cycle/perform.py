@@ -18,7 +18,8 @@ from fill_pipeline.cycle.state import Action, ActionKind
 from fill_pipeline.cycle.window import Window, window_at
 from fill_pipeline.db import cycles
 from fill_pipeline.db.connect import Connection, connect
-from fill_pipeline.db.cycles import CycleRow, SourceStats
+from fill_pipeline.db.cycles import CycleRow
+from fill_pipeline.db.ledger import SourceStats
 from fill_pipeline.db.server import database_url
 from fill_pipeline.drain.drain import drain_queue
 from fill_pipeline.drain.harvest import harvest_sources

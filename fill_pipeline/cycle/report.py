@@ -14,7 +14,7 @@ from fill_pipeline.cycle.accounting import Account, settle
 from fill_pipeline.cycle.assess import assess
 from fill_pipeline.cycle.plan import next_actions
 from fill_pipeline.cycle.window import LENGTH, window_at
-from fill_pipeline.db import cycles
+from fill_pipeline.db import cycles, ledger
 from fill_pipeline.db.connect import Connection
 from fill_pipeline.db.cycles import ClosedCycle
 from fill_pipeline.quality.metrics import issues
@@ -138,7 +138,7 @@ def write_weekly(conn: Connection, settings: Settings, day: date, *, now: dateti
         "first_day": first.isoformat(),
     }
     report |= _period(conn, settings, start, end, 7 * CYCLES_PER_DAY * settings.target, now)
-    up, checks = cycles.uptime(conn, start, end)
+    up, checks = ledger.uptime(conn, start, end)
     report |= {
         "new_sources": cycles.discovered_between(conn, start, end),
         "new_sources_target": WEEKLY_NEW_SOURCES,

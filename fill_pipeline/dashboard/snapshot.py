@@ -15,9 +15,10 @@ from fill_pipeline.cycle.plan import plan
 from fill_pipeline.cycle.report import AT_RISK, CYCLES_PER_DAY, DAILY_STRETCH, Status
 from fill_pipeline.cycle.state import ActionKind, ActionStatus, CycleState
 from fill_pipeline.cycle.window import LENGTH, window_at
-from fill_pipeline.db import counters, cycles, overview
+from fill_pipeline.db import counters, cycles, ledger, overview
 from fill_pipeline.db.connect import Connection
-from fill_pipeline.db.cycles import ActionRow, CycleRow, HealthRow
+from fill_pipeline.db.cycles import ActionRow, CycleRow
+from fill_pipeline.db.ledger import HealthRow
 from fill_pipeline.db.overview import (
     CandidateLine,
     CycleLine,
@@ -243,11 +244,11 @@ def _past(
     conn: Connection, key: tuple[tuple[str, str | None], ...], open_line: CycleLine | None, now: datetime
 ) -> Past:
     short, long = (now - timedelta(days=days) for days in RELIABLE_DAYS)
-    history = cycles.history(conn, open_line.cycle_id if open_line else "", before=now, n=SPARK_CYCLES)
+    history = ledger.history(conn, open_line.cycle_id if open_line else "", before=now, n=SPARK_CYCLES)
     closed = [cycle_id for cycle_id, _ in key]
     return Past(
         key=key,
-        health={row.source_id: row for row in cycles.health(conn, closed[0])} if closed else {},
+        health={row.source_id: row for row in ledger.health(conn, closed[0])} if closed else {},
         yields={source: tuple(run.found for run in reversed(runs)) for source, runs in history.items()},
         reliability=overview.reliability(conn, short=short, long=long, until=now),
         quality=tuple(overview.quality_of(conn, closed)),
@@ -263,7 +264,7 @@ def _open_cycle(
         line.cycle_id, line.status, line.started_at, None, line.window_start, line.window_end, line.target, None, {}
     )
     state = assess(conn, settings, row, now)
-    quality = cycles.vehicles_of_cycle(conn, line.cycle_id)[2]
+    quality = ledger.vehicles_of_cycle(conn, line.cycle_id)[2]
     waiting = _next_steps(state, settings, now)
     return _cycle(conn, line, rows, now, state.vehicles_added, state.vehicles_queued, quality, state.deadline, waiting)
 

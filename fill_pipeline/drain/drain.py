@@ -21,8 +21,8 @@ from fill_pipeline.crawl.config import RobotsPolicy
 from fill_pipeline.crawl.fetch import RETRYABLE, FailureCategory, Fetcher, FetchRequest, FetchResponse
 from fill_pipeline.crawl.robots import RobotsCache
 from fill_pipeline.crawl.urls import origin
-from fill_pipeline.db import cycles, queue, registry
-from fill_pipeline.db.cycles import SourceStats
+from fill_pipeline.db import ledger, queue, registry
+from fill_pipeline.db.ledger import SourceStats
 from fill_pipeline.db.queue import ClaimedPage, Failure
 from fill_pipeline.drain.read import RawPage
 from fill_pipeline.drain.robots import load_robots, save_robots
@@ -394,7 +394,7 @@ class Drain:
         stats, self._stats = self._stats, defaultdict(SourceStats)
         now = self._work.now_fn()
         for source_id, part in sorted(stats.items()):
-            cycles.add_stats(self._conn, source_id, self._work.cycle_id, part, now=now)
+            ledger.add_stats(self._conn, source_id, self._work.cycle_id, part, now=now)
             self._work.totals.add(source_id, part)
 
 

@@ -18,9 +18,9 @@ from fill_pipeline.crawl.harvest import HarvestPage, SourceToCrawl, harvest_many
 from fill_pipeline.crawl.pagination import StopReason
 from fill_pipeline.crawl.robots import RobotsCache
 from fill_pipeline.crawl.urls import join, url_hash
-from fill_pipeline.db import cycles, queue, registry
+from fill_pipeline.db import ledger, queue, registry
 from fill_pipeline.db.connect import Connection
-from fill_pipeline.db.cycles import SourceStats
+from fill_pipeline.db.ledger import SourceStats
 from fill_pipeline.db.queue import PageToQueue
 from fill_pipeline.drain.read import WRITTEN, RawPage, ReadPage, hint_of, rows_of_cards, says_enough
 from fill_pipeline.drain.robots import load_robots, save_robots
@@ -62,7 +62,7 @@ class SourceHarvest:
             stats = SourceStats(notes=[f"{page.url}: {type(error).__name__}: {error}"[:300]])
             stats.fail("ours")
             now = self._work.now_fn()
-            cycles.add_stats(self._conn, self.source.id, self._work.cycle_id, stats, now=now)
+            ledger.add_stats(self._conn, self.source.id, self._work.cycle_id, stats, now=now)
             self._work.totals.add(self.source.id, stats)
 
     def take(self, page: HarvestPage) -> None:
@@ -108,7 +108,7 @@ class SourceHarvest:
                     self._conn, self.source.id, cycle_id=commit.cycle_id, now=now, complete=self._complete
                 )
                 registry.note_harvest(self._conn, self.source.id, now=now, expected=self._expected)
-            cycles.add_stats(self._conn, self.source.id, commit.cycle_id, done, now=now)
+            ledger.add_stats(self._conn, self.source.id, commit.cycle_id, done, now=now)
             return done
 
         self._work.totals.add(self.source.id, in_transaction(self._conn, write))

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 from fill_pipeline.crawl.archive import ArchivedPage, ArchiveError, ArchiveReader, ArchiveRef
-from fill_pipeline.db import archive, cycles
+from fill_pipeline.db import archive, cycles, ledger
 from fill_pipeline.db.archive import ArchivedKind, PageRow
 from fill_pipeline.db.connect import Connection
-from fill_pipeline.db.cycles import SourceStats
+from fill_pipeline.db.ledger import SourceStats
 from fill_pipeline.drain.read import RawPage, Reading, ReadPage, read_cards, read_page
 from fill_pipeline.drain.work import Source, Work
 from fill_pipeline.drain.write import Commit, in_transaction, reading_of, write_pages
@@ -56,7 +56,7 @@ def _replay_pages(
     def write() -> SourceStats:
         done = write_pages(conn, read, commit).get(source.id, SourceStats())
         kept = SourceStats(vehicles_added=done.vehicles_added)
-        cycles.add_stats(conn, source.id, cycle_id, kept, now=work.now_fn())
+        ledger.add_stats(conn, source.id, cycle_id, kept, now=work.now_fn())
         return done
 
     stats.add(in_transaction(conn, write))

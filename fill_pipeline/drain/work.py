@@ -13,7 +13,7 @@ from fill_pipeline.crawl.config import ConfigError, SourceConfig, parse_source_c
 from fill_pipeline.crawl.fetch_settings import FetchSettings
 from fill_pipeline.db import registry
 from fill_pipeline.db.connect import Connection, connect
-from fill_pipeline.db.cycles import SourceStats
+from fill_pipeline.db.ledger import SourceStats
 from fill_pipeline.db.registry import SourceRow
 from fill_pipeline.settings import Settings
 

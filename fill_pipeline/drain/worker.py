@@ -20,9 +20,9 @@ from uuid import UUID
 
 import psycopg
 
-from fill_pipeline.db import cycles
+from fill_pipeline.db import ledger
 from fill_pipeline.db.connect import Connection, connect
-from fill_pipeline.db.cycles import SourceStats
+from fill_pipeline.db.ledger import SourceStats
 from fill_pipeline.drain.read import RawPage, Reading, ReadPage, read_page
 from fill_pipeline.drain.write import Commit, in_transaction, write_pages
 
@@ -118,7 +118,7 @@ def _write(conn: Connection, read: list[ReadPage], batch: Batch) -> dict[UUID, S
     def write() -> dict[UUID, SourceStats]:
         stats = write_pages(conn, read, commit)
         for source_id, part in sorted(stats.items()):
-            cycles.add_stats(conn, source_id, batch.cycle_id, part, now=batch.now)
+            ledger.add_stats(conn, source_id, batch.cycle_id, part, now=batch.now)
         return stats
 
     return in_transaction(conn, write)

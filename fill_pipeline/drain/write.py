@@ -12,10 +12,10 @@ from uuid import UUID
 import psycopg
 
 from fill_pipeline.crawl.urls import url_hash
-from fill_pipeline.db import archive, cycles, queue
+from fill_pipeline.db import archive, ledger, queue
 from fill_pipeline.db.archive import PageRow
 from fill_pipeline.db.connect import Connection
-from fill_pipeline.db.cycles import SourceStats, Tally
+from fill_pipeline.db.ledger import SourceStats, Tally
 from fill_pipeline.db.queue import Completion, QueueStatus
 from fill_pipeline.drain.read import WRITTEN, Reading, ReadPage, SkipReason
 from fill_pipeline.drain.work import Source
@@ -75,7 +75,7 @@ def write_pages(conn: Connection, read: Sequence[ReadPage], commit: Commit) -> d
             row.archive_id = one.page.archive_id
             rows.append(row)
     result = write_listings(conn, rows, cycle_id=commit.cycle_id, now=commit.now, core_fields=commit.core_fields)
-    cycles.add_tallies(conn, commit.cycle_id, _tallies(result, read))
+    ledger.add_tallies(conn, commit.cycle_id, _tallies(result, read))
     queue.complete(conn, _completions(read, result), owner=commit.owner, now=commit.now)
     return _stats(read, result)
 

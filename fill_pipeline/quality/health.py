@@ -8,7 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 from statistics import median
 
-from fill_pipeline.db.cycles import HealthRow, PastRun, SourceAccount, SourceStateRow
+from fill_pipeline.db.ledger import HealthRow, PastRun, SourceAccount, SourceStateRow
 
 FAILING_ERROR_RATE = 0.5
 DEGRADED_ERROR_RATE = 0.2

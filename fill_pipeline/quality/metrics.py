@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from uuid import UUID
 
-from fill_pipeline.db.cycles import QualityRow, Tally
+from fill_pipeline.db.ledger import QualityRow, Tally
 
 LOW_ACCURACY = 0.95
 WORST_SOURCES = 3

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from .app import App
 from .connection import Connection, Request
+from .control import control
 from .corpus import CorpusApp
 from .page import Page
 from .world import World
@@ -37,7 +38,7 @@ def main() -> None:
         if arguments.corpus:
             answer: Answer = CorpusApp(arguments.corpus, port).answer
         else:
-            app = App(World(arguments.seed, arguments.scale), port)
+            app = App(World(arguments.seed, arguments.scale), port, control)
             app.router.warm()
             answer = app.answer
         gc.freeze()  # thousands of ads that stay: not worth looking at in every collection

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import zlib
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from functools import cache
 from time import monotonic, process_time, time
 from typing import Any, NamedTuple
@@ -36,8 +36,9 @@ class LogEntry(NamedTuple):
 class App:
     """Answers requests for a simulated world."""
 
-    def __init__(self, world: World, port: int) -> None:
+    def __init__(self, world: World, port: int, control: Callable[[App, Request], Page]) -> None:
         self.world = world
+        self._control = control
         self.router = Router(world, port)
         self.log: deque[LogEntry] = deque(maxlen=LOG_SIZE)
         self.statuses: Counter[int] = Counter()
@@ -50,9 +51,7 @@ class App:
     def answer(self, request: Request, connection: Connection) -> Page | Coroutine[None, None, None]:
         """The answer to any request."""
         if request.host in (CONTROL, "localhost", "127.0.0.1"):
-            from .control import control  # the control API needs the App's type
-
-            return control(self, request)
+            return self._control(self, request)
         site = self.world.hosts.get(request.host.removesuffix(".localhost"))
         if site is None:
             return self._logged(request, "", Page.text("no such site", status=404))

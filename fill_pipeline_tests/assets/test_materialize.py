@@ -13,9 +13,9 @@ from fill_pipeline.cycle.clock import utc_now
 from fill_pipeline.cycle.lifecycle import ensure_open
 from fill_pipeline.cycle.perform import perform_by_hand
 from fill_pipeline.cycle.window import window_at
-from fill_pipeline.db import cycles, registry
+from fill_pipeline.db import cycles, ledger, registry
 from fill_pipeline.db.connect import Connection
-from fill_pipeline.db.cycles import Tally
+from fill_pipeline.db.ledger import Tally
 from fill_pipeline.definitions import defs
 from fill_pipeline.settings import Settings
 from fill_pipeline.simweb import SimWeb, start_simweb
@@ -119,7 +119,7 @@ def test_a_source_that_gives_nothing_has_its_result_and_sources_that_share_an_as
 def test_checks_that_fail_never_silence_the_report(edge: Settings, conn: Connection) -> None:
     cycle = ensure_open(conn, edge, now=utc_now())
     row = registry.declare_source(conn, name="a", base_url="http://a.localhost:1/", config={}, kind="dealer")
-    cycles.add_tallies(conn, cycle.cycle_id, [Tally("price", row.id, "a", knowable=10, filled=2)])
+    ledger.add_tallies(conn, cycle.cycle_id, [Tally("price", row.id, "a", knowable=10, filled=2)])
     conn.execute(
         "INSERT INTO vehicles (created_at, created_cycle, updated_at, updated_cycle, completeness) "
         "VALUES (now(), %(c)s, now(), %(c)s, 0.2)",

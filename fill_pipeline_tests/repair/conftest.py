@@ -14,7 +14,7 @@ import pytest
 from fill_pipeline.crawl.archive import ArchiveWriter
 from fill_pipeline.crawl.fetch import Fetcher, FetchRequest
 from fill_pipeline.cycle.lifecycle import ensure_open
-from fill_pipeline.db import cycles, queue
+from fill_pipeline.db import ledger, queue
 from fill_pipeline.db.connect import Connection
 from fill_pipeline.drain.read import RawPage, read_page
 from fill_pipeline.drain.work import Work, load_sources
@@ -189,5 +189,5 @@ def drain_here(conn: Connection, work: Work, *, pages: int = 14) -> int:
     commit = Commit(work.cycle_id, work.owner, work.now_fn(), work.settings.core_fields)
     for source_id, stats in in_transaction(conn, lambda: write_pages(conn, read, commit)).items():
         work.totals.add(source_id, stats)
-        cycles.add_stats(conn, source_id, work.cycle_id, stats, now=work.now_fn())
+        ledger.add_stats(conn, source_id, work.cycle_id, stats, now=work.now_fn())
     return len(read)

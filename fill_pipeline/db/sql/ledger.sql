@@ -1,0 +1,107 @@
+-- What each source did in each cycle, how it was judged, and how good the data was.
+
+-- name: source_states
+-- Every source with what it did in this cycle, how it was last, and what waits for it.
+SELECT s.id, s.slug, s.kind, s.active, s.status, s.config_error, s.asset_group, s.expected_count,
+       st.last_harvest_at, st.breaker, st.breaker_until,
+       coalesce(c.harvests, 0), c.harvest_complete, coalesce(c.found, 0), coalesce(c.vehicles_added, 0),
+       coalesce(c.queued, 0), h.status, h.diagnosis, coalesce((s.config ->> 'revisit_hours')::float8, 2.0)
+FROM scrape_sources s
+JOIN source_state st ON st.source_id = s.id
+LEFT JOIN source_cycle_stats c ON c.source_id = s.id AND c.cycle_id = :cycle_id
+LEFT JOIN source_health h ON h.source_id = s.id AND h.cycle_id = :previous_cycle
+ORDER BY s.slug;
+
+-- name: add_stats!
+-- Add what one batch of one source did.
+INSERT INTO source_cycle_stats AS c (source_id, cycle_id, index_pages, cards_seen, expected_count, queued, pages_fetched,
+    pages_unchanged, pages_failed, pages_empty, bytes_received, found, new, updated, skipped, quarantined, delisted, vehicles_added,
+    quality_sum, quality_count, harvests, harvest_complete, failures, notes, first_at, last_at)
+VALUES (:source_id, :cycle_id, :index_pages, :cards_seen, :expected_count, :queued, :pages_fetched,
+    :pages_unchanged, :pages_failed, :pages_empty, :bytes_received, :found, :new, :updated, :skipped, :quarantined, :delisted, :vehicles_added,
+    :quality_sum, :quality_count, :harvests, :harvest_complete, :failures::jsonb, :notes, :now, :now)
+ON CONFLICT (cycle_id, source_id) DO UPDATE
+SET index_pages = c.index_pages + excluded.index_pages, cards_seen = c.cards_seen + excluded.cards_seen,
+    expected_count = coalesce(excluded.expected_count, c.expected_count), queued = c.queued + excluded.queued,
+    pages_fetched = c.pages_fetched + excluded.pages_fetched, pages_unchanged = c.pages_unchanged + excluded.pages_unchanged,
+    pages_failed = c.pages_failed + excluded.pages_failed, pages_empty = c.pages_empty + excluded.pages_empty,
+    bytes_received = c.bytes_received + excluded.bytes_received,
+    found = c.found + excluded.found, new = c.new + excluded.new, updated = c.updated + excluded.updated,
+    skipped = c.skipped + excluded.skipped, quarantined = c.quarantined + excluded.quarantined,
+    delisted = c.delisted + excluded.delisted, vehicles_added = c.vehicles_added + excluded.vehicles_added,
+    quality_sum = c.quality_sum + excluded.quality_sum, quality_count = c.quality_count + excluded.quality_count,
+    harvests = c.harvests + excluded.harvests, harvest_complete = coalesce(excluded.harvest_complete, c.harvest_complete),
+    failures = CASE WHEN excluded.failures = '{}' THEN c.failures ELSE (
+        SELECT coalesce(jsonb_object_agg(k, n), '{}') FROM (
+            SELECT key AS k, sum(value::int) AS n
+            FROM (SELECT * FROM jsonb_each_text(c.failures) UNION ALL SELECT * FROM jsonb_each_text(excluded.failures)) b
+            GROUP BY key) f) END,
+    notes = (SELECT coalesce(array_agg(DISTINCT n), '{}') FROM (SELECT unnest(c.notes || excluded.notes) AS n LIMIT 20) x),
+    last_at = excluded.last_at;
+
+-- name: add_tallies!
+INSERT INTO field_tallies AS t (cycle_id, source_id, field_name, knowable, filled, compared, agreed, quarantined)
+SELECT :cycle_id, * FROM unnest((:source_ids)::uuid[], (:fields)::text[], (:knowable)::int[], (:filled)::int[],
+    (:compared)::int[], (:agreed)::int[], (:quarantined)::int[]) AS u (source_id, field_name, knowable, filled, compared, agreed, quarantined)
+ORDER BY source_id, field_name
+ON CONFLICT (cycle_id, source_id, field_name) DO UPDATE
+SET knowable = t.knowable + excluded.knowable, filled = t.filled + excluded.filled, compared = t.compared + excluded.compared,
+    agreed = t.agreed + excluded.agreed, quarantined = t.quarantined + excluded.quarantined;
+
+-- name: tallies
+SELECT t.field_name, t.source_id, s.slug, t.knowable, t.filled, t.compared, t.agreed, t.quarantined
+FROM field_tallies t JOIN scrape_sources s ON s.id = t.source_id WHERE t.cycle_id = :cycle_id ORDER BY 1, 3;
+
+-- name: stats
+SELECT c.source_id, s.slug, s.kind, s.status, s.active, s.config_error, c.index_pages, c.cards_seen, c.expected_count, c.queued,
+       c.pages_fetched, c.pages_unchanged, c.pages_failed, c.pages_empty, c.bytes_received, c.found, c.new, c.updated, c.skipped,
+       c.quarantined, c.delisted, c.vehicles_added, c.quality_sum, c.quality_count, c.harvests, c.harvest_complete,
+       c.failures, c.notes, c.first_at, c.last_at
+FROM source_cycle_stats c JOIN scrape_sources s ON s.id = c.source_id WHERE c.cycle_id = :cycle_id ORDER BY s.slug;
+
+-- name: history
+-- What each source did in its last cycles before this one, newest first: its own baseline.
+SELECT s.id, h.cycle_id, h.found, h.pages_fetched, h.pages_failed, h.index_pages, h.cards_seen, h.quality_sum, h.quality_count,
+       h.harvests, h.harvest_complete
+FROM scrape_sources s CROSS JOIN LATERAL (
+    SELECT * FROM source_cycle_stats c WHERE c.source_id = s.id AND c.cycle_id <> :cycle_id AND c.last_at < :before
+    ORDER BY c.last_at DESC LIMIT :n) h;
+
+-- name: save_health!
+INSERT INTO source_health (source_id, cycle_id, vehicles_extracted, success_rate, error_rate, avg_quality_score, status, last_checked, reason, diagnosis)
+VALUES (:source_id, :cycle_id, :vehicles_extracted, :success_rate, :error_rate, :avg_quality_score, :status, :last_checked, :reason, :diagnosis)
+ON CONFLICT (source_id, cycle_id) DO UPDATE
+SET vehicles_extracted = excluded.vehicles_extracted, success_rate = excluded.success_rate, error_rate = excluded.error_rate,
+    avg_quality_score = excluded.avg_quality_score, status = excluded.status, last_checked = excluded.last_checked,
+    reason = excluded.reason, diagnosis = excluded.diagnosis;
+
+-- name: health_of_cycle
+SELECT h.source_id, s.slug, h.status, h.reason, h.diagnosis, h.vehicles_extracted, h.success_rate::float8, h.error_rate::float8, h.avg_quality_score::float8, h.last_checked
+FROM source_health h JOIN scrape_sources s ON s.id = h.source_id WHERE h.cycle_id = :cycle_id ORDER BY s.slug;
+
+-- name: save_quality!
+INSERT INTO quality_metrics (cycle_id, field_name, completeness, accuracy, sample_size, issues, measured_at, source_id)
+VALUES (:cycle_id, :field_name, :completeness, :accuracy, :sample_size, :issues, :measured_at, :source_id)
+ON CONFLICT (cycle_id, field_name, source_id) DO UPDATE
+SET completeness = excluded.completeness, accuracy = excluded.accuracy, sample_size = excluded.sample_size,
+    issues = excluded.issues, measured_at = excluded.measured_at;
+
+-- name: quality_of_cycle
+SELECT field_name, completeness::float8, accuracy::float8, sample_size, issues, source_id FROM quality_metrics
+WHERE cycle_id = :cycle_id AND (source_id IS NULL) = :overall ORDER BY field_name;
+
+-- name: vehicles_of_cycle
+-- The cycle's own rows, through their indexes: how many vehicles it added and touched, and their mean completeness.
+SELECT (SELECT count(*) FROM vehicles WHERE created_cycle = :cycle_id),
+       (SELECT count(*) FROM vehicles WHERE updated_cycle = :cycle_id),
+       (SELECT avg(completeness) FROM vehicles WHERE updated_cycle = :cycle_id);
+
+-- name: queued_of_cycle$
+-- Counted over the cycle's own queue rows, for reconciliation.
+SELECT count(*) FROM import_queue WHERE cycle_id = :cycle_id;
+
+-- name: uptime
+-- Of the health checks in a period, the share that found the source not failing.
+SELECT count(*) FILTER (WHERE h.status <> 'failing'), count(*)
+FROM source_health h JOIN fill_cycles c ON c.cycle_id = h.cycle_id
+WHERE c.window_start >= :start AND c.window_start < :end;
