@@ -86,3 +86,8 @@ def spec() -> Path:
     if not SPEC.is_dir():
         pytest.skip("the specification is not beside this checkout (../shared/spec)")
     return SPEC
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the slow ones, so that none of them is still under way when all the others are done."""
+    items.sort(key=lambda item: "slow" not in item.keywords)

@@ -18,6 +18,7 @@ from fill_pipeline.db.migrate import migrate
 from fill_pipeline.db.server import is_running, stop_embedded
 from fill_pipeline.settings import Settings
 
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("server")]
 USER = """
 import sys, time
 from fill_pipeline.db.server import database_url

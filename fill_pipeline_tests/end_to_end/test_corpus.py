@@ -17,6 +17,8 @@ from fill_pipeline.db.server import database_url
 from fill_pipeline.simweb import start_simweb
 from fill_pipeline_tests.end_to_end.conftest import fresh_world, register
 
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("corpus")]
+
 ENOUGH = 3600
 
 

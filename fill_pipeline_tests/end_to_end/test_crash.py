@@ -7,12 +7,15 @@ import subprocess
 import time
 
 import psutil
+import pytest
 
 from fill_pipeline.cycle.run import run_cycle
 from fill_pipeline.db.connect import Connection
 from fill_pipeline.settings import Settings
 from fill_pipeline.simweb import SimWeb
 from fill_pipeline_tests.end_to_end.conftest import register, start_cycle
+
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("crash")]
 
 KILLS = 6
 

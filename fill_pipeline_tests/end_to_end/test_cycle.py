@@ -24,6 +24,8 @@ from fill_pipeline.settings import Settings
 from fill_pipeline.simweb import SimWeb
 from fill_pipeline_tests.end_to_end.conftest import fresh_world, register
 
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("cycle")]
+
 
 def documented_keys(spec: Path, heading: str) -> list[str]:
     """The keys of a JSON example in document 1, in their order."""

@@ -31,7 +31,7 @@ from fill_pipeline.db.migrate import migrate
 from fill_pipeline.settings import Settings
 from fill_pipeline.simweb import start_simweb
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("dagster")]
 PROJECT = Path(__file__).parents[2]
 PATIENCE = 240.0  # seconds for each thing waited for; on two idle cores all of it together takes about 60
 BACKFILL = """

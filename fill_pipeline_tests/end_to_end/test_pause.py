@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import time
 
+import pytest
+
 from fill_pipeline.db.connect import Connection
 from fill_pipeline.settings import Settings
 from fill_pipeline.simweb import SimWeb
 from fill_pipeline_tests.end_to_end.conftest import register, start_cycle
+
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("pause")]
 
 AT_ONCE = 3.0  # seconds, of which one until the drain looks again and the rest for a loaded machine
 
