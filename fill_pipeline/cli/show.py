@@ -93,6 +93,8 @@ def report(
         if found is None:
             fail(f"there is no {kind} report {period!r}; `fill report --kind {kind} --list` names those there are")
         if markdown:
-            stdout.print(report_markdown(found, recent_reports(conn, 12)), markup=False, highlight=False)
+            stdout.print(
+                report_markdown(found, recent_reports(conn, 12)), markup=False, highlight=False, soft_wrap=True
+            )
         else:
             print_json(found)

@@ -193,7 +193,7 @@ def _probe(conn: Connection, url: str) -> None:
         console.print(step, highlight=False)
     if report.source is None:
         fail(f"{url} did not become a source: {report.reason}")
-    console.print(f"added [bold]{report.source}[/]")
+    console.print(f"added [bold]{report.source.slug}[/]")
 
 
 def _switch(slug: str, active: bool) -> None:

@@ -158,9 +158,12 @@ class SourceHarvest:
                 key = _key(row.listing.url or "")
                 if key is not None:
                     hints[key] = hint_of(row.listing) | {WRITTEN: True}
-                    if says_enough(row):
+                    row.judged = says_enough(row)
+                    if row.judged:
                         enough.add(key)
             if policy is DetailPolicy.NEVER:
+                for row in read.rows:
+                    row.judged = True
                 return read, []
         queued = []
         for url, hint, _modified in page.detail_urls:

@@ -51,7 +51,7 @@ def _replay_pages(
             continue
         read.append(_read(raw_of(row, page), source, reading))
     observed = min(work.now_fn(), max(row.fetched_at for row in rows) + SOON_AFTER)
-    commit = Commit(cycle_id, work.owner, observed, work.settings.core_fields)
+    commit = Commit(cycle_id, work.owner, observed, work.settings.core_fields, tallied=False)
 
     def write() -> SourceStats:
         done = write_pages(conn, read, commit).get(source.id, SourceStats())

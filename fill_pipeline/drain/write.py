@@ -36,12 +36,16 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Commit:
-    """For which cycle a batch is written, under whose lease, and when (UTC)."""
+    """For which cycle a batch is written, under whose lease, and when (UTC).
+
+    ``tallied`` false leaves the cycle's completeness and accuracy as they are: a replay reads nothing new.
+    """
 
     cycle_id: str
     owner: str
     now: datetime
     core_fields: tuple[str, ...]
+    tallied: bool = True
 
 
 def reading_of(source: Source, settings: Settings) -> Reading:
@@ -75,7 +79,8 @@ def write_pages(conn: Connection, read: Sequence[ReadPage], commit: Commit) -> d
             row.archive_id = one.page.archive_id
             rows.append(row)
     result = write_listings(conn, rows, cycle_id=commit.cycle_id, now=commit.now, core_fields=commit.core_fields)
-    ledger.add_tallies(conn, commit.cycle_id, _tallies(result, read))
+    if commit.tallied:
+        ledger.add_tallies(conn, commit.cycle_id, _tallies(result, read))
     queue.complete(conn, _completions(read, result), owner=commit.owner, now=commit.now)
     return _stats(read, result)
 

@@ -40,6 +40,7 @@ class ListingToWrite:
 
     ``promote`` false keeps the listing from becoming or changing a vehicle (a batch held back by a
     quality gate).
+    ``judged`` false leaves it out of completeness and accuracy (a card whose own page is still to be read).
     """
 
     source_id: UUID
@@ -53,6 +54,7 @@ class ListingToWrite:
     archive_id: int | None = None
     queue_id: int | None = None
     promote: bool = True
+    judged: bool = True
 
     @classmethod
     def of(
@@ -263,7 +265,7 @@ def _account(
             if vehicle_id in added and vehicle_id not in counted:
                 counted.add(vehicle_id)
                 sums.vehicles_added += 1
-        if first:
+        if first and to_write.judged:
             sums.quality_sum += to_write.completeness
             sums.quality_count += 1
             _tally(result, to_write)
