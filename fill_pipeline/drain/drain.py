@@ -22,6 +22,7 @@ from fill_pipeline.crawl.fetch import RETRYABLE, FailureCategory, Fetcher, Fetch
 from fill_pipeline.crawl.robots import RobotsCache
 from fill_pipeline.crawl.urls import origin
 from fill_pipeline.db import ledger, queue, registry
+from fill_pipeline.db.archive import ArchivedKind
 from fill_pipeline.db.ledger import SourceStats
 from fill_pipeline.db.queue import ClaimedPage, Failure
 from fill_pipeline.drain.read import RawPage
@@ -246,20 +247,12 @@ class Drain:
         self._in_a_row[tag.source.id] = 0
         now = self._work.now_fn()
         ref = self._archive(tag.source).append(response, now)
-        page = RawPage(
+        page = RawPage.of(
+            response,
+            ref,
             source_id=tag.source.id,
-            url=response.final_url,
-            body=response.body_received,
-            content_encoding=response.content_encoding,
-            content_type=response.content_type,
-            http_status=response.status,
+            kind=ArchivedKind.DETAIL,
             fetched_at=now,
-            kind="detail",
-            file=ref.file,
-            offset=ref.offset,
-            length=ref.length,
-            etag=response.etag,
-            last_modified=response.last_modified,
             queue_id=tag.page.queue_id,
             hint=tag.page.hint,
         )

@@ -19,12 +19,13 @@ from fill_pipeline.crawl.pagination import StopReason
 from fill_pipeline.crawl.robots import RobotsCache
 from fill_pipeline.crawl.urls import join, url_hash
 from fill_pipeline.db import ledger, queue, registry
+from fill_pipeline.db.archive import ArchivedKind
 from fill_pipeline.db.connect import Connection
 from fill_pipeline.db.ledger import SourceStats
 from fill_pipeline.db.queue import PageToQueue
 from fill_pipeline.drain.read import WRITTEN, RawPage, ReadPage, hint_of, rows_of_cards, says_enough
 from fill_pipeline.drain.robots import load_robots, save_robots
-from fill_pipeline.drain.work import Source, Work
+from fill_pipeline.drain.work import Source, Work, reserve_slot
 from fill_pipeline.drain.write import Commit, in_transaction, reading_of, write_pages
 from fill_pipeline.vehicles.lifecycle import mark_absent, mark_seen
 
@@ -130,21 +131,7 @@ class SourceHarvest:
         fetched_at = self._work.now_fn()
         ref = self._archive.append(response, fetched_at)
         self._archive.flush()
-        return RawPage(
-            source_id=self.source.id,
-            url=response.final_url,
-            body=response.body_received,
-            content_encoding=response.content_encoding,
-            content_type=response.content_type,
-            http_status=response.status,
-            fetched_at=fetched_at,
-            kind="index",
-            file=ref.file,
-            offset=ref.offset,
-            length=ref.length,
-            etag=response.etag,
-            last_modified=response.last_modified,
-        )
+        return RawPage.of(response, ref, source_id=self.source.id, kind=ArchivedKind.INDEX, fetched_at=fetched_at)
 
     def _sorted(self, page: HarvestPage, raw: RawPage | None) -> tuple[ReadPage | None, list[PageToQueue]]:
         """What is written from the cards themselves, and what must be fetched."""
@@ -184,13 +171,6 @@ def harvest_sources(work: Work, sources: Sequence[Source], *, limit_factor: int 
         by_slug = {source.slug: SourceHarvest(work, source, conn) for source in sources}
         watch = _Watch(work, conn, [s.id for s in sources])
 
-        def reserve(source: SourceToCrawl, n: int) -> float:
-            now = work.now_fn()
-            slots = registry.reserve_slots(conn, by_slug[source.slug].source.id, n, now=now)
-            if not slots.within_budget:
-                return float("inf")
-            return time.monotonic() + max(0.0, (slots.first - now).total_seconds())
-
         crawled = [SourceToCrawl(s.slug, s.row.base_url, _raised(s.config, limit_factor)) for s in sources]
         try:
             for crawled_source, page in harvest_many(
@@ -199,7 +179,7 @@ def harvest_sources(work: Work, sources: Sequence[Source], *, limit_factor: int 
                 robots=robots,
                 now_fn=work.now_fn,
                 should_stop=lambda s: by_slug[s.slug].broken or watch.stopped(by_slug[s.slug].source.id),
-                reserve_slot=reserve,
+                reserve_slot=lambda s, n: reserve_slot(conn, work, by_slug[s.slug].source.id, n),
             ):
                 by_slug[crawled_source.slug].take_safely(page)
                 save_robots(conn, robots, [by_slug[s.slug].source for s in crawled], now=work.now_fn())

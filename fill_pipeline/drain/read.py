@@ -11,9 +11,12 @@ from uuid import UUID
 
 import msgspec
 
+from fill_pipeline.crawl.archive import ArchiveRef
 from fill_pipeline.crawl.config import DetailPolicy
 from fill_pipeline.crawl.decode import DecodeError, decode_bytes
+from fill_pipeline.crawl.response import FetchResponse
 from fill_pipeline.crawl.urls import url_hash
+from fill_pipeline.db.archive import ArchivedKind
 from fill_pipeline.extract.listing import Evidence, Layer, Listing
 from fill_pipeline.extract.page import extract_page
 from fill_pipeline.extract.rules import ExtractRules
@@ -55,6 +58,37 @@ class RawPage:
     queue_id: int | None = None
     hint: dict[str, Any] | None = None
     archive_id: int | None = None
+
+    @classmethod
+    def of(
+        cls,
+        response: FetchResponse,
+        ref: ArchiveRef,
+        *,
+        source_id: UUID,
+        kind: ArchivedKind,
+        fetched_at: datetime,
+        queue_id: int | None = None,
+        hint: dict[str, Any] | None = None,
+    ) -> RawPage:
+        """A response that has just come and lies at ``ref`` in the archive."""
+        return cls(
+            source_id=source_id,
+            url=response.final_url,
+            body=response.body_received,
+            content_encoding=response.content_encoding,
+            content_type=response.content_type,
+            http_status=response.status,
+            fetched_at=fetched_at,
+            kind=kind,
+            file=ref.file,
+            offset=ref.offset,
+            length=ref.length,
+            etag=response.etag,
+            last_modified=response.last_modified,
+            queue_id=queue_id,
+            hint=hint,
+        )
 
 
 @dataclass(slots=True)

@@ -31,7 +31,7 @@ from fill_pipeline.db.connect import Connection
 from fill_pipeline.db.searches import Search, SearchIncident, SearchJob, run_now
 from fill_pipeline.drain.harvest import SourceHarvest
 from fill_pipeline.drain.robots import load_robots, save_robots
-from fill_pipeline.drain.work import Source, Totals, Work, load_sources
+from fill_pipeline.drain.work import Source, Totals, Work, load_sources, reserve_slot
 from fill_pipeline.extract.gazetteer import canonical_make, canonical_model, fold
 from fill_pipeline.extract.listing import Listing
 from fill_pipeline.vehicles.vocabulary import canonical_term
@@ -268,7 +268,7 @@ def _crawl(conn: Connection, work: Work, search: Search, job: SearchJob, run: _R
                 robots=robots,
                 now_fn=work.now_fn,
                 should_stop=lambda: not run.leased or work.stopping() or not registry.is_active(conn, source.id),
-                reserve_slot=lambda n: _slot(conn, work, source, n),
+                reserve_slot=lambda n: reserve_slot(conn, work, source.id, n),
             ):
                 _take(conn, page, source, store, matcher, run)
                 save_robots(conn, robots, [source], now=work.now_fn())
@@ -354,12 +354,6 @@ def _source_of(conn: Connection, search: Search) -> Source | str:
     if source is None:
         return f"source {row.slug} cannot be crawled: {row.config_error or row.status_reason or row.status}"
     return source
-
-
-def _slot(conn: Connection, work: Work, source: Source, n: int) -> float:
-    now = work.now_fn()
-    slots = registry.reserve_slots(conn, source.id, n, now=now)
-    return time.monotonic() + max(0.0, (slots.first - now).total_seconds()) if slots.within_budget else float("inf")
 
 
 def _hash(url: str) -> Any:

@@ -11,9 +11,8 @@ from fill_pipeline.crawl.fetch import DecodeError, Fetcher, FetchRequest, decode
 from fill_pipeline.crawl.harvest import HarvestPage, SourceToCrawl, harvest
 from fill_pipeline.crawl.robots import RobotsCache
 from fill_pipeline.crawl.urls import origin
-from fill_pipeline.db import registry
 from fill_pipeline.db.connect import Connection
-from fill_pipeline.drain.work import Source, Work
+from fill_pipeline.drain.work import Source, Work, reserve_slot
 from fill_pipeline.extract.listing import Listing
 from fill_pipeline.extract.page import extract_page
 from fill_pipeline.vehicles.clean import clean
@@ -46,7 +45,7 @@ def try_source(conn: Connection, work: Work, source: Source) -> Trial:
             robots=RobotsCache(work.fetch_settings().product_token()),
             now_fn=work.now_fn,
             should_stop=work.stopping,
-            reserve_slot=lambda n: _slot(conn, work, source, n),
+            reserve_slot=lambda n: reserve_slot(conn, work, source.id, n),
         ):
             _tell_index(trial, page)
             if page.failure is not None or page.cards or page.detail_urls:
@@ -78,7 +77,7 @@ def _try_detail(conn: Connection, work: Work, source: Source, fetcher: Fetcher, 
         headers=source.config.request_headers(),
         cookies=source.config.request_cookies(),
         secret_origin=origin(source.row.base_url),
-        not_before=_slot(conn, work, source, 1),
+        not_before=reserve_slot(conn, work, source.id, 1),
     )
     response = fetcher.fetch(request)
     if response.failure is not None:
@@ -97,14 +96,6 @@ def _try_detail(conn: Connection, work: Work, source: Source, fetcher: Fetcher, 
     if not found.listings:
         trial.reason = trial.reason or found.reason or "its listing page shows no vehicle"
     trial.listings = [_plain(listing, work) for listing in found.listings] + trial.listings
-
-
-def _slot(conn: Connection, work: Work, source: Source, n: int) -> float:
-    import time
-
-    now = work.now_fn()
-    slots = registry.reserve_slots(conn, source.id, n, now=now)
-    return time.monotonic() + max(0.0, (slots.first - now).total_seconds())
 
 
 def _plain(listing: Listing, work: Work) -> dict[str, Any]:

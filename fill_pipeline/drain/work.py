@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -88,6 +89,15 @@ class Work:
             user_agent=self.settings.user_agent,
             contact_url=self.settings.contact_url,
         )
+
+
+def reserve_slot(conn: Connection, work: Work, source_id: UUID, n: int) -> float:
+    """Reserve ``n`` fetch times of a source: when the first is (monotonic); infinity once the day's budget is spent."""
+    now = work.now_fn()
+    slots = registry.reserve_slots(conn, source_id, n, now=now)
+    if not slots.within_budget:
+        return float("inf")
+    return time.monotonic() + max(0.0, (slots.first - now).total_seconds())
 
 
 def load_sources(conn: Connection, *, crawlable_only: bool = True) -> dict[UUID, Source]:

@@ -15,6 +15,7 @@ from fill_pipeline.crawl.archive import ArchiveWriter
 from fill_pipeline.crawl.fetch import Fetcher, FetchRequest
 from fill_pipeline.cycle.lifecycle import ensure_open
 from fill_pipeline.db import ledger, queue
+from fill_pipeline.db.archive import ArchivedKind
 from fill_pipeline.db.connect import Connection
 from fill_pipeline.drain.read import RawPage, read_page
 from fill_pipeline.drain.work import Work, load_sources
@@ -170,18 +171,12 @@ def drain_here(conn: Connection, work: Work, *, pages: int = 14) -> int:
             source, now = sources[page.source_id], work.now_fn()
             with ArchiveWriter(work.settings.archive_root, source.slug, work.cycle_id, "here") as archive:
                 ref = archive.append(response, now)
-            raw = RawPage(
+            raw = RawPage.of(
+                response,
+                ref,
                 source_id=source.id,
-                url=response.final_url,
-                body=response.body_received,
-                content_encoding=response.content_encoding,
-                content_type=response.content_type,
-                http_status=response.status,
+                kind=ArchivedKind.DETAIL,
                 fetched_at=now,
-                kind="detail",
-                file=ref.file,
-                offset=ref.offset,
-                length=ref.length,
                 queue_id=page.queue_id,
                 hint=page.hint,
             )
