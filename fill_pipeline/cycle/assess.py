@@ -62,13 +62,11 @@ def _source(row: SourceStateRow, now: datetime) -> SourceState:
     return SourceState(
         slug=row.slug,
         crawlable=wanted and row.config_error is None,
-        healthy=not failing,
         failing=failing,
         broken=wanted and (failing or row.last_diagnosis == Diagnosis.REDESIGNED),
         due=row.last_harvest_at is None or row.last_harvest_at + rest <= now,
         harvests=row.harvests,
         complete=bool(row.harvest_complete),
-        on_trial=row.status == "trial",
         breaker_open=row.breaker == "open" and row.breaker_until is not None and row.breaker_until > now,
     )
 

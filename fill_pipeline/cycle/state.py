@@ -70,13 +70,11 @@ class SourceState:
 
     slug: str
     crawlable: bool
-    healthy: bool = True
     failing: bool = False
     broken: bool = False
     due: bool = True
     harvests: int = 0
     complete: bool = False
-    on_trial: bool = False
     breaker_open: bool = False
 
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import urlsplit
-from uuid import UUID
 
 from fill_pipeline.crawl.config import SourceKind, parse_source_config
 from fill_pipeline.crawl.fetch_settings import FetchSettings
@@ -28,7 +27,6 @@ MIN_SHARE_FOR_SALE = 0.5
 MIN_QUALITY = 0.5
 FRESH = timedelta(days=60)
 OWN_MACHINE_PER_MINUTE = 6000
-_NOBODY = UUID(int=0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,19 +197,8 @@ def _sample(
         if page is None:
             continue
         found.sampled += 1
-        raw = RawPage(
-            source_id=_NOBODY,
-            url=page.url,
-            body=page.body,
-            content_encoding="",
-            content_type=page.content_type,
-            http_status=200,
-            fetched_at=now,
-            kind="detail",
-            file="",
-            offset=0,
-            length=0,
-            hint=hint_of(card) if card is not None else None,
+        raw = RawPage.unkept(
+            page.url, page.body, page.content_type, now=now, hint=hint_of(card) if card is not None else None
         )
         read = read_page(raw, reading, now=now).rows
         good = [row for row in read[:1] if len(read) == 1 and is_for_sale(row.listing)]

@@ -25,6 +25,7 @@ from fill_pipeline.vehicles.store import ListingToWrite
 
 MAX_DECODED_BYTES = 32_000_000
 COMPLETE = 1.0
+_NOBODY = UUID(int=0)
 HINT_CONFIDENCE = 0.6  # the card of an index page is read in a hurry, the listing's own page decides
 WRITTEN = "written"  # in a hint: its card is a listing already, which the page only completes
 _NOT_HINTED = frozenset({"url", "raw", "raw_payload", "provenance", WRITTEN})
@@ -87,6 +88,26 @@ class RawPage:
             etag=response.etag,
             last_modified=response.last_modified,
             queue_id=queue_id,
+            hint=hint,
+        )
+
+    @classmethod
+    def unkept(
+        cls, url: str, body: bytes, content_type: str, *, now: datetime, hint: dict[str, Any] | None = None
+    ) -> RawPage:
+        """A decoded listing page that is only read, never stored: of no source, nowhere in the archive."""
+        return cls(
+            source_id=_NOBODY,
+            url=url,
+            body=body,
+            content_encoding="",
+            content_type=content_type,
+            http_status=200,
+            fetched_at=now,
+            kind=ArchivedKind.DETAIL,
+            file="",
+            offset=0,
+            length=0,
             hint=hint,
         )
 

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
-from uuid import UUID
 
 from fill_pipeline.db.improvement import KnownListing
 from fill_pipeline.drain.read import RawPage, Reading, read_page
@@ -23,7 +22,6 @@ STABLE = frozenset(FIELDS) - {"price", "mileage"}
 NUMBERS = frozenset(("year", "price", "mileage", "doors"))
 _STATED = (Layer.STRUCTURED, Layer.STATE, Layer.LABELS)
 _TAG = re.compile(r"<[^>]{0,2000}>")
-_NOBODY = UUID(int=0)
 
 
 @dataclass(slots=True)
@@ -100,19 +98,7 @@ def witness(page_url: str, body: bytes, content_type: str, known: KnownListing, 
 
 def read(page: Witness, reading: Reading | None, *, now: datetime) -> Listing | None:
     """The page's listing as the drain would store it, or None where it gives none; no reading means no rules."""
-    raw = RawPage(
-        source_id=_NOBODY,
-        url=page.url,
-        body=page.body,
-        content_encoding="",
-        content_type=page.content_type,
-        http_status=200,
-        fetched_at=now,
-        kind="detail",
-        file="",
-        offset=0,
-        length=0,
-    )
+    raw = RawPage.unkept(page.url, page.body, page.content_type, now=now)
     rows = read_page(raw, reading or Reading("", None, 0.0, ()), now=now).rows
     return rows[0].listing if len(rows) == 1 else None
 

@@ -18,7 +18,6 @@ sources = st.builds(
     SourceState,
     slug=st.text("abcdefgh", min_size=3, max_size=8),
     crawlable=st.booleans(),
-    healthy=st.booleans(),
     failing=st.booleans(),
     due=st.booleans(),
     harvests=st.integers(0, 3),
