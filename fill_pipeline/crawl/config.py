@@ -13,16 +13,26 @@ from urllib.parse import urlsplit
 import jmespath
 import orjson
 import yaml
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic_core import ErrorDetails
 from selectolax.lexbor import LexborHTMLParser
 
+from fill_pipeline.db.seal import SENSITIVE_HEADERS, reveal
 from fill_pipeline.extract.listing import Listing
 from fill_pipeline.extract.rules import ExtractRules
 from fill_pipeline.extract.rules import Rule as ExtractRule
 
 DEFAULT_REQUESTS_PER_MINUTE = 30.0
-SENSITIVE_HEADERS = frozenset({"authorization", "cookie", "proxy-authorization", "x-api-key", "x-auth-token"})
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,100}")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _MAX_PATTERN_CHARS = 500
@@ -268,6 +278,14 @@ class SourceConfig(_Strict):
     expected_count: Annotated[int, Field(ge=0)] | None = None
     extra: dict[str, Any] = Field(default_factory=dict, repr=False)
 
+    @field_validator("headers", "cookies", mode="before")
+    @classmethod
+    def _reveal(cls, values: Any, info: ValidationInfo) -> Any:
+        if not isinstance(values, dict):
+            return values
+        group = str(info.field_name)
+        return {name: reveal(group, str(name), value) for name, value in values.items()}
+
     @property
     def delay_seconds(self) -> float:
         """Seconds between two requests: the slower of the two rates; 30 a minute where neither is given."""
@@ -386,7 +404,7 @@ def _line(detail: ErrorDetails, data: object, model: type[BaseModel]) -> str:
     path = ".".join(str(part) for part in location) or "source"
     of_key = "[key]" in detail["loc"]
     value = location[-1] if of_key else _value_at(data, location)
-    secret = any(part in ("headers", "cookies", "auth") for part in location[:-1]) and not of_key
+    secret = any(part in ("headers", "cookies", "auth") for part in location) and not of_key
     shown = "the value given" if secret else _shown(value)
     kind, context = detail["type"], detail.get("ctx", {})
     if kind == "extra_forbidden":

@@ -11,6 +11,7 @@ from uuid import UUID
 import orjson
 
 from fill_pipeline.db.connect import Connection, queries
+from fill_pipeline.db.seal import seal_config
 
 _sql = queries("registry")
 BREAKER_THRESHOLD = 10  # failures in a row
@@ -102,7 +103,7 @@ def declare_source(
                 conn,
                 name=name,
                 base_url=base_url,
-                config=orjson.dumps(config).decode(),
+                config=orjson.dumps(seal_config(config)).decode(),
                 active=active,
                 kind=kind,
                 status=status,
@@ -131,7 +132,7 @@ def change_config(
     """Make this config the live one, as a new version."""
     with conn.transaction():
         _name_author(conn, made_by, reason, score, restored_from)
-        _sql.set_config(conn, source_id=source_id, config=orjson.dumps(config).decode())
+        _sql.set_config(conn, source_id=source_id, config=orjson.dumps(seal_config(config)).decode())
 
 
 def roll_back(conn: Connection, source_id: UUID, version: int, *, made_by: str, reason: str) -> bool:
@@ -146,6 +147,21 @@ def roll_back(conn: Connection, source_id: UUID, version: int, *, made_by: str, 
 def versions(conn: Connection, source_id: UUID) -> list[ConfigVersion]:
     """Every config this source had, oldest first."""
     return [ConfigVersion(*row) for row in _sql.versions(conn, source_id=source_id)]
+
+
+def seal_secrets(conn: Connection, source: SourceRow) -> SourceRow:
+    """Seal what of this source's configs, past ones too, was written as plain text; returns it as it stands.
+
+    That makes a new version, equal but for the sealing.
+    """
+    if seal_config(source.config) == source.config:
+        return source
+    with conn.transaction():
+        change_config(conn, source.id, source.config, made_by="fill", reason="secrets sealed")
+        for past in versions(conn, source.id):
+            config = orjson.dumps(seal_config(past.config)).decode()
+            _sql.set_version_config(conn, source_id=source.id, version=past.version, config=config)
+    return find_source(conn, source.slug) or source
 
 
 def set_active(conn: Connection, slug: str, active: bool) -> bool:

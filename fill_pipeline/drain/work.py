@@ -16,6 +16,7 @@ from fill_pipeline.db import registry
 from fill_pipeline.db.connect import Connection, connect
 from fill_pipeline.db.ledger import SourceStats
 from fill_pipeline.db.registry import SourceRow
+from fill_pipeline.db.seal import SealError
 from fill_pipeline.settings import Settings
 
 
@@ -107,8 +108,9 @@ def load_sources(conn: Connection, *, crawlable_only: bool = True) -> dict[UUID,
         if crawlable_only and not (row.active and row.status in ("live", "trial")):
             continue
         try:
+            row = registry.seal_secrets(conn, row)
             config = parse_source_config(row.config)
-        except ConfigError as error:
+        except (ConfigError, SealError) as error:
             registry.set_config_error(conn, row.id, str(error))
             continue
         if row.config_error is not None:

@@ -44,6 +44,9 @@ FROM source_config_versions WHERE source_id = :source_id ORDER BY version;
 -- name: version_config$
 SELECT config FROM source_config_versions WHERE source_id = :source_id AND version = :version;
 
+-- name: set_version_config!
+UPDATE source_config_versions SET config = :config::jsonb WHERE source_id = :source_id AND version = :version;
+
 -- name: name_author
 -- Who changes a config in this transaction, and why; the version it makes carries both.
 SELECT set_config('fill.made_by', :made_by, true), set_config('fill.reason', :reason, true),
