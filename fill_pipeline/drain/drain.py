@@ -28,7 +28,7 @@ from fill_pipeline.db.queue import ClaimedPage, Failure
 from fill_pipeline.drain.read import RawPage
 from fill_pipeline.drain.robots import load_robots, save_robots
 from fill_pipeline.drain.work import Source, Work, load_sources
-from fill_pipeline.drain.worker import Batch, Worker
+from fill_pipeline.drain.worker import Batch, Worker, cores
 from fill_pipeline.drain.write import reading_of
 
 PAGES_PER_BATCH = 100
@@ -91,7 +91,7 @@ class Drain:
     def run(self) -> None:
         """Work until nothing is ready any more, time is up or we are told to stop. Counts are in ``work.totals``."""
         work = self._work
-        workers = work.settings.workers or _cores()
+        workers = work.settings.workers or cores()
         with work.connect("drain") as conn, Fetcher(work.fetch_settings()) as fetcher:
             self._conn, self._fetcher = conn, fetcher
             self._workers = [Worker(work.url) for _ in range(workers)]
@@ -394,9 +394,3 @@ class Drain:
 def drain_queue(work: Work, *, feeding: Callable[[], bool] = lambda: False, seed: int = 0) -> None:
     """Drain the queue as one shard; ``feeding`` says whether more rows may still come from a harvest beside us."""
     Drain(work, feeding=feeding, seed=seed).run()
-
-
-def _cores() -> int:
-    import os
-
-    return max(1, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)

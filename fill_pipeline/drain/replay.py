@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from datetime import timedelta
+import logging
+import multiprocessing
+import os
+import signal
+from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from itertools import chain, islice
+
+import psycopg
 
 from fill_pipeline.crawl.archive import ArchivedPage, ArchiveError, ArchiveReader, ArchiveRef
 from fill_pipeline.db import archive, cycles, ledger
 from fill_pipeline.db.archive import ArchivedKind, PageRow
-from fill_pipeline.db.connect import Connection
+from fill_pipeline.db.connect import Connection, connect
 from fill_pipeline.db.ledger import SourceStats
 from fill_pipeline.drain.read import RawPage, Reading, ReadPage, read_cards, read_page
 from fill_pipeline.drain.work import Source, Work
+from fill_pipeline.drain.worker import cores, die_with_parent
 from fill_pipeline.drain.write import Commit, in_transaction, reading_of, write_pages
+
+log = logging.getLogger(__name__)
 
 PAGES_PER_BATCH = 200
 SOON_AFTER = timedelta(minutes=1)
@@ -20,48 +32,112 @@ SOON_AFTER = timedelta(minutes=1)
 must not count as older than that, or it could only fill gaps and never correct what was misread."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """Archived pages of one source and cycle, how they are read, and when (UTC)."""
+
+    source: Source
+    rows: list[PageRow]
+    reading: Reading
+    commit: Commit
+    now: datetime
+
+
 def replay_window(work: Work, sources: Sequence[Source], windows: Sequence[str]) -> None:
     """Read these sources' pages of all cycles of these windows (keys) again; counts go to ``work.totals``.
 
     A replay with better rules changes values, one without changes nothing. Vehicles that come of it are
-    added to the cycle whose page showed them.
+    added to the cycle whose page showed them. A process per core reads, but for a window of one batch.
     """
-    with work.connect("replay") as conn, ArchiveReader(work.settings.archive_root) as archived:
-        for window in windows:
-            for cycle_id in cycles.cycles_of_window(conn, window):
-                for source in sources:
-                    for pages in archive.pages_of_cycle(conn, source.id, cycle_id, batch=PAGES_PER_BATCH):
-                        if work.stopping():
-                            return
-                        _replay_pages(conn, archived, work, source, cycle_id, pages)
+    with work.connect("replay") as conn:
+        batches = _batches(conn, work, sources, windows)
+        first = list(islice(batches, 2))
+        if len(first) < 2:
+            with ArchiveReader(work.settings.archive_root) as archived:
+                for batch in first:
+                    work.totals.add(batch.source.id, _replay(conn, archived, batch))
+            return
+        _replay_in_processes(work, chain(first, batches))
 
 
-def _replay_pages(
-    conn: Connection, archived: ArchiveReader, work: Work, source: Source, cycle_id: str, rows: Sequence[PageRow]
-) -> None:
-    reading = reading_of(source, work.settings)
+def _batches(conn: Connection, work: Work, sources: Sequence[Source], windows: Sequence[str]) -> Iterator[_Batch]:
+    for window in windows:
+        for cycle_id in cycles.cycles_of_window(conn, window):
+            for source in sources:
+                reading = reading_of(source, work.settings)
+                for rows in archive.pages_of_cycle(conn, source.id, cycle_id, batch=PAGES_PER_BATCH):
+                    if work.stopping():
+                        return
+                    now = work.now_fn()
+                    observed = min(now, max(row.fetched_at for row in rows) + SOON_AFTER)
+                    commit = Commit(cycle_id, work.owner, observed, work.settings.core_fields, tallied=False)
+                    yield _Batch(source, rows, reading, commit, now)
+
+
+def _replay_in_processes(work: Work, batches: Iterator[_Batch]) -> None:
+    workers = work.settings.workers or cores()
+    spawned = multiprocessing.get_context("spawn")
+    begin = (work.url, work.settings.archive_root, os.getpid())
+    with ProcessPoolExecutor(workers, spawned, initializer=_begin, initargs=begin) as pool:
+        under_way: dict[Future[SourceStats], _Batch] = {}
+        while True:
+            for batch in islice(batches, 2 * workers - len(under_way)):
+                under_way[pool.submit(_replay_here, batch)] = batch
+            if not under_way:
+                return
+            for done in wait(under_way, return_when=FIRST_COMPLETED).done:
+                work.totals.add(under_way.pop(done).source.id, done.result())
+
+
+_conn: Connection
+_archived: ArchiveReader
+
+
+def _begin(url: str, archive_root: str, parent: int) -> None:
+    global _conn, _archived
+    die_with_parent(parent)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    _conn, _archived = connect(url, name="fill replay worker"), ArchiveReader(archive_root)
+
+
+def _replay_here(batch: _Batch) -> SourceStats:
+    return _replay(_conn, _archived, batch)
+
+
+def _replay(conn: Connection, archived: ArchiveReader, batch: _Batch) -> SourceStats:
     stats = SourceStats()
     read = []
-    for row in rows:
+    for row in batch.rows:
         try:
             page = archived.read(ArchiveRef(row.file, row.offset, row.length))
         except (ArchiveError, OSError) as error:
             stats.fail("archive")
             stats.notes.append(f"{row.url}: {error}"[:200])
             continue
-        read.append(_read(raw_of(row, page), source, reading))
-    observed = min(work.now_fn(), max(row.fetched_at for row in rows) + SOON_AFTER)
-    commit = Commit(cycle_id, work.owner, observed, work.settings.core_fields, tallied=False)
+        read.append(_read(raw_of(row, page), batch.source, batch.reading))
+    source_id, commit = batch.source.id, batch.commit
 
     def write() -> SourceStats:
-        done = write_pages(conn, read, commit).get(source.id, SourceStats())
+        done = write_pages(conn, read, commit).get(source_id, SourceStats())
         kept = SourceStats(vehicles_added=done.vehicles_added)
-        ledger.add_stats(conn, source.id, cycle_id, kept, now=work.now_fn())
+        ledger.add_stats(conn, source_id, commit.cycle_id, kept, now=batch.now)
         return done
 
-    stats.add(in_transaction(conn, write))
-    stats.pages_fetched = len(read)
-    work.totals.add(source.id, stats)
+    try:
+        stats.add(in_transaction(conn, write))
+        stats.pages_fetched = len(read)
+    except psycopg.OperationalError:
+        raise
+    except Exception as error:
+        if len(batch.rows) == 1:
+            stats.fail("write")
+            stats.notes.append(f"{batch.rows[0].url}: {type(error).__name__}: {error}"[:200])
+            return stats
+        log.warning("%d pages could not be written at once (%s); writing them one by one", len(batch.rows), error)
+        stats = SourceStats()
+        for row in batch.rows:
+            stats.add(_replay(conn, archived, replace(batch, rows=[row])))
+    return stats
 
 
 def raw_of(row: PageRow, page: ArchivedPage) -> RawPage:

@@ -130,7 +130,7 @@ def _merge(sums: dict[UUID, SourceStats], source_id: UUID, part: SourceStats) ->
 
 def _serve(pipe: Pipe, url: str, parent: int) -> None:
     """The worker's life: batches in, answers out, until the pipe closes or the parent is gone."""
-    _die_with_parent(parent)
+    die_with_parent(parent)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     conn = connect(url, name="fill worker")
     try:
@@ -143,9 +143,14 @@ def _serve(pipe: Pipe, url: str, parent: int) -> None:
         conn.close()
 
 
-def _die_with_parent(parent: int) -> None:
+def die_with_parent(parent: int) -> None:
     """Ask the kernel (Linux) to end this process with its parent, also when that is killed outright."""
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     if os.getppid() != parent:
         raise SystemExit
+
+
+def cores() -> int:
+    """How many cores this process may use."""
+    return max(1, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
