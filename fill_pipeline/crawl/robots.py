@@ -31,6 +31,11 @@ class RobotsFile:
     body: str
     fetched_at: datetime
 
+    @property
+    def had(self) -> bool:
+        """Whether this is an answer to go by: a file, or that there is none. 429 is not: come back later."""
+        return self.status != 429 and 200 <= self.status < 500
+
 
 @dataclass(slots=True)
 class RobotsRules:

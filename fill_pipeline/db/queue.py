@@ -40,11 +40,13 @@ class PageToQueue:
 
 @dataclass(frozen=True, slots=True)
 class ClaimedPage:
-    """A page leased to us; fetch it at ``slot_at`` (UTC), not earlier."""
+    """A page leased to us; fetch it at ``slot_at`` (UTC), not earlier. ``listing_id`` is what it gave before."""
 
     queue_id: int
     source_id: UUID
     url: str
+    url_hash: UUID
+    listing_id: int | None
     hint: dict[str, Any] | None
     attempts: int
     max_attempts: int
@@ -156,7 +158,7 @@ def fail(conn: Connection, failures: Sequence[Failure], *, owner: str, now: date
 
 
 def release(conn: Connection, ids: Sequence[int], *, owner: str) -> None:
-    """Give untried rows back, their attempt uncounted."""
+    """Give untried rows back, neither their attempt nor their request counted."""
     if ids:
         _sql.release(conn, ids=list(ids), owner=owner)
 

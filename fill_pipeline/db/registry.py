@@ -14,7 +14,6 @@ from fill_pipeline.db.connect import Connection, queries
 from fill_pipeline.db.seal import seal_config
 
 _sql = queries("registry")
-BREAKER_THRESHOLD = 10  # failures in a row
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +58,14 @@ class ConfigVersion:
 
 
 @dataclass(frozen=True, slots=True)
-class Slots:
-    """Reserved fetch times: the first (UTC), milliseconds between two, and whether the day's budget still holds."""
+class RobotsRow:
+    """An origin's robots.txt as last had (``fetched_at`` None: never), and the failure to have it since, if any."""
 
-    first: datetime
-    delay_ms: int
-    within_budget: bool
+    status: int
+    body: str
+    fetched_at: datetime | None
+    failed_status: int | None
+    failed_at: datetime | None
 
 
 def sources(conn: Connection) -> list[SourceRow]:
@@ -189,41 +190,6 @@ def stopped_sources(conn: Connection, source_ids: Iterable[UUID]) -> set[UUID]:
     return {row[0] for row in _sql.stopped_sources(conn, source_ids=list(source_ids))}
 
 
-def set_pace(conn: Connection, source_id: UUID, *, delay_ms: int, max_concurrency: int, daily_requests: int) -> None:
-    """Bring the pace of a source to its config."""
-    _sql.set_pace(
-        conn, source_id=source_id, delay_ms=delay_ms, max_concurrency=max_concurrency, daily_requests=daily_requests
-    )
-
-
-def set_robots_delay(conn: Connection, source_id: UUID, delay_ms: int) -> None:
-    """Bring robots.txt's Crawl-delay into the pace."""
-    _sql.set_robots_delay(conn, source_id=source_id, delay_ms=delay_ms)
-
-
-def reserve_slots(conn: Connection, source_id: UUID, n: int, *, now: datetime) -> Slots:
-    """Reserve ``n`` consecutive fetch times of a source, whoever else fetches from it."""
-    row = next(iter(_sql.reserve_slots(conn, source_id=source_id, n=n, now=now)))
-    return Slots(*row)
-
-
-def delay_source(conn: Connection, source_id: UUID, until: datetime) -> None:
-    """Fetch nothing of this source before ``until`` (Retry-After, throttling)."""
-    _sql.delay_source(conn, source_id=source_id, until=until)
-
-
-def note_success(conn: Connection, source_id: UUID, now: datetime) -> None:
-    """A page came: the circuit breaker closes."""
-    _sql.note_success(conn, source_id=source_id, now=now)
-
-
-def note_failures(
-    conn: Connection, source_id: UUID, n: int, now: datetime, *, threshold: int = BREAKER_THRESHOLD
-) -> None:
-    """``n`` requests in a row failed: at the threshold the circuit breaker opens."""
-    _sql.note_failures(conn, source_id=source_id, n=n, now=now, threshold=threshold)
-
-
 def note_harvest(conn: Connection, source_id: UUID, *, now: datetime, expected: int | None) -> None:
     """A harvest ended; ``expected`` is the number of listings the site says it has."""
     _sql.note_harvest(conn, source_id=source_id, now=now)
@@ -231,15 +197,20 @@ def note_harvest(conn: Connection, source_id: UUID, *, now: datetime, expected: 
         _sql.note_expected(conn, source_id=source_id, expected=expected)
 
 
-def robots_of(conn: Connection, origin: str) -> tuple[int, str, datetime] | None:
-    """The robots.txt last fetched from this origin: HTTP status, body, when."""
+def robots_of(conn: Connection, origin: str) -> RobotsRow | None:
+    """What is known of this origin's robots.txt, or None."""
     rows = list(_sql.robots_of(conn, origin=origin))
-    return (rows[0][0], rows[0][1], rows[0][2]) if rows else None
+    return RobotsRow(*rows[0]) if rows else None
 
 
 def save_robots(conn: Connection, origin: str, *, status: int, body: str, fetched_at: datetime) -> None:
     """Keep a robots.txt for every worker to read."""
     _sql.save_robots(conn, origin=origin, status=status, body=body.replace("\x00", ""), fetched_at=fetched_at)
+
+
+def save_robots_failure(conn: Connection, origin: str, *, status: int, failed_at: datetime) -> None:
+    """An origin's robots.txt could not be had; what was had of it before is kept."""
+    _sql.save_robots_failure(conn, origin=origin, status=status, failed_at=failed_at)
 
 
 def _name_author(

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from fill_pipeline.crawl.robots import RobotsFile
 from fill_pipeline.crawl.urls import site_of
-from fill_pipeline.db import improvement, registry
+from fill_pipeline.db import improvement
 from fill_pipeline.db.connect import Connection
 from fill_pipeline.db.improvement import CandidateRow, CandidateStatus, FoundCandidate
 from fill_pipeline.db.registry import SourceRow
@@ -18,6 +16,7 @@ from fill_pipeline.discovery.candidate import PASSING, RejectReason, candidate_o
 from fill_pipeline.discovery.channels import dropped, links, robots
 from fill_pipeline.discovery.probe import Probe, ProbeLimits, probe
 from fill_pipeline.discovery.trial import domains_of_sources, judge_trials, take_on_trial
+from fill_pipeline.drain.robots import keep_robots
 from fill_pipeline.drain.work import Work
 
 BY_HAND = "by_hand"
@@ -163,7 +162,7 @@ def _keep(
 ) -> RejectReason | None:
     """Write down what a probe found; returns the reason of a refusal, None where the candidate is good."""
     now = work.now_fn()
-    _keep_robots(conn, seen.robots)
+    keep_robots(conn, seen.robots)
     refused, reason, score = seen.refused, seen.reason, None
     if refused is None:
         domain = site_of(seen.base_url)
@@ -186,11 +185,6 @@ def _keep(
         findings=seen.findings(),
     )
     return refused
-
-
-def _keep_robots(conn: Connection, files: Sequence[RobotsFile]) -> None:
-    for file in files:
-        registry.save_robots(conn, file.origin, status=file.status, body=file.body, fetched_at=file.fetched_at)
 
 
 def _fill_trials(conn: Connection, work: Work, budget: Budget, funnel: Funnel) -> None:

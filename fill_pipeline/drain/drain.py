@@ -21,9 +21,10 @@ from fill_pipeline.crawl.config import RobotsPolicy
 from fill_pipeline.crawl.fetch import RETRYABLE, FailureCategory, Fetcher, FetchRequest, FetchResponse
 from fill_pipeline.crawl.robots import RobotsCache
 from fill_pipeline.crawl.urls import origin
-from fill_pipeline.db import ledger, queue, registry
+from fill_pipeline.db import ledger, pace, queue
 from fill_pipeline.db.archive import ArchivedKind
 from fill_pipeline.db.ledger import SourceStats
+from fill_pipeline.db.pace import Breaker
 from fill_pipeline.db.queue import ClaimedPage, Failure
 from fill_pipeline.drain.read import RawPage
 from fill_pipeline.drain.robots import load_robots, save_robots
@@ -86,7 +87,6 @@ class Drain:
         self._singles: list[RawPage] = []
         self._batches = count(1)
         self._stats: defaultdict[UUID, SourceStats] = defaultdict(SourceStats)
-        self._in_a_row: Counter[UUID] = Counter()
 
     def run(self) -> None:
         """Work until nothing is ready any more, time is up or we are told to stop. Counts are in ``work.totals``."""
@@ -244,7 +244,6 @@ class Drain:
         if response.failure is not None:
             self._fail(tag, response.failure, response.error or "", response.retry_after)
             return
-        self._in_a_row[tag.source.id] = 0
         now = self._work.now_fn()
         ref = self._archive(tag.source).append(response, now)
         page = RawPage.of(
@@ -290,13 +289,11 @@ class Drain:
             self._stats[source_id].fail(str(category))
         if category is FailureCategory.THROTTLED:
             pause = THROTTLE_PAUSE if retry_after is None else timedelta(seconds=retry_after)
-            registry.delay_source(self._conn, source_id, now + pause)
+            pace.slow_down(self._conn, source_id, now)
+            pace.hold(self._conn, source_id, now + pause, "it asked us to slow down")
             self._hold_off(source_id)
-        elif category in SOURCE_TROUBLE:
-            self._in_a_row[source_id] += 1
-            registry.note_failures(self._conn, source_id, 1, now)
-            if self._in_a_row[source_id] >= registry.BREAKER_THRESHOLD:
-                self._hold_off(source_id)
+        elif category in SOURCE_TROUBLE and pace.note_failures(self._conn, source_id, 1, now) is Breaker.OPEN:
+            self._hold_off(source_id)
 
     def _hold_off(self, source_id: UUID) -> None:
         """Give back what is still to be asked of a source that wants peace; its next slots come later."""
@@ -362,7 +359,7 @@ class Drain:
                     for source_id, stats in done.stats.items():
                         self._work.totals.add(source_id, stats)
                         if stats.pages_fetched:
-                            registry.note_success(self._conn, source_id, self._work.now_fn())
+                            pace.note_success(self._conn, source_id, self._work.now_fn())
             except EOFError:
                 self._bury(worker)
                 self._workers[position] = Worker(self._work.url)

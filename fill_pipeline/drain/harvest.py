@@ -18,7 +18,7 @@ from fill_pipeline.crawl.harvest import HarvestPage, SourceToCrawl, harvest_many
 from fill_pipeline.crawl.pagination import StopReason
 from fill_pipeline.crawl.robots import RobotsCache
 from fill_pipeline.crawl.urls import join, url_hash
-from fill_pipeline.db import ledger, queue, registry
+from fill_pipeline.db import ledger, pace, queue, registry
 from fill_pipeline.db.archive import ArchivedKind
 from fill_pipeline.db.connect import Connection
 from fill_pipeline.db.ledger import SourceStats
@@ -114,7 +114,7 @@ class SourceHarvest:
 
         self._work.totals.add(self.source.id, in_transaction(self._conn, write))
         if page.failure is None and raw is not None:
-            registry.note_success(self._conn, self.source.id, now)
+            pace.note_success(self._conn, self.source.id, now)
 
     def close(self) -> None:
         """Finish the archive file."""

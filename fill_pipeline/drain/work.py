@@ -12,7 +12,7 @@ from uuid import UUID
 
 from fill_pipeline.crawl.config import ConfigError, SourceConfig, parse_source_config
 from fill_pipeline.crawl.fetch_settings import FetchSettings
-from fill_pipeline.db import registry
+from fill_pipeline.db import pace, registry
 from fill_pipeline.db.connect import Connection, connect
 from fill_pipeline.db.ledger import SourceStats
 from fill_pipeline.db.registry import SourceRow
@@ -95,7 +95,7 @@ class Work:
 def reserve_slot(conn: Connection, work: Work, source_id: UUID, n: int) -> float:
     """Reserve ``n`` fetch times of a source: when the first is (monotonic); infinity once the day's budget is spent."""
     now = work.now_fn()
-    slots = registry.reserve_slots(conn, source_id, n, now=now)
+    slots = pace.reserve_slots(conn, source_id, n, now=now)
     if not slots.within_budget:
         return float("inf")
     return time.monotonic() + max(0.0, (slots.first - now).total_seconds())
@@ -115,7 +115,7 @@ def load_sources(conn: Connection, *, crawlable_only: bool = True) -> dict[UUID,
             continue
         if row.config_error is not None:
             registry.set_config_error(conn, row.id, None)
-        registry.set_pace(
+        pace.set_pace(
             conn,
             row.id,
             delay_ms=round(config.delay_seconds * 1000),

@@ -12,7 +12,7 @@ from fill_pipeline.crawl.fetch import FailureCategory, Fetcher, FetchRequest, de
 from fill_pipeline.crawl.response import FetchResponse
 from fill_pipeline.crawl.robots import RobotsCache
 from fill_pipeline.crawl.urls import origin
-from fill_pipeline.db import registry
+from fill_pipeline.db import pace
 from fill_pipeline.db.connect import Connection
 from fill_pipeline.drain.robots import load_robots, save_robots
 from fill_pipeline.drain.work import Source, Work
@@ -58,7 +58,7 @@ class Asker:
         if forbidden is not None:
             return forbidden
         now = self._work.now_fn()
-        slots = registry.reserve_slots(self._conn, self._source.id, 1, now=now)
+        slots = pace.reserve_slots(self._conn, self._source.id, 1, now=now)
         wait = max(0.0, (slots.first - now).total_seconds())
         if not slots.within_budget or wait > MAX_WAIT_SECONDS:
             self.left = 0

@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from fill_pipeline.crawl.urls import url_hash
-from fill_pipeline.db import counters, queue, registry
+from fill_pipeline.db import counters, pace, queue, registry
 from fill_pipeline.db.connect import Connection, connect
 from fill_pipeline.db.queue import ClaimedPage, Completion, Failure, PageToQueue, QueueStatus
 
@@ -20,7 +20,7 @@ HOUR = timedelta(hours=1)
 @pytest.fixture
 def source(conn: Connection) -> UUID:
     row = registry.declare_source(conn, name="s", base_url="https://s.example", config={}, kind="dealer")
-    registry.set_pace(conn, row.id, delay_ms=0, max_concurrency=4, daily_requests=100_000)
+    pace.set_pace(conn, row.id, delay_ms=0, max_concurrency=4, daily_requests=100_000)
     return row.id
 
 
@@ -66,7 +66,7 @@ def test_two_claimers_never_hold_the_same_page(conn: Connection, source: UUID, d
 
 
 def test_claimed_slots_keep_the_sources_rate_whoever_claims(conn: Connection, source: UUID) -> None:
-    registry.set_pace(conn, source, delay_ms=1000, max_concurrency=4, daily_requests=100_000)
+    pace.set_pace(conn, source, delay_ms=1000, max_concurrency=4, daily_requests=100_000)
     put(conn, source, *numbered(100))
     slots = [p.slot_at for p in take(conn, "a", batch=5)] + [p.slot_at for p in take(conn, "b")]
     assert slots == [NOW + timedelta(seconds=i) for i in range(20)]
@@ -75,7 +75,7 @@ def test_claimed_slots_keep_the_sources_rate_whoever_claims(conn: Connection, so
 
 
 def test_a_days_budget_bounds_what_is_claimed(conn: Connection, source: UUID) -> None:
-    registry.set_pace(conn, source, delay_ms=0, max_concurrency=4, daily_requests=7)
+    pace.set_pace(conn, source, delay_ms=0, max_concurrency=4, daily_requests=7)
     put(conn, source, *numbered(20))
     assert len(take(conn)) == 7
     assert take(conn) == []
@@ -93,12 +93,12 @@ def test_a_paused_source_gives_nothing(conn: Connection, source: UUID) -> None:
 
 def test_an_open_breaker_lets_one_page_through_when_its_pause_is_over(conn: Connection, source: UUID) -> None:
     put(conn, source, *numbered(5))
-    registry.note_failures(conn, source, 10, NOW)
+    pace.note_failures(conn, source, 10, NOW)
     assert take(conn) == []
     later = NOW + timedelta(seconds=31)
     assert len(take(conn, now=later)) == 1
     assert take(conn, now=later) == []
-    registry.note_success(conn, source, later)
+    pace.note_success(conn, source, later)
     assert len(take(conn, now=later)) == 4
 
 

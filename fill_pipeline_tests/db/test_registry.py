@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 from fill_pipeline.db import registry
 from fill_pipeline.db.connect import Connection
@@ -53,34 +53,3 @@ def test_an_operators_pause_survives_a_new_declaration(conn: Connection) -> None
     registry.set_active(conn, source.slug, False)
     assert not declare(conn, robots="ignore").active
     assert registry.stopped_sources(conn, [source.id]) == {source.id}
-
-
-def test_reserved_slots_follow_each_other_at_the_sources_pace(conn: Connection) -> None:
-    source = declare(conn)
-    registry.set_pace(conn, source.id, delay_ms=500, max_concurrency=4, daily_requests=5)
-    registry.set_robots_delay(conn, source.id, 2000)
-    first = registry.reserve_slots(conn, source.id, 2, now=NOW)
-    second = registry.reserve_slots(conn, source.id, 1, now=NOW)
-    assert (first.first, first.delay_ms) == (NOW, 2000)
-    assert second.first == NOW + timedelta(seconds=4)
-    assert second.within_budget
-    assert not registry.reserve_slots(conn, source.id, 3, now=NOW).within_budget
-    assert registry.reserve_slots(conn, source.id, 3, now=NOW + timedelta(days=1)).within_budget
-
-
-def test_the_breaker_opens_after_failures_in_a_row_doubles_its_pause_and_closes_on_success(conn: Connection) -> None:
-    source = declare(conn)
-
-    def breaker() -> tuple[str, timedelta | None]:
-        row = conn.execute("SELECT breaker, breaker_until FROM source_state").fetchone()
-        assert row is not None
-        return row[0], None if row[1] is None else row[1] - NOW
-
-    registry.note_failures(conn, source.id, 9, NOW)
-    assert breaker() == ("closed", None)
-    registry.note_failures(conn, source.id, 1, NOW)
-    assert breaker() == ("open", timedelta(seconds=30))
-    registry.note_failures(conn, source.id, 1, NOW)
-    assert breaker() == ("open", timedelta(seconds=60))
-    registry.note_success(conn, source.id, NOW)
-    assert breaker() == ("closed", None)

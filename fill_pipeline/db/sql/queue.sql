@@ -22,19 +22,18 @@ RETURNING q.id;
 -- Rows of a source somebody else is claiming from are left to them. slot_at says when to fetch.
 WITH ready AS (
     SELECT st.source_id, s.slug, s.name, s.base_url, s.config, s.config_version, s.kind, st.max_concurrency,
-           greatest(st.next_slot_at, :now) AS first_slot,
-           greatest(st.delay_ms, st.robots_delay_ms) AS delay_ms,
+           greatest(st.next_slot_at, :now) AS first_slot, pace.ms AS delay_ms,
            CASE WHEN st.breaker <> 'closed' THEN 1 -- one page finds out whether the source is back
                 ELSE least(
                     :per_source::int,
                     CASE WHEN st.budget_day = (:now)::date THEN st.daily_requests - st.budget_used ELSE st.daily_requests END,
-                    CASE WHEN greatest(st.delay_ms, st.robots_delay_ms) = 0 THEN :per_source::int
+                    CASE WHEN pace.ms = 0 THEN :per_source::int
                          ELSE ceil(extract(epoch FROM (:horizon)::timestamptz - greatest(st.next_slot_at, :now)) * 1000
-                                   / greatest(st.delay_ms, st.robots_delay_ms))::int END)
+                                   / pace.ms)::int END)
            END AS allowed
-    FROM source_state st JOIN scrape_sources s ON s.id = st.source_id
+    FROM source_state st JOIN scrape_sources s ON s.id = st.source_id CROSS JOIN LATERAL pace_ms(st, :now) AS pace (ms)
     WHERE s.active AND s.status IN ('live', 'trial') AND s.config_error IS NULL
-      AND st.next_slot_at < :horizon
+      AND st.next_slot_at < :horizon AND (st.hold_until IS NULL OR st.hold_until <= :now)
       AND (st.breaker = 'closed' OR st.breaker_until <= :now)
       AND EXISTS (SELECT FROM import_queue q WHERE q.source_id = st.source_id AND q.status = 'pending')
     ORDER BY st.next_slot_at
@@ -67,7 +66,7 @@ SET status = 'processing', attempts = q.attempts + 1, lease_owner = :owner,
     lease_expires_at = (:now)::timestamptz + :lease_seconds * interval '1 second', processed_cycle = :cycle_id
 FROM chosen c JOIN ready r USING (source_id)
 WHERE q.id = c.id
-RETURNING q.id, q.source_id, q.listing_url, q.hint, q.attempts, q.max_attempts,
+RETURNING q.id, q.source_id, q.listing_url, q.url_hash, q.listing_id, q.hint, q.attempts, q.max_attempts,
           r.first_slot + (c.place - 1) * r.delay_ms * interval '1 millisecond' AS slot_at;
 
 -- name: extend_leases!
@@ -100,9 +99,14 @@ WHERE q.id = t.id AND q.lease_owner = :owner AND q.status = 'processing'
 RETURNING q.id, q.status;
 
 -- name: release!
--- Give rows back untried: the attempt is not counted.
-UPDATE import_queue SET status = 'pending', attempts = greatest(attempts - 1, 0), lease_owner = NULL, lease_expires_at = NULL
-WHERE id = ANY(:ids) AND lease_owner = :owner AND status = 'processing';
+-- Give rows back untried: neither the attempt counts nor their place in the day's budget.
+WITH freed AS (
+    UPDATE import_queue SET status = 'pending', attempts = greatest(attempts - 1, 0), lease_owner = NULL, lease_expires_at = NULL
+    WHERE id = ANY(:ids) AND lease_owner = :owner AND status = 'processing'
+    RETURNING source_id
+)
+UPDATE source_state st SET budget_used = greatest(st.budget_used - f.n, 0)
+FROM (SELECT source_id, count(*)::int AS n FROM freed GROUP BY 1) f WHERE st.source_id = f.source_id;
 
 -- name: reap
 -- Take back rows whose holder died: pending again, or dead when the attempts are used up, so that a
@@ -145,7 +149,7 @@ RETURNING id;
 -- name: next_ready
 -- When the earliest waiting page may be fetched: the latest of now, its source's slot and its own delay;
 -- null when nothing waits that this cycle could fetch.
-SELECT min(greatest(:now, st.next_slot_at, p.not_before, CASE WHEN st.breaker <> 'closed' THEN st.breaker_until END))
+SELECT min(greatest(:now, st.next_slot_at, st.hold_until, p.not_before, CASE WHEN st.breaker <> 'closed' THEN st.breaker_until END))
 FROM source_state st JOIN scrape_sources s ON s.id = st.source_id
 CROSS JOIN LATERAL (
     SELECT not_before FROM import_queue q WHERE q.source_id = st.source_id AND q.status = 'pending'

@@ -52,44 +52,6 @@ UPDATE source_config_versions SET config = :config::jsonb WHERE source_id = :sou
 SELECT set_config('fill.made_by', :made_by, true), set_config('fill.reason', :reason, true),
        set_config('fill.score', :score, true), set_config('fill.restored_from', :restored_from, true);
 
--- name: set_pace!
-UPDATE source_state SET delay_ms = :delay_ms, max_concurrency = :max_concurrency, daily_requests = :daily_requests
-WHERE source_id = :source_id
-  AND (delay_ms, max_concurrency, daily_requests) IS DISTINCT FROM (:delay_ms, :max_concurrency, :daily_requests);
-
--- name: set_robots_delay!
-UPDATE source_state SET robots_delay_ms = :delay_ms WHERE source_id = :source_id AND robots_delay_ms <> :delay_ms;
-
--- name: reserve_slots
--- Reserve n consecutive slots of a source and return when the first begins and how far apart they are.
-UPDATE source_state st
-SET next_slot_at = greatest(st.next_slot_at, :now) + :n * greatest(st.delay_ms, st.robots_delay_ms) * interval '1 millisecond',
-    budget_used = CASE WHEN st.budget_day = (:now)::date THEN st.budget_used ELSE 0 END + :n,
-    budget_day = (:now)::date
-WHERE st.source_id = :source_id
-RETURNING st.next_slot_at - :n * greatest(st.delay_ms, st.robots_delay_ms) * interval '1 millisecond',
-          greatest(st.delay_ms, st.robots_delay_ms), st.budget_used <= st.daily_requests;
-
--- name: delay_source!
--- The site asked for silence: nothing of it is fetched before that time.
-UPDATE source_state SET next_slot_at = greatest(next_slot_at, :until) WHERE source_id = :source_id;
-
--- name: note_success!
--- A success closes the breaker.
-UPDATE source_state SET breaker = 'closed', breaker_failures = 0, breaker_opened = 0, breaker_until = NULL, last_success_at = :now
-WHERE source_id = :source_id
-  AND (breaker <> 'closed' OR breaker_failures > 0 OR last_success_at IS NULL OR last_success_at < (:now)::timestamptz - interval '10 seconds');
-
--- name: note_failures!
--- Failures in a row open the breaker; each opening without a success between doubles the pause, up to an hour.
-UPDATE source_state
-SET breaker_failures = breaker_failures + :n,
-    breaker = CASE WHEN breaker_failures + :n >= :threshold OR breaker = 'half_open' THEN 'open' ELSE breaker END,
-    breaker_opened = CASE WHEN breaker_failures + :n >= :threshold OR breaker = 'half_open' THEN least(breaker_opened + 1, 8) ELSE breaker_opened END,
-    breaker_until = CASE WHEN breaker_failures + :n >= :threshold OR breaker = 'half_open'
-                         THEN (:now)::timestamptz + least(30 * 2 ^ breaker_opened, 3600) * interval '1 second' ELSE breaker_until END
-WHERE source_id = :source_id;
-
 -- name: note_harvest!
 UPDATE source_state SET last_harvest_at = :now WHERE source_id = :source_id;
 
@@ -97,8 +59,14 @@ UPDATE source_state SET last_harvest_at = :now WHERE source_id = :source_id;
 UPDATE scrape_sources SET expected_count = :expected WHERE id = :source_id AND expected_count IS DISTINCT FROM :expected;
 
 -- name: robots_of
-SELECT status, body, fetched_at FROM robots_files WHERE origin = :origin;
+SELECT status, body, nullif(fetched_at, '-infinity'), failed_status, failed_at FROM robots_files WHERE origin = :origin;
 
 -- name: save_robots!
 INSERT INTO robots_files (origin, status, body, fetched_at) VALUES (:origin, :status, :body, :fetched_at)
-ON CONFLICT (origin) DO UPDATE SET status = excluded.status, body = excluded.body, fetched_at = excluded.fetched_at;
+ON CONFLICT (origin) DO UPDATE
+SET status = excluded.status, body = excluded.body, fetched_at = excluded.fetched_at, failed_status = NULL, failed_at = NULL;
+
+-- name: save_robots_failure!
+INSERT INTO robots_files (origin, status, body, fetched_at, failed_status, failed_at)
+VALUES (:origin, :status, '', '-infinity', :status, :failed_at)
+ON CONFLICT (origin) DO UPDATE SET failed_status = excluded.failed_status, failed_at = excluded.failed_at;

@@ -1,0 +1,156 @@
+"""One pace for each source, whoever asks it: slots, holds, slowing down, the circuit breaker, the day's budget."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+import pytest
+
+from fill_pipeline.crawl.urls import url_hash
+from fill_pipeline.db import pace, queue, registry
+from fill_pipeline.db.connect import Connection
+from fill_pipeline.db.pace import Breaker
+from fill_pipeline.db.queue import ClaimedPage, PageToQueue
+
+NOW = datetime(2025, 12, 24, 18, tzinfo=UTC)
+SECOND = timedelta(seconds=1)
+
+
+@pytest.fixture
+def source(conn: Connection) -> UUID:
+    row = registry.declare_source(conn, name="s", base_url="https://s.example", config={}, kind="dealer")
+    pace.set_pace(conn, row.id, delay_ms=500, max_concurrency=4, daily_requests=1000)
+    pages = [PageToQueue(row.id, f"https://s.example/{i}", url_hash(f"https://s.example/{i}")) for i in range(100)]
+    queue.enqueue(conn, pages, cycle_id="c", now=NOW, revisit=timedelta(hours=1))
+    return row.id
+
+
+def claim(conn: Connection, now: datetime, batch: int = 500) -> list[ClaimedPage]:
+    return queue.claim(
+        conn,
+        owner="w",
+        cycle_id="c",
+        now=now,
+        batch=batch,
+        lease=timedelta(minutes=5),
+        horizon=timedelta(seconds=20),
+        per_source=500,
+    )
+
+
+def how(conn: Connection, source: UUID, now: datetime = NOW) -> pace.Pace:
+    return pace.paces(conn, [source], now=now)[source]
+
+
+def test_reserved_slots_follow_each_other_at_the_sources_pace(conn: Connection, source: UUID) -> None:
+    pace.set_pace(conn, source, delay_ms=500, max_concurrency=4, daily_requests=5)
+    pace.set_robots_delay(conn, source, 2000)
+    first = pace.reserve_slots(conn, source, 2, now=NOW)
+    second = pace.reserve_slots(conn, source, 1, now=NOW)
+    assert (first.first, first.delay_ms) == (NOW, 2000)
+    assert second.first == NOW + timedelta(seconds=4)
+    assert second.within_budget
+    assert not pace.reserve_slots(conn, source, 3, now=NOW).within_budget
+    assert pace.reserve_slots(conn, source, 3, now=NOW + timedelta(days=1)).within_budget
+
+
+def test_a_budget_that_does_not_hold_is_not_spent(conn: Connection, source: UUID) -> None:
+    pace.set_pace(conn, source, delay_ms=0, max_concurrency=4, daily_requests=5)
+    assert not pace.reserve_slots(conn, source, 6, now=NOW).within_budget
+    assert pace.reserve_slots(conn, source, 5, now=NOW).within_budget
+
+
+def test_pages_given_back_untried_cost_no_budget(conn: Connection, source: UUID) -> None:
+    pages = claim(conn, NOW)
+    assert how(conn, source).budget_used == len(pages) == 40
+    queue.release(conn, [page.queue_id for page in pages[:30]], owner="w")
+    assert how(conn, source).budget_used == 10
+
+
+def test_moved_slots_come_after_all_others_and_cost_no_budget(conn: Connection, source: UUID) -> None:
+    assert len(claim(conn, NOW)) == 40
+    moved = pace.move_slots(conn, source, 3, now=NOW + 5 * SECOND)
+    assert moved.first == NOW + 20 * SECOND
+    assert how(conn, source).budget_used == 40
+
+
+def test_a_held_source_gives_no_page_and_no_slot_until_then(conn: Connection, source: UUID) -> None:
+    until = NOW + timedelta(minutes=2)
+    pace.hold(conn, source, until, "it asked us to slow down")
+    pace.hold(conn, source, NOW + SECOND, "a shorter one")
+    assert claim(conn, NOW) == []
+    assert queue.next_ready(conn, now=NOW) == until
+    assert pace.standing(conn, [source], NOW) == {source: until}
+    assert pace.reserve_slots(conn, source, 1, now=NOW).first == until
+    assert pace.standing(conn, [source], until + SECOND) == {}
+    assert claim(conn, until + SECOND)[0].slot_at == until + SECOND
+
+
+def test_a_throttling_halves_the_rate_once_and_is_forgotten_by_and_by(conn: Connection, source: UUID) -> None:
+    assert how(conn, source).pace_ms == 500
+    for _ in range(4):  # the answers to requests sent together
+        pace.slow_down(conn, source, NOW)
+    assert how(conn, source).pace_ms == 1000
+    assert len(claim(conn, NOW)) == 20
+    pace.slow_down(conn, source, NOW + 10 * SECOND)
+    assert how(conn, source, NOW + 10 * SECOND).pace_ms == pytest.approx(2000, rel=0.02)
+    later = [how(conn, source, NOW + timedelta(minutes=minutes)).pace_ms for minutes in (10, 20, 30, 600, 600_000)]
+    assert later == sorted(later, reverse=True)
+    assert later[0] == pytest.approx(1000, rel=0.02)
+    assert later[-2:] == [500, 500]
+
+
+def test_a_source_without_a_delay_of_its_own_gets_one_when_it_throttles(conn: Connection, source: UUID) -> None:
+    pace.set_pace(conn, source, delay_ms=0, max_concurrency=4, daily_requests=1000)
+    assert how(conn, source).pace_ms == 0
+    pace.slow_down(conn, source, NOW)
+    assert how(conn, source).pace_ms == 200
+
+
+def test_however_often_it_throttles_there_is_a_slowest_pace(conn: Connection, source: UUID) -> None:
+    for n in range(20):
+        pace.slow_down(conn, source, NOW + n * 6 * SECOND)
+    assert how(conn, source, NOW + 114 * SECOND).pace_ms == 500 * pace.MOST_SLOWDOWN
+
+
+def test_the_breaker_opens_half_opens_and_closes_for_every_host_to_see(conn: Connection, source: UUID) -> None:
+    assert pace.note_failures(conn, source, 9, NOW) is Breaker.CLOSED
+    assert pace.note_failures(conn, source, 1, NOW) is Breaker.OPEN
+    assert how(conn, source).breaker_until == NOW + 30 * SECOND
+    assert pace.standing(conn, [source], NOW) == {source: NOW + 30 * SECOND}
+    # What was under way when it opened and fails now makes the pause no longer.
+    assert pace.note_failures(conn, source, 3, NOW) is Breaker.OPEN
+    assert how(conn, source).breaker_until == NOW + 30 * SECOND
+    assert claim(conn, NOW + 29 * SECOND) == []
+
+    (probe,) = claim(conn, NOW + 31 * SECOND)
+    assert how(conn, source).breaker == Breaker.HALF_OPEN
+    assert claim(conn, NOW + 31 * SECOND) == [], "one page finds out, not one for each claimer"
+    assert pace.note_failures(conn, source, 1, NOW + 32 * SECOND) is Breaker.OPEN
+    assert how(conn, source).breaker_until == NOW + 92 * SECOND, "each opening doubles the pause"
+
+    queue.release(conn, [probe.queue_id], owner="w")
+    assert len(claim(conn, NOW + 93 * SECOND)) == 1
+    pace.note_success(conn, source, NOW + 94 * SECOND)
+    assert how(conn, source).breaker == Breaker.CLOSED
+    assert len(claim(conn, NOW + 95 * SECOND)) > 1
+
+
+def test_what_a_source_takes_at_once_is_kept(conn: Connection, source: UUID) -> None:
+    assert how(conn, source).concurrency is None
+    pace.save_concurrency(conn, source, concurrency=2.5, latency_ms=140.0)
+    assert (how(conn, source).concurrency, how(conn, source).latency_ms) == (2.5, 140.0)
+
+
+def test_a_robots_file_outlives_the_failure_to_have_it_again(conn: Connection) -> None:
+    origin = "https://s.example:443"
+    registry.save_robots_failure(conn, origin, status=0, failed_at=NOW)
+    row = registry.robots_of(conn, origin)
+    assert row is not None
+    assert (row.fetched_at, row.failed_status, row.failed_at) == (None, 0, NOW)
+    registry.save_robots(conn, origin, status=200, body="User-agent: *", fetched_at=NOW)
+    registry.save_robots_failure(conn, origin, status=503, failed_at=NOW + SECOND)
+    row = registry.robots_of(conn, origin)
+    assert row is not None
+    assert (row.body, row.fetched_at, row.failed_status) == ("User-agent: *", NOW, 503)
