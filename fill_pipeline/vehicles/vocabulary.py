@@ -23,6 +23,11 @@ def canonical_term(field: str, text: str) -> str | None:
     return _lookup(field, text[:_LONGEST_TEXT])
 
 
+def terms_of(field: str) -> tuple[str, ...]:
+    """Every canonical term of ``field``, in alphabetical order."""
+    return tuple(sorted(set(_vocabulary()[field].values())))
+
+
 def key_of(text: str) -> str:
     """The text as the vocabulary compares it: casefolded, without accents, single spaces."""
     if not text.isascii():
