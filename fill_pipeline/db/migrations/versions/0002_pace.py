@@ -18,13 +18,13 @@ _STATEMENTS = (
     """,
     # A file that was had stays beside the failure to have it again.
     "ALTER TABLE robots_files ADD COLUMN failed_status integer, ADD COLUMN failed_at timestamptz",
-    # What is left of a slowdown at a moment: half of it every ten minutes, and nothing once it is next to nothing.
+    # What is left of a slowdown at a moment: it is halved every ten minutes, and none after three hours.
     """
     CREATE FUNCTION slowdown_left(slowdown real, slowed_at timestamptz, at timestamptz)
     RETURNS double precision LANGUAGE sql IMMUTABLE AS $$
-        SELECT CASE WHEN slowed_at IS NULL OR slowed_at < at - interval '3 hours' OR kept < 1.05 THEN 1 ELSE kept END
-        FROM (SELECT slowdown * power(2::float8, greatest(least(extract(epoch FROM slowed_at - at)::float8 / 600, 0), -60)))
-             AS s (kept)
+        SELECT CASE WHEN slowed_at IS NULL OR slowed_at < at - interval '3 hours' THEN 1
+                    ELSE greatest(1, slowdown * power(
+                        2::float8, least(extract(epoch FROM slowed_at - at)::float8 / 600, 0))) END
     $$
     """,
     # Milliseconds between two requests at a moment: the configured delay (while slowed a tenth of a second at least)
