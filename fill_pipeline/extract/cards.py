@@ -29,6 +29,12 @@ _TOKENS = re.compile(r"[0-9a-f]{8}-[0-9a-f-]{27}|[0-9a-f]{24,40}|\d{4,}", re.I)
 _PRICE = re.compile(r"[$€£]\s?\d|\d\s?[€£]|\b(?:USD|EUR|CAD|CHF)\s?\d|\d\s?(?:USD|EUR|CAD|CHF)\b")
 _DISTANCE = re.compile(r"\d\s*k?\s*(?:mi\b|miles|km\b)", re.I)
 _YEAR = re.compile(r"(?<!\d)(?:19[2-9]\d|20[0-4]\d)(?!\d)")
+# "11 for sale starting at $50,990": a way to several vehicles, not one of them.
+_CATEGORY = re.compile(
+    r"\d\s+(?:\w+\s+)?(?:for sale|listings?|results|vehicles|cars|matches|available|angebote|fahrzeuge|annonces|"
+    r"aanbiedingen)\b|\b(?:starting (?:at|from)|view all|see all|shop all)\b",
+    re.I,
+)
 
 
 @dataclass(slots=True)
@@ -132,7 +138,7 @@ def read_card(card: Card, reading: Reading, *, url: str, rules: ExtractRules | N
             offer_value(reading, "images", links, Layer.CARD, "img", 0.7, url)
     offer_place(reading, words, Layer.CARD)
     if not reading.has("year"):
-        _read_registration(words, reading)
+        _read_year(words, reading)
     if any(len(text) < 16 and _SOLD.match(text) for text in words.texts):
         reading.offer("status", "sold", Layer.CARD, "text", 0.7)
 
@@ -305,6 +311,8 @@ def card_evidence(card: Card) -> float:
         score += 1.0 if found.year or found.model else 0.5
     elif _YEAR.search(text):
         score += 0.3
+    if len(text) < 200 and (found is None or found.year is None) and _CATEGORY.search(text):
+        return min(score, 0.7)
     if _PRICE.search(text):
         score += 0.7
     if _DISTANCE.search(text):
@@ -381,14 +389,27 @@ def _url_names_vehicle(url: str) -> bool:
 
 
 _REGISTERED = re.compile(
-    r"(?:(?:EZ|Erstzulassung|Bj|Baujahr|Bouwjaar|Année)\.?:?\s*)?(?:0[1-9]|1[0-2])\s?[/.]\s?((?:19|20)\d\d)"
+    r"(?:(?:EZ|Erstzulassung|Bj|Baujahr|Bouwjaar|Année)\.?:?\s*)?(?:0[1-9]|1[0-2])\s?[/.]\s?((?:19|20)\d\d)(?:\s?[,|·•].*)?"
 )
+_ALONE = re.compile(r"(?:19[2-9]\d|20[0-4]\d)")
+_COUNTED = re.compile(r"(?:mi|km|miles|cc|ccm|cm|hp|ps|kw|lbs|kg|reviews?|photos?)\b", re.I)
 
 
-def _read_registration(words: Words, reading: Reading) -> None:
-    """Offer the year of a month and year standing alone ("EZ 08/2015"): when the car was first registered."""
-    for text in words.texts[:60]:
-        match = _REGISTERED.fullmatch(text) if len(text) < 30 else None
+def _read_year(words: Words, reading: Reading) -> None:
+    """Offer the year that stands alone among a card's facts, or with a month ("EZ 08/2015"): when the car was first
+    registered. Two different ones tell nothing."""
+    texts = words.texts[:60]
+    for text in texts:
+        match = _REGISTERED.fullmatch(text) if len(text) < 60 else None
         if match:
             reading.offer("year", int(match[1]), Layer.CARD, "first registration", 0.55, raw=text)
             return
+    alone = {
+        text
+        for at, text in enumerate(texts)
+        if len(text) == 4 and _ALONE.fullmatch(text) and not (at + 1 < len(texts) and _COUNTED.match(texts[at + 1]))
+    }
+    if len(alone) == 1:
+        year = alone.pop()
+        # A year in the title may be part of a model's name ("Peugeot 2008").
+        reading.offer("year", int(year), Layer.CARD, "year alone", 0.82, raw=year)

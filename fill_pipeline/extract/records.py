@@ -325,18 +325,19 @@ def is_vehicle_record(record: dict[str, Any]) -> bool:
     if len(record) < 3 and not any(isinstance(value, dict) for value in record.values()):
         return False
     fields = record_fields(record)
-    if not fields & {"title", "make", "model", "vin"}:
+    if not fields & {"title", "make", "model", "vin"} or not record_fields(record, 0):
         return False
     priced = bool(fields & {"price", "bid", "sold_price"})
     strong = len(fields & _STRONG)
     offered = bool(fields & {"url", "remote_id", "images", "vin"})
     if (priced and strong >= 2 and offered) or (strong >= 4 and offered):
         return True
-    if priced and fields & {"title"} and fields & {"url", "remote_id"}:
-        if "mileage" in fields:
+    if "title" in fields and fields & {"url", "remote_id"}:
+        if priced and "mileage" in fields:
             return True
-        title = _first_text(record, "title", 2)
-        return bool(title and (found := find_make_model(title)) and (found.year or found.model))
+        if priced or "mileage" in fields:  # sellers withhold the price, or sell by telephone
+            title = _first_text(record, "title", 2)
+            return bool(title and (found := find_make_model(title)) and (found.year or found.model))
     return False
 
 
@@ -425,6 +426,8 @@ def _unwrap(item: dict[str, Any]) -> dict[str, Any]:
 def is_linked_vehicle(record: dict[str, Any]) -> bool:
     """Whether a JSON-LD record is a vehicle offered: by its keys, or by its type if it has a name and an address, an
     id or a mileage. A car without any of these is an example or a search's subject."""
+    if _offers_many(record):
+        return False
     if is_vehicle_record(record):
         return True
     fields = record_fields(record)
@@ -433,6 +436,15 @@ def is_linked_vehicle(record: dict[str, Any]) -> bool:
         and "title" in fields
         and bool(fields & {"url", "remote_id", "mileage", "price"})
     )
+
+
+def _offers_many(record: dict[str, Any]) -> bool:
+    """Whether a record stands for several vehicles at once: a category, with the number and range of its offers."""
+    offers = record.get("offers")
+    if not isinstance(offers, dict):
+        return False
+    count, low, high = offers.get("offerCount"), offers.get("lowPrice"), offers.get("highPrice")
+    return (str(count).isdigit() and int(str(count)[:9]) > 1) or (low is not None and high is not None and low != high)
 
 
 def linked_records(data: Any) -> Iterator[dict[str, Any]]:

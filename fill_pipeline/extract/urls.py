@@ -18,7 +18,7 @@ _DIGITS = re.compile(r"\d+")
 
 def absolute(base_url: str, url: str) -> str | None:
     """An http(s) URL made absolute against the page's own, None for anything else (mailto:, fragments, garbage)."""
-    url = url.strip()
+    url = url.strip().strip("<>")
     if not url or url[0] == "#" or len(url) > 4_000 or _SCHEME.match(url):
         return None
     if url.startswith(("https://", "http://")):

@@ -32,7 +32,7 @@ _OTHER_HINT = re.compile(
 )
 _CODES = ("USD", "EUR", "CAD", "GBP", "CHF", "AUD", "SEK", "NOK", "DKK", "PLN", "Fr.", " kr", "zł", "¥")
 _CODE_HINT = re.compile(r"\b(?:USD|EUR|CAD|GBP|CHF|AUD|SEK|NOK|DKK|PLN|Fr\.|kr)|zł|¥")
-_GROUPED = re.compile(r"\d{1,3}[.,]\d{3}\Z")
+_GROUPED = re.compile(r"\d{1,3}(?:[.,]\d{3}){1,2}\Z")
 _UNIT = re.compile(r"(?:mi|km|miles|mls|kilom\w*|cc|hp|lbs|kg|rpm)\b", re.I)
 _DISTANCE_HINT = re.compile(r"\d[^\d]{0,24}?(?:mi|km|kilo|mls|tkm|tsd)|(?:odo|kilom|mileage|tacho)\D{0,30}\d")
 _MAX_PHOTOS = 80
@@ -295,6 +295,8 @@ _PLACE = re.compile(
     r"(?:[A-Z]{1,2}-)?\d{4,5}(?: [A-Z]{2})? [A-ZÄÖÜ][\wäöüßéèà.\-]{2,}(?: [A-Za-zäöüß.\-]{2,}){0,3}"
 )
 
+_MEASURE = re.compile(r"\d+ (?:miles|kilomet|meilen|reviews|photos|results|vehicles|cars)", re.I)
+
 
 def offer_place(reading: Reading, words: Words, layer: Layer) -> None:
     """Offer the first line that is nothing but a place: "Omaha, NE 68102", "10115 Berlin"."""
@@ -302,6 +304,11 @@ def offer_place(reading: Reading, words: Words, layer: Layer) -> None:
         return
     for line in chain(words.texts[:400], (line for _, line in words.lines[:400])):
         text = line.strip("()\u2022 ").replace(" , ", ", ")
-        if 5 <= len(text) <= 60 and _PLACE.fullmatch(text) and find_make_model(text) is None:
+        if (
+            5 <= len(text) <= 60
+            and _PLACE.fullmatch(text)
+            and not _MEASURE.match(text)
+            and find_make_model(text) is None
+        ):
             reading.offer("place", text, layer, "text", 0.6)
             return
