@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import time
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any
@@ -73,8 +74,11 @@ def replay(
             fail(f"source {source!r} is not registered; `fill sources list` names those that are")
     if chosen.start >= window_at(now).start:
         fail(f"window {chosen.key} is not over; name a past one")
+    began = time.monotonic()
     outcome = perform_by_hand([source], window=chosen, settings=settings)
-    print_json({"window": chosen.key, "source": source, **outcome.details})
+    seconds = time.monotonic() - began
+    rate = {"seconds": round(seconds, 2), "pages_per_second": round(outcome.details["pages_fetched"] / seconds, 1)}
+    print_json({"window": chosen.key, "source": source, **outcome.details, **rate})
 
 
 def _run(settings: Settings, wait: bool) -> dict[str, Any] | None:

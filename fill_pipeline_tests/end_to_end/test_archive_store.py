@@ -1,0 +1,86 @@
+"""The archive on a disk and on an S3 store: what was received is read again, and a torn record costs only itself."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from moto.server import ThreadedMotoServer
+
+from fill_pipeline.crawl.archive import files
+from fill_pipeline.cycle.clock import utc_now
+from fill_pipeline.cycle.perform import Outcome, perform_by_hand
+from fill_pipeline.cycle.window import window_at
+from fill_pipeline.db.connect import Connection
+from fill_pipeline.settings import Settings
+from fill_pipeline.simweb import SimWeb
+from fill_pipeline_tests.end_to_end.conftest import register
+
+BUCKET = "pages"
+LISTINGS = "SELECT source, remote_id, title, price, mileage, vin, status FROM listings ORDER BY 1, 2"
+
+
+@pytest.fixture
+def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The URL of an archive on a local S3 server."""
+    import s3fs
+
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    try:
+        host, port = server.get_host_and_port()
+        for name, value in (
+            ("AWS_ENDPOINT_URL", f"http://{host}:{port}"),
+            ("AWS_ACCESS_KEY_ID", "test"),
+            ("AWS_SECRET_ACCESS_KEY", "test"),
+            ("AWS_DEFAULT_REGION", "us-east-1"),
+        ):
+            monkeypatch.setenv(name, value)
+        s3fs.S3FileSystem(skip_instance_cache=True).mkdir(BUCKET)
+        yield f"s3://{BUCKET}/archive"
+    finally:
+        server.stop()
+
+
+def fill(world: Settings, db: Connection, web: SimWeb) -> tuple[str, Callable[[], Outcome]]:
+    """Fill from the biggest dealer in a past window; forget what its pages gave. Its slug, and the replay of it."""
+    sites = [site for site in web.get("/sites") if site["open"] and site["kind"] == "dealer"]
+    register(db, web, max(sites, key=lambda site: site["live_count"])["slug"])
+    ((slug,),) = db.execute("SELECT slug FROM scrape_sources").fetchall()
+    past = window_at(utc_now() - timedelta(hours=6))
+    perform_by_hand([slug], window=past, settings=world, now_fn=lambda: past.start + timedelta(minutes=5))
+    db.execute("UPDATE scrape_sources SET base_url = 'http://nowhere.localhost:1/'")
+    return slug, lambda: perform_by_hand([slug], window=past, settings=world)
+
+
+def forget(db: Connection) -> list[tuple[Any, ...]]:
+    """What the listings say; all of it is then overwritten."""
+    before = db.execute(LISTINGS).fetchall()
+    db.execute("UPDATE listing_records SET mileage = 1, title = 'forgotten', content_hash = gen_random_uuid()")
+    return before
+
+
+def test_an_archive_on_s3_is_written_and_replayed(world: Settings, db: Connection, simweb: SimWeb, s3: str) -> None:
+    slug, replay = fill(world.model_copy(update={"archive_url": s3}), db, simweb)
+    before = forget(db)
+    assert len(before) > 20
+    assert files(s3, slug)
+    assert replay().details["pages_failed"] == 0
+    assert db.execute(LISTINGS).fetchall() == before
+
+
+def test_a_torn_last_record_costs_only_itself(world: Settings, db: Connection, simweb: SimWeb) -> None:
+    slug, replay = fill(world, db, simweb)
+    root = Path(world.archive_root)
+    torn = root / files(str(root), slug)[-1]
+    torn.write_bytes(torn.read_bytes()[:-10])
+    before = forget(db)
+    assert replay().details["pages_failed"] == 1
+    after = db.execute(LISTINGS).fetchall()
+    assert len(after) == len(before) > 20
+    assert sum(a != b for a, b in zip(after, before, strict=True)) <= 1
