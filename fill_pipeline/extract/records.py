@@ -416,10 +416,12 @@ def _holds_group(node: dict[str, Any]) -> bool:
 def _unwrap(item: dict[str, Any]) -> dict[str, Any]:
     """The record inside an envelope such as {"type": "listing", "node": {…}}; else the item itself."""
     inner = [value for value in item.values() if isinstance(value, dict)]
-    if len(inner) == 1 and len(item) <= 5 and not is_vehicle_record(item) and is_vehicle_record(inner[0]):
-        return inner[0]
     if len(inner) == 1 and len(item) <= 5 and len(inner[0]) > len(item) * 2 and is_vehicle_record(inner[0]):
         return inner[0]
+    if 0 < len(inner) <= 4 and len(item) <= 12 and not is_vehicle_record(item):
+        vehicles = [value for value in inner if is_vehicle_record(value)]
+        if len(vehicles) == 1:
+            return vehicles[0]
     return item
 
 
