@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import AfterValidator, Field, SecretStr, field_validator
+from pydantic import AfterValidator, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 Network = IPv4Network | IPv6Network
@@ -38,6 +38,16 @@ class Settings(BaseSettings):
     """The fields whose completeness is the quality score."""
     min_confidence: float = Field(default=0.3, ge=0, le=1)
     """Values read with less confidence than this are quarantined."""
+    accuracy_target: float = Field(default=0.95, ge=0, le=1)
+    """The share of a field's values that must agree with the decoded VIN and the page's other evidence."""
+    gate_tolerance: float = Field(default=0.5, gt=0, lt=1)
+    """The share of a source's listings in a batch that may break a rule before all of them are held back."""
+    gate_least: int = Field(default=5, ge=1)
+    """Fewer listings than this that break a rule never hold back a batch."""
+    check_sample: int = Field(default=5000, ge=1, le=100_000)
+    """Vehicles of a cycle that its checks look at."""
+    freshness_hours: float = Field(default=24.0, gt=0)
+    """A source in work that has not answered for longer is stale."""
 
     allow_nets: Annotated[tuple[Network, ...], NoDecode] = ()
     """Networks that are not globally routable and may be fetched from all the same."""
@@ -58,6 +68,21 @@ class Settings(BaseSettings):
     cycle_minutes: int = Field(default=115, ge=1, le=119)
     """How long a cycle may run before it is closed with what it has."""
 
+    model_url: str | None = Field(default=None, pattern=r"^https?://[^\s/@?#]+(/[^\s@?#]*)?$")
+    """Base URL of an OpenAI-compatible service ("http://127.0.0.1:8000/v1"); unset means no language model is asked."""
+    model_name: str | None = None
+    """Which model to ask there."""
+    model_key: SecretStr | None = None
+    """Sent to that service only, as a bearer token."""
+    model_prompt: str = "listing_v1"
+    """A version in ``extract/prompts``, or ``auto``: the one that measured best, the others now and then."""
+    model_budget_requests: int = Field(default=200, ge=0)
+    """Questions a cycle may ask, over all shards and workers."""
+    model_budget_tokens: int = Field(default=500_000, ge=0)
+    """Tokens a cycle may spend, prompts and answers."""
+    model_timeout: float = Field(default=30.0, gt=0, le=300)
+    """Seconds an answer may take."""
+
     ui_port: int = Field(default=3000, ge=0, le=65535)
     dashboard_port: int = Field(default=8080, ge=0, le=65535)
     dashboard_token: SecretStr | None = None
@@ -74,6 +99,19 @@ class Settings(BaseSettings):
     def _split_nets(cls, value: object) -> object:
         words = [w.strip() for w in value.split(",") if w.strip()] if isinstance(value, str) else value
         return tuple(ip_network(w) if isinstance(w, str) else w for w in words)  # type: ignore[attr-defined]
+
+    @field_validator("model_key")
+    @classmethod
+    def _check_key(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not (value.get_secret_value().isascii() and value.get_secret_value().isprintable()):
+            raise ValueError("the key has characters that no HTTP header may have")
+        return value
+
+    @model_validator(mode="after")
+    def _check_model(self) -> Self:
+        if self.model_url is not None and not self.model_name:
+            raise ValueError("FILL_MODEL_URL is set: say which model to ask in FILL_MODEL_NAME")
+        return self
 
     @property
     def archive_root(self) -> str:

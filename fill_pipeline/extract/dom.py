@@ -268,6 +268,24 @@ def drop_menus(tree: LexborHTMLParser, page: str) -> None:
                     node.decompose()
 
 
+_HIDDEN = (
+    ("[hidden]", "hidden"),
+    ("[style*='display:none']", "display:none"),
+    ("[style*='display: none']", "display: none"),
+    ("[style*='visibility:hidden']", "visibility:hidden"),
+    ("[style*='font-size:0']", "font-size:0"),
+)
+
+
+def drop_hidden(tree: LexborHTMLParser, page: str) -> None:
+    """Take out what the page's own markup keeps from being seen; what a style sheet hides stays."""
+    for selector, hint in _HIDDEN:
+        if hint in page:
+            for node in _outermost(css(tree, selector)):
+                if node.tag not in ("html", "body"):
+                    node.decompose()
+
+
 def drop_foreign(tree: LexborHTMLParser, words: Words, page: str) -> None:
     """Take out of a detail page, and of its words, what is about other vehicles: "similar cars" and their like."""
     doomed: list[LexborNode] = []
