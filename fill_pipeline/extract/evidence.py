@@ -29,12 +29,13 @@ class Reading:
     With ``keep_all`` every offer is kept for an explanation.
     """
 
-    __slots__ = ("_all", "_best", "payload")
+    __slots__ = ("_all", "_best", "aliases", "payload")
 
     def __init__(self, keep_all: bool = False) -> None:
         self._best: dict[str, tuple[float, Any, Layer, str, str | None]] = {}
         self._all: list[tuple[str, Layer, str, Any, float]] | None = [] if keep_all else None
         self.payload: dict[str, Any] | None = None
+        self.aliases: set[tuple[str, str]] = set()  # what other readings of the same vehicle are known by
 
     def offer(
         self, field: str, value: Any, layer: Layer, locator: str, confidence: float, raw: str | None = None

@@ -21,7 +21,7 @@ from fill_pipeline.extract.pagination import next_link, stated_count, stated_tot
 from fill_pipeline.extract.records import find_record_groups, is_linked_vehicle, linked_records, read_record
 from fill_pipeline.extract.result import MAX_LISTINGS, PageKind, PageResult
 from fill_pipeline.extract.rules import ExtractRules, apply_css, fill_template
-from fill_pipeline.extract.scripts import find_scripts, linked_data, state_data
+from fill_pipeline.extract.scripts import attribute_data, find_scripts, linked_data, state_data
 from fill_pipeline.extract.urls import absolute, id_in_url
 
 _NOT_A_PAGE = re.compile(
@@ -165,6 +165,8 @@ class HtmlPage:
         offered = sum(card.offered for card in cards)
         if not any(found.model for found in named):
             return "search" if offered >= 2 or len(cards) >= 5 else "detail"
+        if offered >= _MANY_OFFERS and not any(found.year for found in named):
+            return "search"
         if self._labelled_facts(cards) >= 3:
             return "detail"
         sure = any(found.year and found.model for found in named)
@@ -269,8 +271,14 @@ class HtmlPage:
                 reading = self._reading()
                 read_card(card, reading, url=self.url, rules=self.rules)
                 seen.append(reading)
-            offered = sum(reading.has("price") for reading in seen)
-            readings = seen if len(readings) < 2 or offered > 2 * len(readings) else join(readings, seen)
+            attributes = self._attributes() if self.structured else []
+            for more in attributes:
+                join(readings, more)
+            listed = _the_list(readings, seen)
+            if listed is seen:
+                for more in attributes:
+                    join(listed, more)
+            readings = listed
         listings = [finish(reading, url=None) for reading in readings[:MAX_LISTINGS]]
         result.listings = [listing for listing in listings if is_listing(listing)]
         if len(result.listings) * 10 > len(listings) * 6:
@@ -299,8 +307,17 @@ class HtmlPage:
         if self.groups and not _enough(readings):
             locator, records = best_group(self.groups, self.url, "search")
             state = [self._read_state(record, locator) for record in records[:MAX_LISTINGS]]
-            readings = join(readings, state) if len(readings) * 2 > len(state) else state
+            readings = _joined(readings, state)
         return readings
+
+    def _attributes(self) -> list[list[Reading]]:
+        """What the cards' attributes tell, list by list."""
+        groups = [group for data in attribute_data(self.text) for group in find_record_groups(data.data, data.locator)]
+        return [
+            [self._read_state(record, locator) for record in records[:MAX_LISTINGS]]
+            for locator, records in groups
+            if len(records) > 1
+        ]
 
     def _bare_tree(self) -> LexborHTMLParser:
         """The tree without scripts and form choices."""
@@ -344,6 +361,23 @@ class HtmlPage:
 
 
 _HREF = re.compile(r"""\bhref\s*=\s*["']?([^"'\s>]{1,2000})""", re.I)
+
+
+def _joined(readings: list[Reading], more: list[Reading]) -> list[Reading]:
+    """The longer of two lists of structured readings, completed from the other."""
+    first, second = (readings, more) if len(readings) * 2 > len(more) else (more, readings)
+    join(first, second)
+    return first
+
+
+def _the_list(readings: list[Reading], seen: list[Reading]) -> list[Reading]:
+    """The page's list: its structured data completed by what is seen; what is seen alone where there is no structured
+    data, or where it tells of other vehicles than those shown."""
+    offered = sum(reading.has("price") for reading in seen)
+    if len(readings) < 2 or offered > 2 * len(readings):
+        return seen
+    joined = join(readings, seen)
+    return seen if joined * 5 < len(readings) <= offered else readings
 
 
 def _enough(readings: list[Reading]) -> bool:

@@ -27,6 +27,7 @@ _MAX_NODES = 120_000  # objects and lists looked at in one body
 _MAX_DEPTH = 24
 _MAX_RECORDS = 2_000
 _PAYLOAD_BYTES = 16_384
+_LEAST_JSON = 200  # characters of JSON inside a text that can hold a vehicle
 _NAMES = frozenset(("title", "make", "model", "vin", "price"))
 _STRONG = frozenset(("vin", "mileage", "model", "make", "year"))
 _VEHICLE_TYPES = frozenset(
@@ -395,7 +396,18 @@ def find_record_groups(data: Any, locator: str) -> Iterator[tuple[str, list[dict
                 yield path, [node]
                 continue
             if depth < _MAX_DEPTH:
+                children.extend(_decoded(node))
                 stack.extend((value, f"{path}.{key[:40]}", depth + 1) for key, value in reversed(children))
+
+
+def _decoded(node: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    """What the values of an object hold that are JSON written as text, as caches of queries keep it."""
+    for key, value in node.items():
+        if isinstance(value, str) and len(value) > _LEAST_JSON and value[0] in "{[" and isinstance(key, str):
+            try:
+                yield key, orjson.loads(value)
+            except orjson.JSONDecodeError:
+                continue
 
 
 def _alike(one: dict[str, Any], other: dict[str, Any]) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import re
 from collections.abc import Iterator
@@ -97,6 +98,40 @@ def state_data(page: str, scripts: list[Script]) -> Iterator[ScriptData]:
             yield from _assigned(text)
     if flight:
         yield from _flight_data(flight)
+
+
+_OPENINGS = ('="{&quot;', '="[{&quot;', "='{\"", "='[{\"", '="{&#34;', '="[{&#34;')
+_MAX_ATTRIBUTES = 1_000
+_MAX_ATTRIBUTE = 1_000_000  # characters
+
+
+def attribute_data(page: str) -> Iterator[ScriptData]:
+    """State that elements carry in attributes (``data-vehicle="{&quot;vin&quot;: …}"``): what attributes of one name
+    hold, together."""
+    found: dict[str, list[Any]] = {}
+    seen: set[str] = set()
+    count = 0
+    for opening in _OPENINGS:
+        at = page.find(opening)
+        while at >= 0 and count < _MAX_ATTRIBUTES:
+            count += 1
+            start = at + 2
+            end = page.find(page[at + 1], start)
+            if end < 0:
+                break
+            text = page[start:end]
+            at = page.find(opening, end)
+            if len(text) > _MAX_ATTRIBUTE or text in seen or not _hints_at_vehicles(text):
+                continue
+            seen.add(text)
+            try:
+                data = orjson.loads(html.unescape(text))
+            except orjson.JSONDecodeError:
+                continue
+            name = page[max(0, start - 42) : start - 2].rpartition(" ")[2]
+            found.setdefault(name, []).append(data)
+    for name, values in found.items():
+        yield ScriptData(name, values if len(values) > 1 else values[0])
 
 
 def _hints_at_vehicles(text: str) -> bool:

@@ -153,6 +153,8 @@ def _offer_text(reading: Reading, field: str, value: Any, layer: Layer, locator:
         text.isdigit() or len(text) > 80
     ):
         return
+    if field == "remote_id" and "*" in text:  # masked
+        return
     if field == "seller_phone" and sum(char.isdigit() for char in text) < 6:
         return
     if field == "seller_type":
@@ -173,7 +175,7 @@ def _offer_price(
         raw = clean(value, 160)
         found = read_price(raw)
         if found is not None and found.high is None:
-            if (field == "price" and found.kind is not PriceKind.ASKING) or found.kind is PriceKind.RESERVE:
+            if found.kind is not PriceKind.ASKING:
                 kind = found.kind
             amount = found.amount
             if found.currency:
@@ -184,7 +186,7 @@ def _offer_price(
     if amount is None or not 1 <= amount <= MAX_PRICE:
         return
     if field != "price":
-        confidence -= 0.01
+        confidence -= 0.01 if kind is PriceKind.SOLD else 0.03  # what it was sold for is no longer bid
     if confidence > reading.confidence("price"):
         reading.offer("price", amount, layer, locator, confidence, raw=raw)
         reading.drop("price_kind")
@@ -263,7 +265,7 @@ def _collect_images(value: Any, links: list[str], base_url: str, depth: int) -> 
 
 
 def _offer_vin(reading: Reading, value: Any, layer: Layer, locator: str, confidence: float) -> None:
-    if not isinstance(value, str):
+    if not isinstance(value, str) or "**" in value:  # a masked VIN is none
         return
     vin = clean_vin(value)
     kind = classify_vin(vin)

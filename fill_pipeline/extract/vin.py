@@ -18,7 +18,7 @@ _SHAPE = re.compile(r"[A-HJ-NPR-Z0-9]{17}\Z")
 _IN_TEXT = re.compile(r"[A-HJ-NPR-Z0-9]{17}(?![A-Za-z0-9])")
 _LABELLED = re.compile(
     r"\b(?i:V\.?I\.?N\.?|chassis|serial|fahrgestell\w*|FIN)\s*(?i:no\.?|number|nr\.?|#|num\.?)?\s*[:#\-]?\s*"
-    r"([A-Z0-9][A-Z0-9\-/ ]{3,19}[A-Z0-9])(?![A-Za-z0-9])",
+    r"([A-Z0-9][A-Z0-9\-/ ]{3,19}[A-Z0-9])(?![A-Za-z0-9*])",
 )
 _SERIAL = re.compile(r"[A-Z0-9]{5,14}\Z")
 
