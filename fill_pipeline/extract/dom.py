@@ -76,8 +76,8 @@ _BLOCKS = frozenset(
 _MAX_SEGMENTS = 20_000
 _MAX_WORDS = 2_000  # characters of one segment
 _LINE_WORDS = 60  # pieces of one line
-_UNCLOSED = 3_000  # more start tags than end tags: worth a look at the nesting
-_MANY_TAGS = 20_000
+_UNCLOSED = 3_000  # so many elements that may be open: worth a look at the nesting
+_STRETCH = 32_768  # characters
 _DEEPEST = 1_000  # open elements; real pages stay below a hundred
 _TAG = re.compile(r"<(/?)([A-Za-z][A-Za-z0-9]*)")
 _NEVER_OPEN = frozenset(
@@ -133,10 +133,20 @@ def parse(page: str) -> LexborHTMLParser:
     deeper than any real one is cut off there. NUL characters are taken out."""
     if "\x00" in page:
         page = page.replace("\x00", "")
-    opened = page.count("<") - 2 * page.count("</")
-    if opened > _UNCLOSED or page.count("<") > _MANY_TAGS:
+    if page.count("<") > _UNCLOSED and _may_be_deep(page):
         page = _cut_nesting(page)
     return LexborHTMLParser(page)
+
+
+def _may_be_deep(page: str) -> bool:
+    """Whether more than :data:`_UNCLOSED` elements can be open somewhere, by counting tags in stretches of the page."""
+    depth = 0
+    for start in range(0, len(page), _STRETCH):
+        tags, closing = page.count("<", start, start + _STRETCH), page.count("</", start, start + _STRETCH)
+        if depth + tags - closing > _UNCLOSED:
+            return True
+        depth = max(0, depth + tags - 2 * closing)
+    return False
 
 
 def _cut_nesting(page: str) -> str:

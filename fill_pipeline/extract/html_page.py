@@ -21,7 +21,14 @@ from fill_pipeline.extract.pagination import next_link, stated_count, stated_tot
 from fill_pipeline.extract.records import find_record_groups, is_linked_vehicle, linked_records, read_record
 from fill_pipeline.extract.result import MAX_LISTINGS, PageKind, PageResult
 from fill_pipeline.extract.rules import ExtractRules, apply_css, fill_template
-from fill_pipeline.extract.scripts import attribute_data, find_scripts, linked_data, state_data
+from fill_pipeline.extract.scripts import (
+    Script,
+    attribute_data,
+    find_scripts,
+    linked_data,
+    state_data,
+    without_scripts,
+)
 from fill_pipeline.extract.urls import absolute, id_in_url
 
 _NOT_A_PAGE = re.compile(
@@ -66,6 +73,8 @@ class HtmlPage:
         self.rules = rules
         self.structured = structured
         self.explain = explain
+        self._scripts: list[Script] | None = None
+        self._markup: str | None = None
         self._tree: LexborHTMLParser | None = None
         self._stripped = False
         self._cards: list[Card] | None = None
@@ -76,10 +85,25 @@ class HtmlPage:
         self.expected: int | None = None
 
     @property
+    def scripts(self) -> list[Script]:
+        """Where the page's scripts stand."""
+        if self._scripts is None:
+            self._scripts = find_scripts(self.text)
+        return self._scripts
+
+    @property
+    def markup(self) -> str:
+        """The page without the text of its scripts, which is most of many a page."""
+        if self._markup is None:
+            self._markup = without_scripts(self.text, self.scripts)
+        return self._markup
+
+    @property
     def tree(self) -> LexborHTMLParser:
         """The parsed page."""
         if self._tree is None:
-            self._tree = parse(self.text)
+            # A source's own rules may look into a script.
+            self._tree = parse(self.text if self.rules.detail else self.markup)
         return self._tree
 
     def extract(self, kind: str) -> PageResult:
@@ -92,14 +116,13 @@ class HtmlPage:
 
     def _scan(self, kind: str) -> None:
         """Read the scripts: JSON-LD first, and application state only if that leaves something open."""
-        scripts = find_scripts(self.text)
-        for block in linked_data(self.text, scripts):
+        for block in linked_data(self.text, self.scripts):
             self.linked.extend(record for record in linked_records(block.data) if is_linked_vehicle(record))
         if self.linked and kind != "detail" and len(self.linked) > 2:
             self._linked_readings = [self._read_linked(record, "json-ld") for record in self.linked[:MAX_LISTINGS]]
             if _enough(self._linked_readings):
                 return
-        for state in state_data(self.text, scripts):
+        for state in state_data(self.text, self.scripts):
             self.groups.extend(find_record_groups(state.data, state.locator))
             if self.expected is None:
                 self.expected = stated_total(state.data)
@@ -124,7 +147,7 @@ class HtmlPage:
         """The vehicles in the page's microdata."""
         if self._items is None:
             self._items = []
-            if self.structured and "itemprop" in self.text:
+            if self.structured and "itemprop" in self.markup:
                 for item in microdata_records(self.tree):
                     self._items.extend(record for record in linked_records(item) if is_linked_vehicle(record))
         return self._items
@@ -233,7 +256,7 @@ class HtmlPage:
                 reading.absorb(self._read_linked(max(items[:20], key=richness), "microdata"))
             self._read_meta(reading)
         if not reading.has(*_WANTED):
-            read_detail(tree, self.text, reading, url=self.url)
+            read_detail(tree, self.markup, reading, url=self.url)
 
     def _read_meta(self, reading: Reading) -> None:
         meta = meta_record(self.tree)
@@ -288,7 +311,7 @@ class HtmlPage:
         if not result.links:
             result.links = detail_links(self._bare_tree(), url=self.url, rules=self.rules)
         result.next_url = self._next()
-        result.expected_count = self.expected if self.expected is not None else stated_count(self.text)
+        result.expected_count = self.expected if self.expected is not None else stated_count(self.markup)
         if self.explain:
             result.explain = [item for reading in readings for item in reading.explanations()]
         if not result.listings and not result.links:
@@ -336,7 +359,7 @@ class HtmlPage:
         if self.rules.next_selector:
             for node in css(self.tree, self.rules.next_selector)[:1]:
                 return absolute(self.url, attribute(node, "href"))
-        return next_link(self.text, self.url)
+        return next_link(self.markup, self.url)
 
     # -- nothing found --------------------------------------------------------------------
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import re
+from itertools import islice
 from typing import Any
 
 from fill_pipeline.extract.urls import absolute
@@ -40,7 +41,10 @@ _NEXT_WORDS = frozenset(
 )
 _NEEDLES = ("ext", "EXT", "eiter", "chste", "olgende", "uivant", "ore results", "lder", "›", "»", "&raquo;",
             "&rsaquo;", "→", "&gt;")  # fmt: skip
+_LINK = re.compile(r"<a\s")
 _MAX_HITS = 60  # places looked at for one needle
+_MAX_LINKS = 6_000
+_LONGEST_LINK = 3_000  # characters
 
 
 def next_link(page: str, url: str) -> str | None:
@@ -53,24 +57,23 @@ def next_link(page: str, url: str) -> str | None:
                 link = _target(match[0], url)
                 if link:
                     return link
-    for needle in _NEEDLES:
-        for hit in _hits(page, needle):
-            start = max(page.rfind("<a ", max(0, hit - 2500), hit), page.rfind("<a\n", max(0, hit - 2500), hit))
-            if start < 0:
-                continue
-            end = page.find("</a", start, start + 3000)
-            if end < 0 or (end < hit and page.find(">", start) < hit):
-                continue
-            opening = page[start : page.find(">", start) + 1]
-            label = _LABEL.search(opening)
-            words = html.unescape(_TAGS.sub(" ", page[start:end])).split()
-            said = " ".join(words).lower()
-            named = label[1].strip().lower() if label else ""
-            if said in _NEXT_WORDS or said.strip(" »›>→") in _NEXT_WORDS or named in _NEXT_WORDS:
-                link = _target(opening, url)
-                if link and link != url:
-                    return link
-    return None
+    found: tuple[int, str] | None = None  # the place of its word among the needles, and the address
+    for match in islice(_LINK.finditer(page), _MAX_LINKS):
+        start = match.start()
+        end = page.find("</a", start, start + _LONGEST_LINK)
+        link = page[start:end] if end >= 0 else ""
+        rank = next((rank for rank, needle in enumerate(_NEEDLES) if needle in link), None)
+        if rank is None or (found is not None and rank >= found[0]):
+            continue
+        opening = link[: link.find(">") + 1]
+        label = _LABEL.search(opening)
+        said = " ".join(html.unescape(_TAGS.sub(" ", link)).split()).lower()
+        named = label[1].strip().lower() if label else ""
+        if said in _NEXT_WORDS or said.strip(" »›>→") in _NEXT_WORDS or named in _NEXT_WORDS:
+            target = _target(opening, url)
+            if target and target != url:
+                found = (rank, target)
+    return found[1] if found else None
 
 
 def _hits(page: str, needle: str) -> list[int]:

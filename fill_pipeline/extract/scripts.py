@@ -44,31 +44,52 @@ class ScriptData:
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """One script of a page: its MIME type in lower case, its id, and where its text stands in the page."""
+    """One script of a page: its MIME type in lower case, its id, where its text stands in the page, and whether
+    another script seems to begin inside."""
 
     mime: str
     identity: str
     start: int
     end: int
+    nested: bool = False
 
 
 def find_scripts(page: str) -> list[Script]:
     """The scripts of a page that can hold data, in page order; too short or too long ones are left out."""
     found: list[Script] = []
-    for match in _SCRIPT.finditer(page):
+    position, end = 0, -1
+    while len(found) < _MAX_BLOCKS and (match := _SCRIPT.search(page, position)):
         attributes, start = match[1], match.end()
-        end = page.find("</script", start)
-        if end < 0:
-            end = page.find("</SCRIPT", start)
-        if end < 0:
-            end = len(page)
+        if end < start:
+            end = _end_of_script(page, start)
+        # Another script inside: this one may stand in a comment or an attribute, so the other counts too.
+        nested = page.find("<script", start, end) >= 0
+        position = start if nested else end
         if not 20 <= end - start <= _MAX_SCRIPT:
             continue
         kind, identity = _TYPE.search(attributes), _ID.search(attributes)
-        found.append(Script(kind[1].lower() if kind else "", identity[1] if identity else "", start, end))
-        if len(found) >= _MAX_BLOCKS:
-            break
+        found.append(Script(kind[1].lower() if kind else "", identity[1] if identity else "", start, end, nested))
     return found
+
+
+def _end_of_script(page: str, start: int) -> int:
+    for closing in ("</script", "</SCRIPT"):
+        end = page.find(closing, start)
+        if end >= 0:
+            return end
+    return len(page)
+
+
+def without_scripts(page: str, scripts: list[Script]) -> str:
+    """The page without the text of its scripts; those that seem to hold another script stay."""
+    parts: list[str] = []
+    position = 0
+    for script in scripts:
+        if not script.nested and script.start >= position:
+            parts.append(page[position : script.start])
+            position = script.end
+    parts.append(page[position:])
+    return "".join(parts)
 
 
 def linked_data(page: str, scripts: list[Script]) -> Iterator[ScriptData]:
