@@ -6,12 +6,12 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from urllib.parse import urldefrag
+from itertools import islice
 
 from selectolax.lexbor import LexborHTMLParser, LexborNode
 
 from fill_pipeline.extract.cleaning import clean
-from fill_pipeline.extract.dom import Words, ancestors, attribute, css, read_words
+from fill_pipeline.extract.dom import Words, attribute, css, read_words
 from fill_pipeline.extract.evidence import Reading
 from fill_pipeline.extract.gazetteer import find_make_model, read_year_word
 from fill_pipeline.extract.labelled import read_labels
@@ -23,8 +23,12 @@ from fill_pipeline.extract.visible import image_links, offer_mileage, offer_plac
 
 _MAX_LINKS = 6_000
 _MAX_CARDS = 1_000
+_MAX_LINKS_OF_CARD = 12
 _OFFERED = 1.5
+_MOST_EVIDENCE = 2.2  # a name, a price and a distance
 _PLAIN_TITLE = 1.95  # the score of a heading or link that gives year, make and model and nothing else
+_RUNS = re.compile(r"[0-9a-fA-F\-]{4,}")  # where tokens can be
+_TOP = ("body", "html", "-document")
 _TOKENS = re.compile(r"[0-9a-f]{8}-[0-9a-f-]{27}|[0-9a-f]{24,40}|\d{4,}", re.I)
 _PRICE = re.compile(r"[$€£]\s?\d|\d\s?[€£]|\b(?:USD|EUR|CAD|CHF)\s?\d|\d\s?(?:USD|EUR|CAD|CHF)\b")
 _DISTANCE = re.compile(r"\d\s*k?\s*(?:mi\b|miles|km\b)", re.I)
@@ -64,18 +68,17 @@ def find_cards(tree: LexborHTMLParser, *, url: str, rules: ExtractRules | None =
     ruled = rules is not None and bool(rules.link_selector or rules.link_pattern)
     score, cards = _best_cards(_link_groups(tree, url, rules)[:8], 0.001 * ruled)
     if not ruled:
-        by_heading = _best_cards(_heading_groups(tree), 0.0)
-        if by_heading[0] > 1.5 * score:
-            cards = by_heading[1]
+        cards = _best_cards(_heading_groups(tree), 0.0, 1.5 * score)[1] or cards
     return _of_one_kind(cards)
 
 
-def _best_cards(groups: list[_Group], bonus: float) -> tuple[float, list[Card]]:
-    best: tuple[float, list[Card]] = (0.0, [])
+def _best_cards(groups: list[_Group], bonus: float, least: float = 0.0) -> tuple[float, list[Card]]:
+    """The score and cards of the best group, no cards where none is better than ``least``."""
+    best: tuple[float, list[Card]] = (least, [])
     for group in groups:
+        if len(group.links) * _worth(_MOST_EVIDENCE) + bonus <= best[0]:
+            continue
         cards = _cards_of(group)
-        for card in cards:
-            card.evidence = card_evidence(card)
         telling = sum(card.evidence >= 0.6 for card in cards)
         if not bonus and (telling < 2 or telling * 5 < len(cards) * 2):
             continue
@@ -145,7 +148,7 @@ def read_card(card: Card, reading: Reading, *, url: str, rules: ExtractRules | N
 
 def _link_groups(tree: LexborHTMLParser, url: str, rules: ExtractRules | None) -> list[_Group]:
     """Links by shape, the groups with most targets first."""
-    own = urldefrag(url)[0]
+    own = url.partition("#")[0]
     pattern = compiled_regex(rules.link_pattern) if rules is not None and rules.link_pattern else None
     selector = rules.link_selector if rules is not None and rules.link_selector else "a[href]"
     shapes: dict[str, list[tuple[LexborNode, str]]] = defaultdict(list)
@@ -159,7 +162,7 @@ def _link_groups(tree: LexborHTMLParser, url: str, rules: ExtractRules | None) -
         target = absolute(url, href) if href else None
         if target is None:
             continue
-        target = urldefrag(target)[0]
+        target = target.partition("#")[0]
         if target == own or (pattern is not None and not pattern.search(target)):
             continue
         shapes["" if pattern or selector != "a[href]" else link_shape(target)].append((node, target))
@@ -194,7 +197,10 @@ def _promise(group: _Group) -> float:
 
 def _by_target(links: list[tuple[LexborNode, str]]) -> dict[str, list[tuple[LexborNode, str]]]:
     """Links by the page they lead to. Links with the same id lead to one page, whatever else differs."""
-    tokens = [_TOKENS.findall(target.split("://", 1)[-1]) for _, target in links]
+    tokens = [
+        [token for run in _RUNS.findall(target.partition("://")[2] or target) for token in _TOKENS.findall(run)]
+        for _, target in links
+    ]
     spread = Counter(token for found in tokens for token in set(found))
     common = max(2, len(links) // 2)
     out: dict[str, list[tuple[LexborNode, str]]] = {}
@@ -208,35 +214,49 @@ def _by_target(links: list[tuple[LexborNode, str]]) -> dict[str, list[tuple[Lexb
 
 def _cards_of(group: _Group) -> list[Card]:
     """For each target the largest element that holds links to no other target of the group."""
-    keys_below: dict[int, set[str]] = defaultdict(set)
+    owners = _owners(group)
     chains: dict[str, list[list[LexborNode]]] = {}
-    for key, links in list(group.links.items())[:_MAX_CARDS]:
-        for node, _ in links[:12]:
-            chain = [node, *ancestors(node)]
-            chains.setdefault(key, []).append(chain)
-            for element in chain:
-                keys_below[element.mem_id].add(key)
     cards: list[Card] = []
-    for key, all_chains in chains.items():
+    for key, links in islice(group.links.items(), _MAX_CARDS):
         # The part of the page where this target first stands with words of its own.
-        best: LexborNode | None = None
-        weight = -1
-        for chain in all_chains:
-            root = chain[0]
-            for element in chain:
-                if len(keys_below[element.mem_id]) > 1:
-                    break
-                root = element
-            size = len(root.text(deep=True)) if best is not None or len(all_chains) > 1 else 1
-            if size > weight:
-                best, weight = root, size
-        if best is not None:
-            links = group.links[key]
-            cards.append(Card(links[0][1] or _only_link(best), [best], [node for node, _ in links]))
+        chains[key] = [_chain(node, key, owners) for node, _ in links[:_MAX_LINKS_OF_CARD]]
+        roots = [chain[-1] for chain in chains[key]]
+        best = max(roots, key=lambda root: len(root.text(deep=True))) if len(roots) > 1 else roots[0]
+        cards.append(Card(links[0][1] or _only_link(best), [best], [node for node, _ in links]))
     _cut_down(cards, chains)
     _shrink(cards, chains)
+    for card in cards:
+        card.evidence = card_evidence(card)
     _grow(cards)
     return cards
+
+
+def _owners(group: _Group) -> dict[int, str | None]:
+    """Element (by ``mem_id``) → the key of the one target that the group's links below it lead to, None for several."""
+    owners: dict[int, str | None] = {}
+    for key, links in islice(group.links.items(), _MAX_CARDS):
+        for node, _ in links[:_MAX_LINKS_OF_CARD]:
+            element: LexborNode | None = node
+            while element is not None and (element is node or element.tag not in _TOP):
+                identity = element.mem_id
+                if identity not in owners:
+                    owners[identity] = key
+                elif owners[identity] is None or owners[identity] == key:
+                    break  # what lies above is already known
+                else:
+                    owners[identity] = None
+                element = element.parent
+    return owners
+
+
+def _chain(node: LexborNode, key: str, owners: dict[int, str | None]) -> list[LexborNode]:
+    """A link and the elements around it, as far as they hold links to no other target."""
+    chain = [node]
+    parent = node.parent
+    while parent is not None and owners.get(parent.mem_id) == key:
+        chain.append(parent)
+        parent = parent.parent
+    return chain
 
 
 def _only_link(node: LexborNode) -> str | None:
@@ -285,7 +305,7 @@ def _grow(cards: list[Card]) -> None:
     """In a flat layout (heading, text, heading, text …) give each card the elements up to the next card."""
     if len(cards) < 2:
         return
-    poor = sum(card_evidence(card) < 1.5 for card in cards)
+    poor = sum(not card.offered for card in cards)
     if poor * 2 < len(cards):
         return
     roots = {card.nodes[0].mem_id for card in cards}
@@ -299,12 +319,13 @@ def _grow(cards: list[Card]) -> None:
                 break
             card.nodes.append(sibling)
             sibling = sibling.next
+        card.evidence = card_evidence(card)
 
 
 def card_evidence(card: Card) -> float:
     """Evidence that a card is a vehicle for sale: its name, a price, a distance."""
     text = " ".join(node.text(separator=" ", strip=True)[:1_500] for node in card.nodes if node.tag != "-comment")
-    title = next((_link_text(node) for node in card.links if _names_vehicle(_link_text(node))), "")
+    title = next((name for node in card.links if _names_vehicle(name := _link_text(node))), "")
     score = 0.0
     found = find_make_model(clean(title or text, 200))
     if found is not None:
