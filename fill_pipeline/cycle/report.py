@@ -14,7 +14,7 @@ from fill_pipeline.cycle.accounting import Account, settle
 from fill_pipeline.cycle.assess import assess
 from fill_pipeline.cycle.plan import next_actions
 from fill_pipeline.cycle.window import LENGTH, window_at
-from fill_pipeline.db import cycles, ledger
+from fill_pipeline.db import cycles, language_model, ledger
 from fill_pipeline.db.connect import Connection
 from fill_pipeline.db.cycles import ClosedCycle
 from fill_pipeline.quality.metrics import issues
@@ -73,6 +73,7 @@ def write_cycle_report(conn: Connection, settings: Settings, cycle_id: str, *, n
         },
         "quality_issues": issues(account.quality_by_field),
         "sources": [_source_line(account, slug) for slug in _slugs(account)],
+        "language_model": _language_model(conn, cycle_id),
         "failures": [{"source": s, "category": c, "pages": n} for s, c, n in account.failures],
         "actions": [{"action": f"{a.action}/{a.level}", "status": a.status, "reason": a.reason} for a in actions],
         "next_actions": todo,
@@ -185,6 +186,14 @@ def report_markdown(report: dict[str, Any], recent: Sequence[dict[str, Any]]) ->
         if report.get(key):
             lines += ["", f"**{title}**", "", *(f"- {_cell(line)}" for line in report[key])]
     return "\n".join(lines)
+
+
+def _language_model(conn: Connection, cycle_id: str) -> dict[str, Any] | None:
+    """What the language model was asked in a cycle and what came of it; None where it was not asked."""
+    usage = language_model.usage(conn, cycle_id)
+    if usage is None:
+        return None
+    return {"requests": usage.requests, "tokens": usage.tokens, "counts": usage.counts}
 
 
 def recent_reports(conn: Connection, n: int) -> list[dict[str, Any]]:

@@ -94,7 +94,7 @@ class Drain:
         workers = work.settings.workers or cores()
         with work.connect("drain") as conn, Fetcher(work.fetch_settings()) as fetcher:
             self._conn, self._fetcher = conn, fetcher
-            self._workers = [Worker(work.url) for _ in range(workers)]
+            self._workers = [Worker(work.url, work.settings) for _ in range(workers)]
             try:
                 self._loop()
             finally:
@@ -362,7 +362,7 @@ class Drain:
                             pace.note_success(self._conn, source_id, self._work.now_fn())
             except EOFError:
                 self._bury(worker)
-                self._workers[position] = Worker(self._work.url)
+                self._workers[position] = Worker(self._work.url, self._work.settings)
 
     def _bury(self, worker: Worker) -> None:
         """A worker died: its pages go back, and are tried alone from now on."""

@@ -1,8 +1,9 @@
-"""From a page as received to listings fit to store: decode, extract, take the index page's hint, clean. Pure."""
+"""From a page as received to listings fit to store: decode, extract, take the index page's hint, clean. Pure, unless
+somebody is given who is asked about the gaps that stay."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -19,8 +20,10 @@ from fill_pipeline.crawl.urls import url_hash
 from fill_pipeline.db.archive import ArchivedKind
 from fill_pipeline.extract.listing import Evidence, Layer, Listing
 from fill_pipeline.extract.page import extract_page
+from fill_pipeline.extract.result import PageKind
 from fill_pipeline.extract.rules import ExtractRules
 from fill_pipeline.vehicles.clean import clean
+from fill_pipeline.vehicles.completeness import filled, knowable
 from fill_pipeline.vehicles.store import ListingToWrite
 
 MAX_DECODED_BYTES = 32_000_000
@@ -29,6 +32,11 @@ _NOBODY = UUID(int=0)
 HINT_CONFIDENCE = 0.6  # the card of an index page is read in a hurry, the listing's own page decides
 WRITTEN = "written"  # in a hint: its card is a listing already, which the page only completes
 _NOT_HINTED = frozenset({"url", "raw", "raw_payload", "provenance", WRITTEN})
+
+_ASKED_ABOUT = frozenset({"year", "make", "model", "vin", "price", "mileage", "place"})
+
+Ask = Callable[[Listing, bytes, str], bool]
+"""Fills gaps of a listing from its page (decoded body, content type); whether it filled any."""
 
 
 class SkipReason(StrEnum):
@@ -132,8 +140,11 @@ class Reading:
     core_fields: tuple[str, ...]
 
 
-def read_page(page: RawPage, reading: Reading, *, now: datetime) -> ReadPage:
-    """Read one listing page. Never raises on what a page may contain."""
+def read_page(page: RawPage, reading: Reading, *, now: datetime, ask: Ask | None = None) -> ReadPage:
+    """Read one listing page. Never raises on what a page may contain.
+
+    ``ask`` is asked only about a page of one vehicle whose core fields the other layers leave open.
+    """
     try:
         body = decode_bytes(page.body, page.content_encoding, MAX_DECODED_BYTES)
     except DecodeError as error:
@@ -145,11 +156,30 @@ def read_page(page: RawPage, reading: Reading, *, now: datetime) -> ReadPage:
     if page.hint and len(listings) == 1:
         take_hint(listings[0], page.hint)
     rows = rows_to_write(listings, page, reading, now=now)
+    if (
+        ask is not None
+        and found.kind is PageKind.DETAIL
+        and _has_gaps(listings, rows, reading)
+        and ask(listings[0], body, page.content_type)
+    ):
+        rows = rows_to_write(listings, page, reading, now=now)
     if rows:
         return ReadPage(page, rows)
     if listings:
         return ReadPage(page, skipped=SkipReason.NOT_A_VEHICLE, reason="no make, model or VIN could be read")
     return ReadPage(page, skipped=SkipReason.NO_LISTING, reason=found.reason or f"a page of kind {found.kind}")
+
+
+def _has_gaps(listings: Sequence[Listing], rows: Sequence[ListingToWrite], reading: Reading) -> bool:
+    """Whether a core field that words can state is missing: from the page, and from what follows from its VIN."""
+    if len(listings) != 1:
+        return False
+    records = [listings[0], *rows]
+    return any(
+        knowable(records[-1], name) and not any(filled(record, name) for record in records)
+        for name in reading.core_fields
+        if name in _ASKED_ABOUT
+    )
 
 
 def read_cards(page: RawPage, policy: DetailPolicy, reading: Reading) -> ReadPage:

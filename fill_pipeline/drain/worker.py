@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from multiprocessing.connection import Connection as Pipe
 from multiprocessing.context import SpawnProcess
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 import psycopg
@@ -25,6 +26,10 @@ from fill_pipeline.db.connect import Connection, connect
 from fill_pipeline.db.ledger import SourceStats
 from fill_pipeline.drain.read import RawPage, Reading, ReadPage, read_page
 from fill_pipeline.drain.write import Commit, in_transaction, write_pages
+from fill_pipeline.settings import Settings
+
+if TYPE_CHECKING:
+    from fill_pipeline.drain.ask import Asker
 
 log = logging.getLogger(__name__)
 _PR_SET_PDEATHSIG = 1
@@ -56,10 +61,11 @@ class BatchDone:
 class Worker:
     """A worker process and the batches it holds."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, settings: Settings) -> None:
         context = multiprocessing.get_context("spawn")
         self.pipe, child = context.Pipe()
-        self.process: SpawnProcess = context.Process(target=_serve, args=(child, url, os.getpid()), daemon=True)
+        arguments = (child, url, settings, os.getpid())
+        self.process: SpawnProcess = context.Process(target=_serve, args=arguments, daemon=True)
         self.process.start()
         child.close()
         self.held: dict[int, Batch] = {}
@@ -91,10 +97,11 @@ class Worker:
             self.process.join(5)
 
 
-def work_batch(conn: Connection, batch: Batch) -> BatchDone:
+def work_batch(conn: Connection, batch: Batch, asker: Asker | None = None) -> BatchDone:
     """Read and write one batch; pages that break the transaction are found by writing one at a time."""
     done = BatchDone(batch.number, [page.queue_id for page in batch.pages if page.queue_id is not None])
-    read = [read_page(page, batch.readings[page.source_id], now=batch.now) for page in batch.pages]
+    with asker.batch(batch.cycle_id, batch.now) if asker is not None else contextlib.nullcontext():
+        read = [read_page(page, batch.readings[page.source_id], now=batch.now, ask=asker) for page in batch.pages]
     try:
         done.stats = _write(conn, read, batch)
     except psycopg.OperationalError:
@@ -105,7 +112,7 @@ def work_batch(conn: Connection, batch: Batch) -> BatchDone:
             return done
         log.warning("a batch of %d pages could not be written (%s); writing them one by one", len(read), error)
         for one in batch.pages:
-            part = work_batch(conn, replace(batch, pages=[one]))
+            part = work_batch(conn, replace(batch, pages=[one]), asker)
             done.unwritten += part.unwritten
             for source_id, stats in part.stats.items():
                 _merge(done.stats, source_id, stats)
@@ -128,15 +135,24 @@ def _merge(sums: dict[UUID, SourceStats], source_id: UUID, part: SourceStats) ->
     sums.setdefault(source_id, SourceStats()).add(part)
 
 
-def _serve(pipe: Pipe, url: str, parent: int) -> None:
+def _asker(conn: Connection, settings: Settings) -> Asker | None:
+    if settings.model_url is None:
+        return None
+    from fill_pipeline.drain.ask import Asker
+
+    return Asker(conn, settings)
+
+
+def _serve(pipe: Pipe, url: str, settings: Settings, parent: int) -> None:
     """The worker's life: batches in, answers out, until the pipe closes or the parent is gone."""
     die_with_parent(parent)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     conn = connect(url, name="fill worker")
+    asker = _asker(conn, settings)
     try:
         while True:
             batch: Batch = pipe.recv()
-            pipe.send(work_batch(conn, batch))
+            pipe.send(work_batch(conn, batch, asker))
     except (EOFError, OSError):
         return
     finally:

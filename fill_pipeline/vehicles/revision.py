@@ -12,7 +12,7 @@ from uuid import UUID
 import msgspec
 
 from fill_pipeline.db.listings import ListingRow
-from fill_pipeline.extract.listing import ListingStatus
+from fill_pipeline.extract.listing import Layer, ListingStatus
 from fill_pipeline.vehicles.validate import Finding, Verdict
 from fill_pipeline.vehicles.vin import same_make
 
@@ -69,6 +69,7 @@ def revise(old: ListingRow, new: ListingRow) -> ListingRow:
       card says less than a detail page, and a broken page says nothing.
     - A price is taken back only where the page puts other words in its place ("Call for price"),
       never where it was quarantined; the mileage is never taken back.
+    - What only a language model read never replaces what another layer once read.
     - A mileage that fell is quarantined and the old one stays.
     - An observation older than the stored one only fills what is missing.
     - Another VIN or make under the same id is another car: nothing of the old one stays.
@@ -88,6 +89,7 @@ def revise(old: ListingRow, new: ListingRow) -> ListingRow:
         quarantine=dict(new.quarantine),
     )
     inherited: list[str] = []
+    _doubt_model(old, row)
     for name in _KEPT:
         if getattr(row, name) is None and getattr(old, name) is not None:
             setattr(row, name, getattr(old, name))
@@ -105,6 +107,15 @@ def revise(old: ListingRow, new: ListingRow) -> ListingRow:
     row.provenance = _evidence(old.provenance, new.provenance, inherited)
     row.raw = {**{k: v for k, v in old.raw.items() if k in inherited}, **row.raw}
     return row
+
+
+def _doubt_model(old: ListingRow, row: ListingRow) -> None:
+    """Take back what a language model read where another layer had read the field before."""
+    for name, evidence in row.provenance.items():
+        before = old.provenance.get(name)
+        if evidence[0] == Layer.MODEL and before is not None and before[0] != Layer.MODEL and getattr(old, name):
+            setattr(row, name, None)
+            row.raw = {field: words for field, words in row.raw.items() if field != name}
 
 
 def is_other_car(old: ListingRow, new: ListingRow) -> bool:

@@ -75,7 +75,7 @@ def test_a_value_that_the_page_states_is_taken(field: str, said: Any, values: di
         ("exterior_color", "Red", "not_on_page"),
     ],
 )
-def test_a_value_that_the_page_does_not_bear_out_is_refused_and_counted(field: str, said: str, reason: str) -> None:
+def test_a_value_that_the_page_does_not_bear_out_is_refused_and_counted(field: str, said: Any, reason: str) -> None:
     judgement = _judge(**{field: said})
     assert judgement.values == {}
     assert judgement.refused == {reason: 1}
