@@ -6,7 +6,7 @@ import re
 
 from selectolax.lexbor import LexborNode
 
-from fill_pipeline.extract.dom import Words
+from fill_pipeline.extract.dom import Words, ancestors
 from fill_pipeline.extract.evidence import Reading
 from fill_pipeline.extract.labels import field_of_label
 from fill_pipeline.extract.listing import Layer
@@ -41,6 +41,11 @@ _VAGUE = frozenset(
      "displacement", "version", "series", "km", "miles", "kategorie", "vehicle type", "gears", "upholstery", "city",
      "area",
      "engine cylinders", "number of cylinders", "powertrain", "serial", "call", "tel", "vehicle")
+)  # fmt: skip
+# Prices that a lower one may follow: the label of a reduced price is trusted more.
+_LIST_PRICES = frozenset(
+    ("retail price", "list price", "price", "total price", "selling price", "vehicle price", "cash price",
+     "dealer price", "advertised price", "endpreis", "gesamtpreis")
 )  # fmt: skip
 _CELLS = frozenset(("dt", "th", "td", "label"))
 _SPAN_OF_YEARS = re.compile(r"\d{4}\s*[-–]\s*\S*\s*\d{4}|[-–]\s*\w{3}\.?\s\d{4}")
@@ -84,6 +89,18 @@ _PLAUSIBLE = {
     "fuel_economy": re.compile(r"\d"),
     "mileage": re.compile(r"\d"),
 }  # fmt: skip
+_AMOUNT = re.compile(r"\A(?![-−–+])\D{0,8}\d[\d.,' \u00a0\u202f]{2,}\D{0,8}\Z")
+# What a value looks like that may stand before its label.
+_SHAPES = {
+    **{field: shape for field, shape in _PLAUSIBLE.items() if field not in ("mileage", "fuel_economy", "engine")},
+    **dict.fromkeys(("price", "sold_price", "bid", "msrp"), _AMOUNT),
+    "mileage": re.compile(r"\A\d[\d.,' \u00a0]*k?\s*(?:mi|miles|km|kms)?\.?\Z", re.I),
+    "fuel_economy": re.compile(r"\A\d{2,3}(?:\s*[/-]\s*\d{2,3})?\Z"),
+    "engine": re.compile(r"\A\d\.\d\s?L\b|\A[VI]\d\b|\bcyl", re.I),
+    "year": re.compile(r"\A(?:19|20)\d\d\Z"),
+    "doors": re.compile(r"\A[2-5]\Z"),
+    "seats": re.compile(r"\A[1-9]\Z"),
+}
 _INLINE_LABEL = re.compile(r"([A-Za-zÀ-ÿ#.][A-Za-zÀ-ÿ#./ ]{1,30}?)\s*:\s")
 _TRAILING = re.compile(
     r"(\S.{1,45}?)\s+((?:exterior|interior) colou?r|fuel type|drivetrain|transmission|body (?:style|type)|engine|mpg)",
@@ -173,6 +190,9 @@ def _continues(text: str) -> bool:
 def _labelled(words: Words, at: int, field: str, reading: Reading, base_url: str, layer: Layer) -> int:
     """Read the value or values after a label that stands alone; gives the position to go on from."""
     texts, count = words.texts, len(words.texts)
+    if at and _is_caption(words, at, field):
+        _offer(reading, field, texts[at - 1], layer, texts[at], 0.77, base_url)
+        return at + 1
     fields, names = [field], [texts[at]]
     positions = [at]
     colon = texts[at].rstrip().endswith(":")
@@ -211,6 +231,33 @@ def _labelled(words: Words, at: int, field: str, reading: Reading, base_url: str
     return after
 
 
+def _is_caption(words: Words, at: int, field: str) -> bool:
+    """Whether a label belongs to the value before it, as under the figures of a tile ("$37,662 / Our Price"): the
+    value looks like one of its field and stands nearer in the tree than the words after the label."""
+    shape = _SHAPES.get(field)
+    before = words.texts[at - 1]
+    if shape is None or len(before) > _LABEL_LENGTH or not shape.search(before) or ":" in words.texts[at]:
+        return False
+    if field_of_label(before) is not None:
+        return False
+    chain = [node.mem_id for node in ancestors(words.nodes[at])[:6]]
+    near = _shared(chain, words.nodes[at - 1])
+    return near < (_shared(chain, words.nodes[at + 1]) if at + 1 < len(words.texts) else len(chain))
+
+
+def _shared(chain: list[int], node: LexborNode) -> int:
+    """How far up a chain of ancestors the first one is that another node has too."""
+    known = {id_: at for at, id_ in enumerate(chain)}
+    parent = node.parent
+    for _ in range(8):
+        if parent is None:
+            break
+        if parent.mem_id in known:
+            return known[parent.mem_id]
+        parent = parent.parent
+    return len(chain)
+
+
 def _is_cell(node: LexborNode) -> bool:
     parent = node.parent
     for _ in range(3):
@@ -241,7 +288,9 @@ def _offer(
         field, confidence = "title", 0.5
     elif not _plausible_shape(field, value):
         return
-    if label.lower() in _VAGUE:
+    if field == "price" and label.lower() in _LIST_PRICES:
+        confidence -= 0.08
+    elif label.lower() in _VAGUE:
         confidence -= 0.1
     plausible = _PLAUSIBLE.get(field)
     if plausible is not None and (len(value) > _VALUE_LENGTH or not plausible.search(value)):

@@ -8,6 +8,13 @@ from importlib import resources
 
 _EDGES = re.compile(r"^[\s•·*\-–—>|.]+|[\s:*.?•·\-–—|]+$")
 _SPACES = re.compile(r"\s+")
+# "Hillside Price": a price named after its dealer; but "Market Price", "Original Price" are no asking prices.
+_OWN_PRICE = re.compile(
+    r"(?!.*\b(?:market|average|avg|invoice|trade|option|options|base|starting|was|old|list|retail|original|new|reserve|"
+    r"estimated|est|lease|finance|financed|wholesale|former|previous|high|low|auction|predicted|fair|compare|about|"
+    r"by|monthly|the|see|get|no|per|of|for|in|cpo|msrp|factory|sold|start|opening|check|drop)\b)"
+    r"[a-z][\w.'’&-]*(?: [\w.'’&-]+){0,2} price"
+)
 
 
 @cache
@@ -28,4 +35,6 @@ def field_of_label(text: str) -> str | None:
     """The field a label names ("Mileage:" → "mileage"); "" for a label of no field of ours; None for no label."""
     if len(text) > 48:
         return None
-    return _by_label().get(_SPACES.sub(" ", _EDGES.sub("", text.lower())))
+    label = _SPACES.sub(" ", _EDGES.sub("", text.lower()))
+    field = _by_label().get(label)
+    return "price" if field is None and label.endswith(" price") and _OWN_PRICE.fullmatch(label) else field

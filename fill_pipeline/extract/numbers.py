@@ -46,7 +46,7 @@ _NOT_PRICE_AFTER = re.compile(
     r"savings?\b|"
     r"rebate|cash ?back|shipping|delivery|doc(?:ument(?:ation)?)? fee|fees?\b|extra|worth of|in (?:upgrades|options|"
     r"receipts|work|extras)|"
-    r"spent|invested|reserve fee|anzahlung|rabatt|gespart|versichern|finanzieren|great\b|gst|tax\b|price drop)",
+    r"spent|invested|reserve fee|anzahlung|rabatt|gespart|versichern|finanzieren|gst|tax\b|price drop)",
     re.I,
 )
 _RESERVE = re.compile(r"reserve\s+(?:was\s+)?not\s+(?:been\s+)?met|\bnot sold\b|\bdid not sell\b|\bno sale\b", re.I)
@@ -63,6 +63,7 @@ _ABSENT = re.compile(
     r"inquire)",
     re.I,
 )
+_DIFFERENCE = re.compile(r"(?:^|[\n(:])[ \t]*[-−–+] ?\Z")  # "-$1,500": taken off the price or put on it
 _BARE = re.compile(rf"\s*({_NUMBER})\s*([kK])?(?:,-|\.-)?\s*\Z")
 
 
@@ -159,7 +160,7 @@ def read_prices(text: str | None) -> list[PriceReading]:
         if after[:2] in (",,", ",0", "..") or not 1 <= amount <= MAX_PRICE or _NOT_PRICE_AFTER.match(after):
             continue
         said = said_before(before)
-        if said is Said.OTHER:
+        if said is Said.OTHER or _DIFFERENCE.search(before):
             continue
         kind, confidence = _judge(said, after)
         if high is not None:
