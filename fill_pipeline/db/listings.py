@@ -156,13 +156,18 @@ class VinVehicle:
 
 @dataclass(frozen=True, slots=True)
 class BlockQuery:
-    """Where to look for the same vehicle: a block, its odometer and a window around it in kilometres."""
+    """Where to look for the same vehicle: a block, its odometer and a window around it in kilometres.
+
+    Without an odometer the city and the price tell where in the block.
+    """
 
     block_key: str
     km: int | None
     low_km: int
     high_km: int
     with_vin: bool
+    city: str | None
+    price: int | None
 
 
 _LISTING_COLUMNS = tuple(f.name for f in fields(ListingRow) if f.name not in ("last_seen_at", "last_cycle"))
@@ -279,7 +284,7 @@ def lock_vehicles(conn: Connection, ids: Sequence[int]) -> dict[int, int]:
 
 
 def block_candidates(conn: Connection, wanted: Sequence[BlockQuery]) -> list[list[int]]:
-    """For each query the ids of vehicles that may be the same one, at most sixty."""
+    """For each query the ids of vehicles that may be the same one, at most eighty."""
     found: list[list[int]] = [[] for _ in wanted]
     rows = _sql.block_candidates(
         conn,
@@ -288,6 +293,8 @@ def block_candidates(conn: Connection, wanted: Sequence[BlockQuery]) -> list[lis
         lows=[q.low_km for q in wanted],
         highs=[q.high_km for q in wanted],
         with_vin=[q.with_vin for q in wanted],
+        cities=[q.city for q in wanted],
+        prices=[q.price for q in wanted],
     )
     for place, vehicle_id in rows:
         found[place - 1].append(vehicle_id)

@@ -15,7 +15,7 @@ from fill_pipeline.vehicles import identity
 from fill_pipeline.vehicles.merge import derive, merge_vehicles
 from fill_pipeline.vehicles.revision import is_other_car
 from fill_pipeline.vehicles.survivorship import survive
-from fill_pipeline.vehicles.vin import IDENTIFYING, VinStatus
+from fill_pipeline.vehicles.vin import IDENTIFYING, VinStatus, corrected_vins
 
 
 class WriteConflict(Exception):
@@ -159,12 +159,13 @@ class Assignment:
         if locks:
             db.lock_blocks(self._conn, sorted(locks))
         wanted = [
-            BlockQuery(*b, *identity.window_of(b[1]), item.vin is None)
+            BlockQuery(*b, *identity.window_of(b[1]), item.vin is None, item.row.city, item.row.price)
             for item, b in zip(unmatched, blocks, strict=True)
             if b
         ]
         found = iter(db.block_candidates(self._conn, wanted) if wanted else [])
-        candidates = [next(found) if b else [] for b in blocks]
+        meant = self._vins_meant(unmatched)
+        candidates = [[*(next(found) if b else []), *ids] for b, ids in zip(blocks, meant, strict=True)]
         observed = (
             db.observations(self._conn, sorted({v for ids in candidates for v in ids})) if any(candidates) else {}
         )
@@ -175,6 +176,7 @@ class Assignment:
             rivals: dict[int, Sequence[ListingRow]] = {v: observed[v] for v in ids if v in observed}
             if block is not None and item.vin is None:
                 rivals |= self._planned_rivals(block)
+            rivals |= {v: [p.row for p in self._planned[v]] for v in ids if v in self._planned}
             decision = identity.decide(item.row, rivals) if rivals else identity.NO_MATCH
             if decision.vehicle_id is None:
                 self._plan(item, block)
@@ -191,6 +193,14 @@ class Assignment:
                     self._vehicle_of_vin[item.vin] = decision.vehicle_id
             for other, score, reasons in decision.proposals:
                 self._proposals.append((item.row.vehicle_id or 0, other, score, reasons))
+
+    def _vins_meant(self, unmatched: list[Pending]) -> list[list[int]]:
+        """For each listing the vehicles of which its rejected VIN may be a mistyped one."""
+        guesses = [[] if item.vin else corrected_vins(identity.vin_as_written(item.row) or "") for item in unmatched]
+        every = sorted({guess for of_one in guesses for guess in of_one})
+        known = {vin: vehicle.id for vin, vehicle in db.vehicles_by_vin(self._conn, every).items()} if every else {}
+        known |= {item.vin: v for v, items in self._planned.items() for item in items if item.vin in set(every)}
+        return [[known[guess] for guess in of_one if guess in known] for of_one in guesses]
 
     def _planned_rivals(self, block: tuple[str, int | None]) -> dict[int, Sequence[ListingRow]]:
         low, high = identity.window_of(block[1])

@@ -25,6 +25,13 @@ _WINDOW_KM = 3_000
 _PRIOR = -12.0
 """Log2 odds that two records of one block are one vehicle: a block holds thousands, one ad in ten is a second one."""
 _DELIVERY_KM = 300
+_CLEARLY_BETTER = 7.0
+"""Log2 odds by which one of several sure matches must stand out to be chosen."""
+_RIVAL_WITHIN = 3.5
+"""Log2 odds within which another vehicle of the lot may as well be the one advertised."""
+_ONLY_ONE_THERE = 4.5
+_MOST_ALIKE = 10
+"""From so many look-alikes in one city on the database may know of more than were looked at."""
 _TEST_DRIVE_KM = 160
 _TEST_DRIVES_KM = 450
 _KM_A_DAY = 50
@@ -66,10 +73,15 @@ NO_MATCH = Decision(None, 0.0, {})
 
 
 def block_of(record: _Described) -> tuple[str, int | None] | None:
-    """(block key, odometer in km): only records of one block are ever compared; None where too little is known."""
+    """(block key, odometer in km): only records of one block are ever compared; None where too little is known.
+
+    The odometer is None where it tells no cars apart: not stated, or a new car's.
+    """
     if not record.make or not record.model or not record.year:
         return None
-    return f"{fold(record.make)}|{fold(record.model)}|{record.year}", odometer_km(record)
+    km = odometer_km(record)
+    # New cars have all been driven off the train: a reading of a few kilometres finds nothing.
+    return f"{fold(record.make)}|{fold(record.model)}|{record.year}", km if km is None or km >= _DELIVERY_KM else None
 
 
 def odometer_km(record: _Described) -> int | None:
@@ -117,48 +129,89 @@ def score(a: ListingRow, b: ListingRow) -> tuple[float, dict[str, float]]:
     if _both_live_on_one_site(a, b):
         # One site does not list one car twice at a time; twins at one dealer look exactly like this.
         reasons["both live on one site"] = -12.0
-    exponent = max(-60.0, min(60.0, _PRIOR + sum(reasons.values())))
-    return 1.0 / (1.0 + 2.0**-exponent), reasons
+    return _probability(_log_odds(reasons)), reasons
+
+
+def _log_odds(reasons: dict[str, float]) -> float:
+    return _PRIOR + sum(reasons.values())
+
+
+def _probability(log_odds: float) -> float:
+    odds: float = 2.0 ** max(-60.0, min(60.0, log_odds))
+    return odds / (1.0 + odds)
 
 
 def decide(listing: ListingRow, candidates: dict[int, Sequence[ListingRow]]) -> Decision:
     """Match a listing against vehicles of its block, each given by its listings.
 
-    A vehicle scores as its best listing does, unless one of its listings rules the match out.
+    A vehicle scores as its best listing does, unless one of its listings rules the match out. Of
+    several sure matches one is chosen only where it is far ahead; else they are twins, and none is.
     """
-    scored: list[tuple[float, int, dict[str, float]]] = []
+    scored: list[tuple[float, int, dict[str, float]]] = []  # log2 odds, minus id, reasons
     for vehicle_id, rows in candidates.items():
-        results = [score(listing, row) for row in rows]
-        if results and not any(
-            reasons.get("both live on one site") or reasons.get("vin", 0) < 0 for _, reasons in results
-        ):
-            best, reasons = max(results, key=lambda r: r[0])
-            scored.append((best, -vehicle_id, reasons))
+        results = [score(listing, row)[1] for row in rows]
+        if results and not any(r.get("both live on one site") or r.get("vin", 0) < 0 for r in results):
+            reasons = max(results, key=_log_odds)
+            scored.append((_log_odds(reasons), -vehicle_id, reasons))
+    if not scored:
+        return NO_MATCH
     scored.sort(key=lambda s: (s[0], s[1]), reverse=True)
-    proposals = tuple((-v, s, r) for s, v, r in scored if s >= PROPOSE_AT)
-    if scored and scored[0][0] >= MERGE_AT:
-        # Two vehicles matching equally well are twins: neither can be chosen.
-        if len(scored) > 1 and scored[1][0] >= MERGE_AT:
-            return Decision(None, scored[0][0], scored[0][2], proposals[:3])
-        return Decision(proposals[0][0], scored[0][0], scored[0][2])
-    return Decision(None, scored[0][0] if scored else 0.0, scored[0][2] if scored else {}, proposals[:3])
+    lead = scored[0][0] - scored[1][0] if len(scored) > 1 else None
+    if _is_only_one_there(scored, lead):
+        reasons = scored[0][2] | {"only such car there": _ONLY_ONE_THERE}
+        scored[0] = (_log_odds(reasons), scored[0][1], reasons)
+    best, reasons = _probability(scored[0][0]), scored[0][2]
+    sure = sum(_probability(odds) >= MERGE_AT for odds, _, _ in scored)
+    if sure == 1 or (sure and lead is not None and lead >= _CLEARLY_BETTER):
+        return Decision(-scored[0][1], best, reasons)
+    return Decision(None, best, reasons, _proposals(scored))
+
+
+def _proposals(scored: list[tuple[float, int, dict[str, float]]]) -> tuple[tuple[int, float, dict[str, float]], ...]:
+    return tuple((-v, _probability(o), r) for o, v, r in scored if _probability(o) >= PROPOSE_AT)[:3]
+
+
+def _is_only_one_there(scored: list[tuple[float, int, dict[str, float]]], lead: float | None) -> bool:
+    """Whether the best match stands at the listing's own dealer or in its city, contradicts it in nothing, and
+    nothing else there comes near.
+
+    Odometers aside a pair of new cars says too little, but a lot holds few cars of one model, year, price and
+    colour: where it holds one, that is the one advertised.
+    """
+    reasons = scored[0][2]
+    if not reasons.keys() & _SAME_LOT or not reasons.keys() & _TELLING or "prices differ" in reasons:
+        return False
+    if any(weight < 0 for name, weight in reasons.items() if name != "odometer says nothing"):
+        return False
+    alike = sum(bool(r.keys() & _SAME_LOT) and ("same price" in r) >= ("same price" in reasons) for _, _, r in scored)
+    return alike < _MOST_ALIKE and (lead is None or lead > _RIVAL_WITHIN)
+
+
+_SAME_LOT = frozenset(("same seller", "same phone", "same postal code", "same city"))
+_TELLING = frozenset(
+    ("same price", "exterior_color", "same odometer", "same odometer, rounded", "odometer a little further")
+)
 
 
 def _weigh_vin(a: ListingRow, b: ListingRow, reasons: dict[str, float]) -> None:
-    one, other = _vin_as_written(a), _vin_as_written(b)
+    one, other = vin_as_written(a), vin_as_written(b)
     if not one or not other:
         return
     certain = a.vin_status in IDENTIFYING and b.vin_status in IDENTIFYING
     if one == other:
         reasons["vin"] = 20.0 if certain and not vin_contradicted(a, b) else 8.0
-    elif _one_slip(one, other) and VinStatus.EUROPEAN not in (a.vin_status, b.vin_status):
-        # The check digit makes neighbours on the assembly line differ in two places at least.
-        reasons["vin but for a slip"] = 8.0
+    elif _one_slip(one, other) and VinStatus.EUROPEAN in (a.vin_status, b.vin_status):
+        reasons["vin but for a slip"] = -3.0  # without a check digit as likely its neighbour on the assembly line
+    elif _one_slip(one, other):
+        # The check digit makes neighbours on the assembly line differ in two places at least, so that a VIN that
+        # fails it and is one slip away from a right one is next to never another car's.
+        reasons["vin but for a slip"] = 8.0 if certain else 15.0
     elif certain:
         reasons["vin"] = -40.0
 
 
-def _vin_as_written(row: ListingRow) -> str | None:
+def vin_as_written(row: ListingRow) -> str | None:
+    """The VIN the page states, also where it was rejected; None where there is hardly one."""
     if row.vin is not None:
         return row.vin
     rejected = row.quarantine.get("vin", {}).get("value")
@@ -217,7 +270,7 @@ def _weigh_price(a: ListingRow, b: ListingRow, reasons: dict[str, float]) -> Non
     apart = abs(a.price - b.price) / max(a.price, b.price)
     if apart == 0:
         new = "odometer says nothing" in reasons  # new cars of one trim all cost the same
-        reasons["same price"] = 2.0 if new else 4.5
+        reasons["same price"] = 2.4 if new else 4.5
     elif apart <= 0.04:
         reasons["price within 4 %"] = 1.5
     else:
@@ -242,8 +295,8 @@ def _weigh_seller(a: ListingRow, b: ListingRow, reasons: dict[str, float]) -> No
         if len(one) >= 7 and one[-7:] == other[-7:]:
             reasons["same phone"] = 3.0
     if a.seller_name and b.seller_name and fold(a.seller_name) == fold(b.seller_name):
-        placed = "same postal code" in reasons or "same city" in reasons  # then it says little more
-        reasons["same seller"] = 1.5 if placed else 6.0
+        # One dealer in several thousand is this one; where the place agrees too that says less.
+        reasons["same seller"] = 2.0 if "same postal code" in reasons else 3.5 if "same city" in reasons else 8.0
 
 
 def _digits(text: str) -> str:
@@ -251,8 +304,8 @@ def _digits(text: str) -> str:
 
 
 _TRAITS = (
-    ("exterior_color", 2.0, -6.0),
-    ("interior_color", 0.7, -1.5),
+    ("exterior_color", 2.3, -6.0),
+    ("interior_color", 0.8, -1.5),
     ("transmission", 0.3, -4.0),
     ("drivetrain", 0.5, -2.5),
     ("fuel_type", 0.2, -4.0),
@@ -290,7 +343,7 @@ def _weigh_traits(a: ListingRow, b: ListingRow, reasons: dict[str, float]) -> No
         one, other = fold(a.trim), fold(b.trim)
         if one and other:
             alike = one in other or other in one
-            reasons["trim" if alike else "other trim"] = 1.0 if alike else -2.5
+            reasons["trim" if alike else "other trim"] = 2.0 if one == other else 1.0 if alike else -2.5
 
 
 def _weigh_images(a: ListingRow, b: ListingRow, reasons: dict[str, float]) -> None:

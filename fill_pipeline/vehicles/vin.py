@@ -43,6 +43,7 @@ CONFIDENCE = {
 }
 """Fields a decoded VIN can fill, and how far each is trusted: below what a page states itself."""
 
+_ALPHABET = frozenset("ABCDEFGHJKLMNPRSTUVWXYZ0123456789")  # 49 CFR 565.15: without I, O and Q
 _DECODER_CACHE = 8_192
 _FIRST_STANDARD_YEAR = 1981  # 17 characters since then (49 CFR 565)
 # Numbers of textbooks and form examples.
@@ -105,6 +106,24 @@ def vin_status(vin: str, year: int | None = None) -> VinStatus:
     if kind is VinKind.CLASSIC:
         return VinStatus.CLASSIC if year is not None and year < _FIRST_STANDARD_YEAR else VinStatus.INVALID
     return VinStatus(kind.value)
+
+
+def corrected_vins(vin: str) -> list[str]:
+    """The VINs with a right check digit of which this one, that has a wrong one, may be a typing error.
+
+    One character wrong, missing or one too many, or two neighbours swapped: about fifty VINs. Empty
+    for anything but 16 to 18 characters of a VIN's alphabet.
+    """
+    if not 16 <= len(vin) <= 18 or not _ALPHABET.issuperset(vin):
+        return []
+    if len(vin) == 18:
+        guesses = {vin[:i] + vin[i + 1 :] for i in range(18)}
+    elif len(vin) == 16:
+        guesses = {vin[:i] + c + vin[i:] for i in range(17) for c in _ALPHABET}
+    else:
+        guesses = {vin[:i] + c + vin[i + 1 :] for i in range(17) for c in _ALPHABET}
+        guesses |= {vin[:i] + vin[i + 1] + vin[i] + vin[i + 2 :] for i in range(16)}
+    return sorted(guess for guess in guesses - {vin} if check_digit(guess) == guess[8])
 
 
 def decode(vin: str) -> VinFacts | None:

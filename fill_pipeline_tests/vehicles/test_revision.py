@@ -50,6 +50,23 @@ def test_evidence_follows_its_value() -> None:
     assert row.provenance == {"trim": ("labels", "dl", 0.8), "price": ("card", "b", 0.6)}
 
 
+def test_what_only_a_language_model_read_replaces_nothing_but_fills_gaps_and_gives_way() -> None:
+    old = _row(price=9_000, currency="USD", raw={"price": "$9,000"}, provenance={"price": ("labels", "dl", 0.8)})
+    model = _row(
+        price=7_000,
+        currency="EUR",
+        mileage=61_420,
+        changed_at=NOW + timedelta(hours=1),
+        raw={"price": "7 000", "mileage": "61 420"},
+        provenance={"price": ("model", "listing_v1", 0.5), "mileage": ("model", "listing_v1", 0.5)},
+    )
+    row = revise(old, model)
+    assert (row.price, row.currency, row.raw["price"], row.mileage) == (9_000, "USD", "$9,000", 61_420)
+    assert row.provenance == {"price": ("labels", "dl", 0.8), "mileage": ("model", "listing_v1", 0.5)}
+    later = _row(mileage=61_500, changed_at=NOW + timedelta(hours=2), provenance={"mileage": ("labels", "dl", 0.8)})
+    assert revise(row, later).mileage == 61_500
+
+
 def test_a_typing_error_put_right_is_the_same_car_and_another_vin_is_not() -> None:
     old = _row(vin="WVWZZZ1KZ8W123450", make="VW", model="Golf", year=2008, mileage=90_100)
     assert is_corrected_vin(old, _row(vin="WVWZZZ1KZ8W123459", make="VW", model="Golf", year=2008, mileage=90_150))

@@ -39,14 +39,17 @@ SELECT id, listing_count FROM vehicles WHERE id = ANY(:ids) ORDER BY id FOR NO K
 
 -- name: block_candidates
 -- Vehicles that may be the same as a wanted one: same block, and the nearest odometers inside the
--- window or none at all. At most sixty; place counts from 1. Without with_vin, vehicles that have a
--- VIN only where the odometer is the very same. Six index probes a row, whatever the block's size.
+-- window or none at all; for one without an odometer also
+-- those of its city, above all at its price. At most
+-- eighty; place counts from 1. Without with_vin, vehicles that have a VIN only where the odometer is the very
+-- same. Eight index probes a row, whatever the block's size.
 SELECT t.place::int, v.id
 FROM (
-    SELECT place, block_key, km, low, high, with_vin, CASE WHEN with_vin THEN low ELSE km END AS vin_low,
+    SELECT place, block_key, km, low, high, with_vin, city, price, km IS NULL AS new, CASE WHEN with_vin THEN low ELSE km END AS vin_low,
            CASE WHEN with_vin THEN high ELSE km END AS vin_high
-    FROM unnest((:keys)::text[], (:odometers)::int[], (:lows)::int[], (:highs)::int[], (:with_vin)::bool[])
-         WITH ORDINALITY AS u (block_key, km, low, high, with_vin, place)
+    FROM unnest((:keys)::text[], (:odometers)::int[], (:lows)::int[], (:highs)::int[], (:with_vin)::bool[],
+                (:cities)::text[], (:prices)::bigint[])
+         WITH ORDINALITY AS u (block_key, km, low, high, with_vin, city, price, place)
 ) t CROSS JOIN LATERAL (
     (SELECT c.id FROM vehicles c
      WHERE c.vin IS NULL AND c.block_key = t.block_key AND c.block_km BETWEEN t.km AND t.high
@@ -68,17 +71,30 @@ FROM (
     UNION ALL
     (SELECT c.id FROM vehicles c
      WHERE t.with_vin AND c.vin IS NOT NULL AND c.block_key = t.block_key AND c.block_km IS NULL LIMIT 10)
+    UNION ALL
+    (SELECT c.id FROM vehicles c
+     WHERE t.new AND (t.with_vin OR c.vin IS NULL) AND c.block_key = t.block_key AND c.block_km IS NULL
+       AND c.price = t.price AND (t.city IS NULL OR c.city = t.city) LIMIT 12)
+    UNION ALL
+    (SELECT c.id FROM vehicles c
+     WHERE t.new AND (t.with_vin OR c.vin IS NULL) AND c.block_key = t.block_key AND c.block_km IS NULL
+       AND c.city = t.city LIMIT 12)
 ) v;
 
 -- name: observations
--- What the listings of these vehicles say, without their long texts, with their last sighting.
+-- What the listings of these vehicles say, without their long texts, with their last sighting. One that is held back
+-- says nothing as long as another one of its vehicle is not.
 SELECT r.id, r.source_id, r.source, r.remote_id, r.url, r.title, r.price, r.currency, r.price_kind, r.mileage,
        r.mileage_unit, r.year, r.make, r.model, r.trim, r.vin, r.vin_status, r.condition, r.body_style, r.engine,
        r.fuel_type, r.transmission, r.drivetrain, r.exterior_color, r.interior_color, r.doors, r.seats, r.place, r.city,
        r.region, r.postal_code, r.country, r.latitude, r.longitude, r.seller_name, r.seller_type, r.seller_phone,
        ARRAY(SELECT unnest(r.images) LIMIT 3), r.status, r.first_seen_at, r.changed_at, r.provenance::text, r.quarantine::text, r.vehicle_id, s.last_seen_at, s.last_cycle
 FROM listing_records r LEFT JOIN listing_sightings s ON s.listing_id = r.id
+LEFT JOIN held_listings h ON h.listing_id = r.id
 WHERE r.vehicle_id = ANY(:vehicle_ids)
+  AND (h.listing_id IS NULL OR NOT EXISTS (
+      SELECT FROM listing_records o WHERE o.vehicle_id = r.vehicle_id
+         AND NOT EXISTS (SELECT FROM held_listings k WHERE k.listing_id = o.id)))
 ORDER BY r.vehicle_id, r.id;
 
 -- name: create_incoming#
