@@ -37,6 +37,7 @@ VALUE_KEYS = ("name", "formatted", "label", "displayValue", "displayName", "valu
               "gross")  # fmt: skip
 
 _FOLD = re.compile(r"[^a-z0-9]+")
+_TYPED = re.compile(r"_(?:s|i|f|d|l|b|t|ss|txt)\Z")  # how search engines mark the type of a field
 
 
 @cache
@@ -63,7 +64,7 @@ def fold_key(key: str) -> str:
     """A key without case, separators, namespace and the affixes of well-known serialisers."""
     if ":" in key or "/" in key:
         key = re.split(r"[:/]", key)[-1]
-    return _FOLD.sub("", key.lower())
+    return _FOLD.sub("", _TYPED.sub("", key.lower()))
 
 
 @lru_cache(maxsize=16384)

@@ -13,7 +13,11 @@ MAX_MILEAGE = 3_300_000  # miles or kilometres; the highest known odometer of a 
 _TEXT_LIMIT = 20_000  # characters looked at in one reading
 
 _SPACE = r"[ \u00a0\u202f\u2009]"
-_NUMBER = rf"\d{{1,3}}(?:(?:[.,'’]|{_SPACE})\d{{3}})+(?:[.,]\d{{1,2}})?(?!\d)|\d+(?:[.,]\d{{1,3}})?"
+# Thousands are grouped by one sign throughout: "$8,750 121,004 mi" is a price and a distance.
+_NUMBER = (
+    rf"\d{{1,3}}(?:[.,'’]\d{{3}})+(?:[.,]\d{{1,2}})?(?!\d)|\d{{1,3}}(?:{_SPACE}\d{{3}})+(?:[.,]\d{{1,2}})?(?!\d)(?![.,]\d{{3}})|"
+    r"\d+(?:[.,]\d{1,3})?"
+)
 _SYMBOL = (
     r"(?:US|CA|AU|NZ|HK|[CA])?\$|€|£|¥|₹|zł|"
     r"\b(?:USD|EUR|GBP|CAD|AUD|NZD|CHF|SEK|NOK|DKK|PLN|CZK|JPY|Euro|kr|Fr)\b\.?"

@@ -6,6 +6,8 @@ import re
 from functools import lru_cache
 from urllib.parse import urljoin, urlsplit
 
+from fill_pipeline.extract.gazetteer import canonical_make
+
 _SCHEME = re.compile(r"(?:javascript|mailto|tel|data|about|sms|blob|file|intent|whatsapp|viber)\s*:", re.I)
 _ID = re.compile(
     r"(?:listing|ad|item|vehicle|car|stock|inventory|offer|post|auto|v)?_?-?id=([\w\-]{2,40})|"
@@ -63,11 +65,17 @@ def link_shape(url: str) -> str:
     rest, _, query = url.partition("?")
     host, _, path = rest.partition("://")[2].partition("/")
     pieces = [piece for piece in path.split("/") if piece]
-    first = _DIGITS.sub("0", pieces[0])[:40] if len(pieces) > 1 else ""
+    first = _first_part(pieces[0][:40]) if len(pieces) > 1 else ""
     last = pieces[-1] if pieces else ""
     extension = last.rpartition(".")[2][:6] if "." in last[-6:] else ""
     keys = ",".join(sorted({pair.partition("=")[0] for pair in query.split("&") if pair})[:3]) if query else ""
     return f"{host}|{len(pieces)}|{first}|{extension}|{keys}"
+
+
+@lru_cache(maxsize=4096)
+def _first_part(piece: str) -> str:
+    """The first part of a path as links of one kind share it: numbers and makes of vehicles differ from link to link."""
+    return "{make}" if canonical_make(piece.replace("-", " ")) else _DIGITS.sub("0", piece)
 
 
 def host_of(url: str) -> str:
