@@ -37,7 +37,8 @@ EXPLORED = 10  # with ``auto`` every so-manieth question goes to the prompt that
 class Skip(StrEnum):
     """Why a page with gaps was not asked about."""
 
-    BUDGET = "budget"  # the cycle's budget is spent, or the service failed too often
+    BUDGET = "budget"  # the cycle's budget is spent
+    CIRCUIT = "circuit"  # the service failed, or lied, too often in a row
     TIME = "time"  # its batch has waited long enough
     NO_TEXT = "no_text"
     NO_PROMPT = "no_prompt"  # the settings name a version that does not exist
@@ -56,13 +57,15 @@ class Asker:
         self._known = self._prompt == AUTO or self._prompt in model_prompt.versions()
         if not self._known:
             log.error("there is no prompt %r; the language model is not asked", self._prompt)
-        self._cycle_id, self._now, self._until, self._spent = "", datetime.min.replace(tzinfo=UTC), 0.0, False
+        self._cycle_id, self._now, self._until = "", datetime.min.replace(tzinfo=UTC), 0.0
+        self._over: Skip | None = None  # why this cycle asks no more
         self._counts: Counter[str] = Counter()
 
     @contextmanager
     def batch(self, cycle_id: str, now: datetime) -> Iterator[None]:
         """Ask about the pages of one batch of this cycle; ``now`` is UTC. Counts are written at its end."""
-        self._spent = self._spent and cycle_id == self._cycle_id
+        if cycle_id != self._cycle_id:
+            self._over = None
         self._cycle_id, self._now, self._until = cycle_id, now, time.monotonic() + SECONDS_PER_BATCH
         try:
             yield
@@ -75,8 +78,8 @@ class Asker:
         """Ask about one page; True where a gap was filled. Never raises on what service or page may give."""
         if not self._known:
             return self._skip(Skip.NO_PROMPT)
-        if self._spent:
-            return self._skip(Skip.BUDGET)
+        if self._over is not None:
+            return self._skip(self._over)
         text = model_prompt.page_text(body, content_type)
         if not text:
             return self._skip(Skip.NO_TEXT)
@@ -96,8 +99,10 @@ class Asker:
         size = sum(len(message["content"].encode()) for message in request["messages"])
         reserved = size // BYTES_PER_TOKEN + ANSWER_TOKENS
         if not db.reserve(self._conn, self._cycle_id, reserved, self._limits):
-            self._spent = True
-            return self._skip(Skip.BUDGET)
+            used = db.usage(self._conn, self._cycle_id)
+            broken = used is not None and used.failures_in_a_row >= MOST_FAILURES
+            self._over = Skip.CIRCUIT if broken else Skip.BUDGET
+            return self._skip(self._over)
         try:
             completion = self._client.complete(request)
             answer = model_answer.decode(completion.content)

@@ -73,11 +73,13 @@ def read(conn: Connection, service: ModelService, tmp_path: Path) -> Read:
     """Reads a page with an asker of these settings; the same settings keep their asker."""
     askers: dict[str, Asker] = {}
 
-    def read_one(lot: int = 1, page: str = "", hint: dict[str, Any] | None = None, **said: Any) -> ReadPage:
+    def read_one(
+        lot: int = 1, page: str = "", hint: dict[str, Any] | None = None, cycle: str = CYCLE, **said: Any
+    ) -> ReadPage:
         asker = askers.setdefault(str(said), Asker(conn, _settings(service, tmp_path, **said)))
         body = (page or PAGE % lot).encode()
         raw = RawPage.unkept(f"http://127.0.0.1/car/{lot}", body, "text/html", now=NOW, hint=hint)
-        with asker.batch(CYCLE, NOW):
+        with asker.batch(cycle, NOW):
             return read_page(raw, Reading("alpha", None, 0.3, CORE), now=NOW, ask=asker)
 
     return read_one
@@ -164,7 +166,7 @@ def test_a_failing_service_fails_no_page_and_is_left_alone_after_some_failures(
     for lot in range(MOST_FAILURES + 3):
         listing = _only(read(lot, model_timeout=0.1 if counted == "call.timeout" else 5))
         assert (listing.make, listing.price) == ("Honda", None)
-    assert _counts(conn) == {counted: MOST_FAILURES, "skipped.budget": 3}
+    assert _counts(conn) == {counted: MOST_FAILURES, "skipped.circuit": 3}
     assert len(service.asked) == MOST_FAILURES
 
 
@@ -189,6 +191,15 @@ def test_the_cycles_budget_is_kept(
     usage = db.usage(conn, CYCLE)
     assert usage is not None
     assert usage.requests == calls
+
+
+def test_a_new_cycle_asks_again(conn: Connection, read: Read, service: ModelService) -> None:
+    service.misbehave = with_status(500)
+    for lot in range(MOST_FAILURES + 1):
+        read(lot)
+    service.misbehave = None
+    assert _only(read(20)).price is None
+    assert _only(read(21, cycle="2026-03-02T10:00")).price == 8_750
 
 
 def test_no_two_workers_spend_the_same_budget(conn: Connection, database_url: str) -> None:
