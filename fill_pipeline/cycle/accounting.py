@@ -11,7 +11,7 @@ from fill_pipeline.db.connect import Connection
 from fill_pipeline.db.cycles import CycleRow
 from fill_pipeline.db.ledger import HealthRow, QualityRow, SourceAccount
 from fill_pipeline.quality.health import HealthStatus, health_row
-from fill_pipeline.quality.metrics import quality_rows
+from fill_pipeline.quality.metrics import evidence_of, quality_rows
 from fill_pipeline.settings import Settings
 
 HISTORY_CYCLES = 24
@@ -63,7 +63,7 @@ def settle(conn: Connection, settings: Settings, cycle: CycleRow, now: datetime)
         row for row in ledger.source_states(conn, cycle.cycle_id, previous) if row.active and row.status != "retired"
     ]
     health = [health_row(row, by_source.get(row.id), past.get(row.id, ()), now) for row in rows]
-    quality = quality_rows(ledger.tallies(conn, cycle.cycle_id), settings.core_fields, settings.quality_target)
+    quality = quality_rows(evidence_of(conn, cycle.cycle_id), settings)
     with conn.transaction():
         ledger.save_health(conn, cycle.cycle_id, health)
         ledger.save_quality(conn, cycle.cycle_id, quality, now=now)

@@ -189,10 +189,13 @@ def _discover(conn: Connection, work: Work, action: Action) -> Outcome:
 
 
 def _improve(conn: Connection, work: Work, action: Action) -> Outcome:
+    from fill_pipeline.quality.release import release_held
     from fill_pipeline.vehicles.fix import fix_data
 
+    released = release_held(conn, work.settings, cycle_id=work.cycle_id, now=work.now_fn())
     fixes = fix_data(conn, cycle_id=work.cycle_id, now=work.now_fn())
-    return Outcome(work.cycle_id, gained=fixes.total, details=fixes.as_json())
+    details = fixes.as_json() | released.as_json()
+    return Outcome(work.cycle_id, gained=fixes.total + released.released, details=details)
 
 
 def _close(conn: Connection, work: Work, action: Action) -> Outcome:

@@ -12,6 +12,8 @@ import orjson
 from fill_pipeline.db.connect import Connection, queries
 
 _sql = queries("ledger")
+MOST_HITS = 200
+"""Different rule hits kept of a source in a cycle."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +144,21 @@ class Tally:
 
 
 @dataclass(frozen=True, slots=True)
+class RuleHit:
+    """How often a rule objected to a field of a source's listings; ``words`` are its verdict, or the unknown term.
+
+    ``listings`` is how many of the source's listings were judged; 0 on the way into the database.
+    """
+
+    source_id: UUID
+    field_name: str
+    rule: str
+    words: str
+    hits: int
+    listings: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class HealthRow:
     """A row of ``source_health``: status healthy, degraded or failing, and why."""
 
@@ -203,6 +220,27 @@ def add_tallies(conn: Connection, cycle_id: str, tallies: Sequence[Tally]) -> No
 def tallies(conn: Connection, cycle_id: str) -> list[Tally]:
     """A cycle's counts by field and source."""
     return [Tally(*row) for row in _sql.tallies(conn, cycle_id=cycle_id)]
+
+
+def add_hits(conn: Connection, cycle_id: str, hits: Sequence[RuleHit]) -> None:
+    """Add one batch's rule hits; of a source that has very many different ones, further words are not told apart."""
+    if not hits:
+        return
+    _sql.add_hits(
+        conn,
+        cycle_id=cycle_id,
+        source_ids=[h.source_id for h in hits],
+        fields=[h.field_name for h in hits],
+        rules=[h.rule for h in hits],
+        words=[h.words for h in hits],
+        hits=[h.hits for h in hits],
+        most=MOST_HITS,
+    )
+
+
+def hits(conn: Connection, cycle_id: str) -> list[RuleHit]:
+    """A cycle's rule hits by source, field and rule, the most frequent first."""
+    return [RuleHit(*row) for row in _sql.hits(conn, cycle_id=cycle_id)]
 
 
 def accounts(conn: Connection, cycle_id: str) -> list[SourceAccount]:

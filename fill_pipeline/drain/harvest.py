@@ -27,6 +27,7 @@ from fill_pipeline.drain.read import WRITTEN, RawPage, ReadPage, hint_of, rows_o
 from fill_pipeline.drain.robots import load_robots, save_robots
 from fill_pipeline.drain.work import Source, Work, reserve_slot
 from fill_pipeline.drain.write import Commit, in_transaction, reading_of, write_pages
+from fill_pipeline.quality.gate import Gate
 from fill_pipeline.vehicles.lifecycle import mark_absent, mark_seen
 
 log = logging.getLogger(__name__)
@@ -41,6 +42,7 @@ class SourceHarvest:
         self._work = work
         self._conn = conn
         self._reading = reading_of(source, work.settings)
+        self._gate = Gate.of(work.settings, work.now_fn().year)
         self._archive = ArchiveWriter(work.settings.archive_root, source.slug, work.cycle_id, work.owner)
         self._complete = True
         self._expected: int | None = None
@@ -89,7 +91,7 @@ class SourceHarvest:
             stats.harvests, stats.harvest_complete = 1, self._complete
             if page.stop_reason not in (StopReason.END, None):
                 stats.notes.append(f"harvest stopped: {page.stop_reason}")
-        commit = Commit(self._work.cycle_id, self._work.owner, now, self._work.settings.core_fields)
+        commit = Commit(self._work.cycle_id, self._work.owner, now, self._work.settings.core_fields, self._gate)
 
         def write() -> SourceStats:
             done = SourceStats()

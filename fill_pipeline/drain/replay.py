@@ -23,6 +23,7 @@ from fill_pipeline.drain.read import RawPage, Reading, ReadPage, read_cards, rea
 from fill_pipeline.drain.work import Source, Work
 from fill_pipeline.drain.worker import cores, die_with_parent
 from fill_pipeline.drain.write import Commit, in_transaction, reading_of, write_pages
+from fill_pipeline.quality.gate import Gate
 
 log = logging.getLogger(__name__)
 
@@ -70,7 +71,8 @@ def _batches(conn: Connection, work: Work, sources: Sequence[Source], windows: S
                         return
                     now = work.now_fn()
                     observed = min(now, max(row.fetched_at for row in rows) + SOON_AFTER)
-                    commit = Commit(cycle_id, work.owner, observed, work.settings.core_fields, tallied=False)
+                    gate = Gate.of(work.settings, now.year)
+                    commit = Commit(cycle_id, work.owner, observed, work.settings.core_fields, gate, tallied=False)
                     yield _Batch(source, rows, reading, commit, now)
 
 

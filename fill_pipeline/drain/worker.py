@@ -26,6 +26,7 @@ from fill_pipeline.db.connect import Connection, connect
 from fill_pipeline.db.ledger import SourceStats
 from fill_pipeline.drain.read import RawPage, Reading, ReadPage, read_page
 from fill_pipeline.drain.write import Commit, in_transaction, write_pages
+from fill_pipeline.quality.gate import Gate
 from fill_pipeline.settings import Settings
 
 if TYPE_CHECKING:
@@ -97,13 +98,13 @@ class Worker:
             self.process.join(5)
 
 
-def work_batch(conn: Connection, batch: Batch, asker: Asker | None = None) -> BatchDone:
+def work_batch(conn: Connection, batch: Batch, gate: Gate, asker: Asker | None = None) -> BatchDone:
     """Read and write one batch; pages that break the transaction are found by writing one at a time."""
     done = BatchDone(batch.number, [page.queue_id for page in batch.pages if page.queue_id is not None])
     with asker.batch(batch.cycle_id, batch.now) if asker is not None else contextlib.nullcontext():
         read = [read_page(page, batch.readings[page.source_id], now=batch.now, ask=asker) for page in batch.pages]
     try:
-        done.stats = _write(conn, read, batch)
+        done.stats = _write(conn, read, batch, gate)
     except psycopg.OperationalError:
         raise
     except Exception as error:
@@ -112,15 +113,15 @@ def work_batch(conn: Connection, batch: Batch, asker: Asker | None = None) -> Ba
             return done
         log.warning("a batch of %d pages could not be written (%s); writing them one by one", len(read), error)
         for one in batch.pages:
-            part = work_batch(conn, replace(batch, pages=[one]), asker)
+            part = work_batch(conn, replace(batch, pages=[one]), gate, asker)
             done.unwritten += part.unwritten
             for source_id, stats in part.stats.items():
                 _merge(done.stats, source_id, stats)
     return done
 
 
-def _write(conn: Connection, read: list[ReadPage], batch: Batch) -> dict[UUID, SourceStats]:
-    commit = Commit(batch.cycle_id, batch.owner, batch.now, batch.core_fields)
+def _write(conn: Connection, read: list[ReadPage], batch: Batch, gate: Gate) -> dict[UUID, SourceStats]:
+    commit = Commit(batch.cycle_id, batch.owner, batch.now, batch.core_fields, gate)
 
     def write() -> dict[UUID, SourceStats]:
         stats = write_pages(conn, read, commit)
@@ -149,10 +150,12 @@ def _serve(pipe: Pipe, url: str, settings: Settings, parent: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     conn = connect(url, name="fill worker")
     asker = _asker(conn, settings)
+    gate: Gate | None = None
     try:
         while True:
             batch: Batch = pipe.recv()
-            pipe.send(work_batch(conn, batch, asker))
+            gate = gate or Gate.of(settings, batch.now.year)
+            pipe.send(work_batch(conn, batch, gate, asker))
     except (EOFError, OSError):
         return
     finally:

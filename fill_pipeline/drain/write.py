@@ -12,17 +12,21 @@ from uuid import UUID
 import psycopg
 
 from fill_pipeline.crawl.urls import url_hash
-from fill_pipeline.db import archive, ledger, queue
+from fill_pipeline.db import archive, holds, ledger, queue
+from fill_pipeline.db import listings as listings_db
 from fill_pipeline.db.archive import PageRow
 from fill_pipeline.db.connect import Connection
 from fill_pipeline.db.ledger import SourceStats, Tally
 from fill_pipeline.db.queue import Completion, QueueStatus
 from fill_pipeline.drain.read import WRITTEN, Reading, ReadPage, SkipReason
 from fill_pipeline.drain.work import Source
+from fill_pipeline.quality.gate import Gate, HeldPart
+from fill_pipeline.quality.hits import rule_hits
 from fill_pipeline.settings import Settings
 from fill_pipeline.vehicles.assignment import WriteConflict
-from fill_pipeline.vehicles.store import write_listings
-from fill_pipeline.vehicles.tally import WriteResult
+from fill_pipeline.vehicles.merge import derive
+from fill_pipeline.vehicles.store import ListingToWrite, write_listings
+from fill_pipeline.vehicles.tally import Outcome, WriteResult
 
 TRANSIENT = (
     WriteConflict,
@@ -38,13 +42,15 @@ T = TypeVar("T")
 class Commit:
     """For which cycle a batch is written, under whose lease, and when (UTC).
 
-    ``tallied`` false leaves the cycle's completeness and accuracy as they are: a replay reads nothing new.
+    ``gate`` judges what may become vehicles. ``tallied`` false leaves the cycle's completeness and accuracy as they
+    are: a replay reads nothing new.
     """
 
     cycle_id: str
     owner: str
     now: datetime
     core_fields: tuple[str, ...]
+    gate: Gate
     tallied: bool = True
 
 
@@ -68,7 +74,8 @@ def in_transaction(conn: Connection, deed: Callable[[], T]) -> T:
 def write_pages(conn: Connection, read: Sequence[ReadPage], commit: Commit) -> dict[UUID, SourceStats]:
     """Write what pages gave and finish their queue rows, inside the caller's transaction.
 
-    Returns what each source's account must be raised by; the caller adds it in the same transaction.
+    What the gate holds back is stored as listings and does not reach ``vehicles``; what it held back before and now
+    finds good does. Returns what each source's account must be raised by; the caller adds it in the same transaction.
     """
     fresh = [one for one in read if one.page.archive_id is None]
     for one, archive_id in zip(fresh, archive.insert_pages(conn, [_page_row(o, commit) for o in fresh]), strict=True):
@@ -78,11 +85,57 @@ def write_pages(conn: Connection, read: Sequence[ReadPage], commit: Commit) -> d
         for row in one.rows:
             row.archive_id = one.page.archive_id
             rows.append(row)
+    held = commit.gate.screen(rows)
+    freed = holds.free_advertisements(conn, _keys(rows), now=commit.now)
     result = write_listings(conn, rows, cycle_id=commit.cycle_id, now=commit.now, core_fields=commit.core_fields)
+    _catch_up(conn, freed, result, commit)
+    for part in held:
+        _hold(conn, part, rows, result, commit)
     if commit.tallied:
         ledger.add_tallies(conn, commit.cycle_id, _tallies(result, read))
+        ledger.add_hits(conn, commit.cycle_id, rule_hits(rows, result))
     queue.complete(conn, _completions(read, result), owner=commit.owner, now=commit.now)
     return _stats(read, result)
+
+
+def _keys(rows: Sequence[ListingToWrite]) -> list[tuple[UUID, str]]:
+    """The advertisements that may be promoted."""
+    return sorted({(row.source_id, row.listing.remote_id or "") for row in rows if row.promote})
+
+
+def _catch_up(conn: Connection, freed: set[int], result: WriteResult, commit: Commit) -> None:
+    """Derive the vehicles of listings that changed while they were held and say the same now."""
+    stale = {
+        row.vehicle_id
+        for row in result.rows
+        if row.listing_id in freed and row.outcome is Outcome.UNCHANGED and row.vehicle_id is not None
+    }
+    if stale:
+        alive = listings_db.lock_vehicles(conn, sorted(stale))
+        derive(conn, alive, now=commit.now, cycle_id=commit.cycle_id, core_fields=commit.core_fields)
+
+
+def _hold(
+    conn: Connection, part: HeldPart, rows: Sequence[ListingToWrite], result: WriteResult, commit: Commit
+) -> None:
+    """Record what was held back: every listing of the part that this kept from its vehicle."""
+    ids = {
+        written.listing_id
+        for row, written in zip(rows, result.rows, strict=True)
+        if row.source_id == part.source_id and (written.outcome is Outcome.QUARANTINED or written.vehicle_id is None)
+    }
+    holds.hold(
+        conn,
+        sorted(ids),
+        source_id=part.source_id,
+        cycle_id=commit.cycle_id,
+        expectation=part.expectation.name,
+        field_name=part.expectation.field,
+        reason=part.reason,
+        checked=part.considered,
+        unexpected=part.unexpected,
+        now=commit.now,
+    )
 
 
 def _page_row(one: ReadPage, commit: Commit) -> PageRow:

@@ -141,7 +141,12 @@ def test_checks_that_fail_never_silence_the_report(edge: Settings, conn: Connect
     )
     assert result.success
     # The vehicle was written past the sources' accounts, so the sums cannot agree either.
-    assert failed_checks(result) == {"completeness_price", "data_quality_score", "on_target", "counters_reconcile"}
+    assert failed_checks(result) == {
+        *(f"completeness_{name}" for name in edge.core_fields),
+        "data_quality_score",
+        "on_target",
+        "counters_reconcile",
+    }
     report = cycles.report(conn, "cycle", cycle.cycle_id)
     assert report is not None
     assert report["vehicles_added"] == facts(result, "fill_cycle_report")["vehicles_added"] == 1

@@ -20,6 +20,7 @@ from fill_pipeline.db.connect import Connection
 from fill_pipeline.drain.read import RawPage, read_page
 from fill_pipeline.drain.work import Work, load_sources
 from fill_pipeline.drain.write import Commit, in_transaction, reading_of, write_pages
+from fill_pipeline.quality.gate import Gate
 from fill_pipeline.settings import Settings
 from fill_pipeline.simweb.catalog import load_catalog
 from fill_pipeline.simweb.handle import SimWeb, start_simweb
@@ -181,7 +182,8 @@ def drain_here(conn: Connection, work: Work, *, pages: int = 14) -> int:
                 hint=page.hint,
             )
             read.append(read_page(raw, reading_of(source, work.settings), now=now))
-    commit = Commit(work.cycle_id, work.owner, work.now_fn(), work.settings.core_fields)
+    gate = Gate.of(work.settings, work.now_fn().year)
+    commit = Commit(work.cycle_id, work.owner, work.now_fn(), work.settings.core_fields, gate)
     for source_id, stats in in_transaction(conn, lambda: write_pages(conn, read, commit)).items():
         work.totals.add(source_id, stats)
         ledger.add_stats(conn, source_id, work.cycle_id, stats, now=work.now_fn())

@@ -52,6 +52,28 @@ SET knowable = t.knowable + excluded.knowable, filled = t.filled + excluded.fill
 SELECT t.field_name, t.source_id, s.slug, t.knowable, t.filled, t.compared, t.agreed, t.quarantined
 FROM field_tallies t JOIN scrape_sources s ON s.id = t.source_id WHERE t.cycle_id = :cycle_id ORDER BY 1, 3;
 
+-- name: add_hits!
+-- Add a batch's rule hits. Once a source has so many different ones, words not seen before are counted without them.
+INSERT INTO rule_hits AS h (cycle_id, source_id, field_name, rule, words, hits)
+SELECT :cycle_id, u.source_id, u.field_name, u.rule,
+       CASE WHEN k.n < :most OR EXISTS (
+           SELECT FROM rule_hits r WHERE r.cycle_id = :cycle_id AND r.source_id = u.source_id
+              AND r.field_name = u.field_name AND r.rule = u.rule AND r.words = u.words) THEN u.words ELSE '' END AS kept,
+       sum(u.hits)
+FROM unnest((:source_ids)::uuid[], (:fields)::text[], (:rules)::text[], (:words)::text[], (:hits)::int[])
+     AS u (source_id, field_name, rule, words, hits)
+JOIN (SELECT s.source_id, (SELECT count(*) FROM rule_hits r WHERE r.cycle_id = :cycle_id AND r.source_id = s.source_id) AS n
+      FROM (SELECT DISTINCT unnest((:source_ids)::uuid[]) AS source_id) s) k ON k.source_id = u.source_id
+GROUP BY u.source_id, u.field_name, u.rule, kept
+ORDER BY u.source_id, u.field_name, u.rule, kept
+ON CONFLICT (cycle_id, source_id, field_name, rule, words) DO UPDATE SET hits = h.hits + excluded.hits;
+
+-- name: hits
+-- The cycle's rule hits, each with how many listings of its source were judged.
+SELECT h.source_id, h.field_name, h.rule, h.words, h.hits, coalesce(c.quality_count, 0)
+FROM rule_hits h LEFT JOIN source_cycle_stats c ON c.cycle_id = h.cycle_id AND c.source_id = h.source_id
+WHERE h.cycle_id = :cycle_id ORDER BY h.hits DESC, h.source_id, h.field_name, h.rule, h.words;
+
 -- name: stats
 SELECT c.source_id, s.slug, s.kind, s.status, s.active, s.config_error, c.index_pages, c.cards_seen, c.expected_count, c.queued,
        c.pages_fetched, c.pages_unchanged, c.pages_failed, c.pages_empty, c.bytes_received, c.found, c.new, c.updated, c.skipped,

@@ -1,0 +1,102 @@
+"""Sources whose listings go through the drain's own write, gate included."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from fill_pipeline.db import ledger, registry
+from fill_pipeline.db.connect import Connection
+from fill_pipeline.drain.read import RawPage, ReadPage
+from fill_pipeline.drain.write import Commit, in_transaction, write_pages
+from fill_pipeline.extract.listing import Evidence, Layer, Listing
+from fill_pipeline.quality.gate import Gate
+from fill_pipeline.settings import Settings
+from fill_pipeline.vehicles.clean import clean
+from fill_pipeline.vehicles.store import ListingToWrite
+
+NOW = datetime(2025, 6, 1, 12, tzinfo=UTC)
+CYCLE = "2025-06-01-12:00"
+_STATED = ("title", "year", "make", "model", "price", "mileage", "city", "images")
+
+
+def car(number: int, site: str = "a", **fields: Any) -> Listing:
+    """The advertisement of one of many different cars; what is given replaces its own."""
+    values: dict[str, Any] = {
+        "url": f"https://{site}.example/ad/{number}",
+        "remote_id": str(number),
+        "title": "2019 Honda Accord",
+        "year": 2010 + number % 12,
+        "make": "Honda",
+        "model": ("Accord", "Civic", "Pilot")[number % 3],
+        "price": 9_000 + 137 * number,
+        "currency": "USD",
+        "mileage": 20_000 + 3_571 * number + 977 * len(site),
+        "mileage_unit": "mi",
+        "city": f"{site.title()}ville",
+        "region": "OH",
+        "images": [f"https://{site}.example/{number}.jpg"],
+    } | fields
+    evidence = {name: Evidence(Layer.STRUCTURED, "ld+json", 0.9) for name in _STATED if values[name] not in (None, [])}
+    return Listing(**values, provenance=evidence)
+
+
+def to_write(source_id: UUID, listing: Listing, *, now: datetime = NOW, slug: str = "a") -> ListingToWrite:
+    """A listing as reading hands it over."""
+    return ListingToWrite.of(clean(listing, now=now), source_id=source_id, source=slug)
+
+
+@pytest.fixture
+def add_source(conn: Connection) -> Callable[[str], UUID]:
+    """Registers a source and returns its id."""
+
+    def add(name: str) -> UUID:
+        row = registry.declare_source(conn, name=name, base_url=f"https://{name}.example", config={}, kind="dealer")
+        return row.id
+
+    return add
+
+
+@pytest.fixture
+def drain(conn: Connection, settings: Settings) -> Callable[..., None]:
+    """Writes one batch of listings by source as a drain does: one transaction, gate, tallies and accounts."""
+    offsets = itertools.count()
+
+    def write(
+        batch: dict[UUID, Sequence[Listing]],
+        *,
+        cycle_id: str = CYCLE,
+        now: datetime = NOW,
+        gate: Gate | None = None,
+    ) -> None:
+        read = []
+        for source_id, listings in batch.items():
+            for listing in listings:
+                page = RawPage(
+                    source_id=source_id,
+                    url=listing.url or "",
+                    body=b"",
+                    content_encoding="",
+                    content_type="text/html",
+                    http_status=200,
+                    fetched_at=now,
+                    kind="detail",
+                    file="f",
+                    offset=next(offsets),
+                    length=1,
+                )
+                read.append(ReadPage(page, [to_write(source_id, listing, now=now)]))
+        commit = Commit(cycle_id, "test", now, settings.core_fields, gate or Gate.of(settings, now.year))
+
+        def deed() -> None:
+            for source_id, stats in write_pages(conn, read, commit).items():
+                ledger.add_stats(conn, source_id, cycle_id, stats, now=now)
+
+        in_transaction(conn, deed)
+
+    return write
