@@ -45,6 +45,11 @@ def _cycle(cycle: CycleNow) -> Iterator[str]:
         "fill_cycle_extraction_success_ratio", "Listing pages that showed a vehicle", [(one, cycle.extraction_success)]
     )
     yield from _metric("fill_cycle_quality_ratio", "Mean completeness of touched vehicles", [(one, cycle.quality)])
+    if cycle.model is not None:
+        yield from _metric(
+            "fill_cycle_model_requests", "Questions to the language model", [(one, cycle.model.requests)]
+        )
+        yield from _metric("fill_cycle_model_tokens", "Tokens it was paid", [(one, cycle.model.tokens)])
     yield from _metric(
         "fill_cycle_action_running",
         "Whether a rung of the ladder is at work",

@@ -15,9 +15,10 @@ from fill_pipeline.cycle.plan import plan
 from fill_pipeline.cycle.report import AT_RISK, CYCLES_PER_DAY, DAILY_STRETCH, Status
 from fill_pipeline.cycle.state import ActionKind, ActionStatus, CycleState
 from fill_pipeline.cycle.window import LENGTH, window_at
-from fill_pipeline.db import counters, cycles, ledger, overview
+from fill_pipeline.db import counters, cycles, language_model, ledger, overview
 from fill_pipeline.db.connect import Connection
 from fill_pipeline.db.cycles import ActionRow, CycleRow
+from fill_pipeline.db.language_model import Usage
 from fill_pipeline.db.ledger import HealthRow
 from fill_pipeline.db.overview import (
     CandidateLine,
@@ -93,6 +94,7 @@ class CycleNow:
     actions: tuple[ActionRow, ...]
     next_steps: tuple[str, ...]
     errors: tuple[str, ...]
+    model: Usage | None
 
     @property
     def gap(self) -> int:
@@ -318,6 +320,7 @@ def _cycle(
         next_steps=next_steps,
         errors=tuple(line.errors)
         or tuple(f"{a.action}/{a.level}/{a.attempt} failed: {a.error}" for a in actions if a.status == "failed"),
+        model=language_model.usage(conn, line.cycle_id),
     )
 
 

@@ -8,8 +8,10 @@ from typing import Any
 
 from fill_pipeline.cycle.report import Status
 from fill_pipeline.cycle.state import ActionKind
+from fill_pipeline.dashboard.metrics import exposition
+from fill_pipeline.dashboard.poller import Reading
 from fill_pipeline.dashboard.snapshot import SourceHealth, snapshot
-from fill_pipeline.db import registry
+from fill_pipeline.db import language_model, registry
 from fill_pipeline.db.connect import Connection
 from fill_pipeline.settings import Settings
 
@@ -43,6 +45,17 @@ def test_figures_equal_the_rows_they_count(conn: Connection, settings: Settings,
     assert seen.today.vehicles_added == today[0] + 640
     assert seen.today.expected == 6 * settings.target
     assert seen.cycle.pages_fetched == sum(s.line.pages_fetched for s in seen.sources)
+
+
+def test_what_the_language_model_was_asked_is_served_where_it_was(
+    conn: Connection, settings: Settings, town: Callable[..., Any]
+) -> None:
+    rows = town()
+    assert "fill_cycle_model" not in exposition(Reading(snapshot(conn, settings, NOW), 0.01, (), None, None))
+    language_model.reserve(conn, rows.cycle_id, 700, language_model.Limits(9, 9_000, 5))
+    served = exposition(Reading(snapshot(conn, settings, NOW), 0.01, (), None, None))
+    assert "fill_cycle_model_requests 1\n" in served
+    assert "fill_cycle_model_tokens 700\n" in served
 
 
 def test_figures_move_when_rows_change(conn: Connection, settings: Settings, town: Callable[..., Any]) -> None:
