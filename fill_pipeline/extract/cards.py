@@ -10,14 +10,16 @@ from itertools import islice
 
 from selectolax.lexbor import LexborHTMLParser, LexborNode
 
+from fill_pipeline.extract.card_facts import read_cells, read_year
 from fill_pipeline.extract.cleaning import clean
 from fill_pipeline.extract.dom import Words, attribute, css, read_words
 from fill_pipeline.extract.evidence import Reading
 from fill_pipeline.extract.gazetteer import find_make_model, read_year_word
 from fill_pipeline.extract.labelled import read_labels
 from fill_pipeline.extract.listing import Layer
+from fill_pipeline.extract.repeats import around_single, is_card_sized, repeated_elements
 from fill_pipeline.extract.rules import ExtractRules, apply_css, compiled_regex
-from fill_pipeline.extract.urls import absolute, link_shape
+from fill_pipeline.extract.urls import absolute, id_in_url, link_shape
 from fill_pipeline.extract.values import offer_value
 from fill_pipeline.extract.visible import image_links, offer_mileage, offer_place, offer_price, offer_vin
 
@@ -27,12 +29,16 @@ _MAX_LINKS_OF_CARD = 12
 _OFFERED = 1.5
 _MOST_EVIDENCE = 2.2  # a name, a price and a distance
 _PLAIN_TITLE = 1.95  # the score of a heading or link that gives year, make and model and nothing else
-_RUNS = re.compile(r"[0-9a-fA-F\-]{4,}")  # where tokens can be
+_RUNS = re.compile(r"[0-9a-zA-Z\-]{4,}")  # where tokens can be
 _TOP = ("body", "html", "-document")
-_TOKENS = re.compile(r"[0-9a-f]{8}-[0-9a-f-]{27}|[0-9a-f]{24,40}|\d{4,}", re.I)
+_TOKENS = re.compile(
+    r"[0-9a-f]{8}-[0-9a-f-]{27}|[0-9a-f]{24,40}|(?<![0-9a-z])(?=[a-z\d]*\d{4})[0-9a-hj-npr-z]{17}(?![0-9a-z])|\d{4,}",
+    re.I,
+)
 _PRICE = re.compile(r"[$€£]\s?\d|\d\s?[€£]|\b(?:USD|EUR|CAD|CHF)\s?\d|\d\s?(?:USD|EUR|CAD|CHF)\b")
 _DISTANCE = re.compile(r"\d\s*k?\s*(?:mi\b|miles|km\b)", re.I)
 _YEAR = re.compile(r"(?<!\d)(?:19[2-9]\d|20[0-4]\d)(?!\d)")
+_LED_BY_YEAR = re.compile(r"\W*(?:(?:used|new|certified|pre-owned|cpo)\s+)*(?:19[2-9]\d|20[0-4]\d)\s+\D", re.I)
 # "11 for sale starting at $50,990": a way to several vehicles, not one of them.
 _CATEGORY = re.compile(
     r"\d\s+(?:\w+\s+)?(?:for sale|listings?|results|vehicles|cars|matches|available|angebote|fahrzeuge|annonces|"
@@ -69,7 +75,39 @@ def find_cards(tree: LexborHTMLParser, *, url: str, rules: ExtractRules | None =
     score, cards = _best_cards(_link_groups(tree, url, rules)[:8], 0.001 * ruled)
     if not ruled:
         cards = _best_cards(_heading_groups(tree), 0.0, 1.5 * score)[1] or cards
+        if not any(card.offered for card in cards):
+            cards = _repeated(tree) or cards
     return _of_one_kind(cards)
+
+
+def _repeated(tree: LexborHTMLParser) -> list[Card]:
+    """Rows or boxes that name vehicles and give their prices, where no links or headings do."""
+    best: tuple[float, list[Card]] = (0.0, [])
+    for nodes in repeated_elements(tree):
+        cards = [Card(_only_link(node), [node], css(node, "a[href]")) for node in nodes[:_MAX_CARDS]]
+        for card in cards:
+            card.evidence = card_evidence(card) if is_card_sized(card.nodes[0]) else 0.0
+        cards = [card for card in cards if card.offered]
+        score = sum(_worth(card.evidence) for card in cards)
+        if len(cards) > 1 and len(cards) * 2 >= len(nodes) and score > best[0]:
+            best = (score, cards)
+    return best[1]
+
+
+def single_card(tree: LexborHTMLParser, *, url: str) -> Card | None:
+    """The one result of a page that lists one vehicle: the only link that names one and has a price or mileage beside
+    it; None where there is none, or several."""
+    found: dict[str, Card] = {}
+    for node in css(tree, "a[href]")[:_MAX_LINKS]:
+        target = absolute(url, attribute(node, "href"))
+        if target is None or not (_names_vehicle(_link_text(node)) or _url_names_vehicle(target)):
+            continue
+        card = Card(target, [around_single(node)], [node])
+        card.evidence = card_evidence(card)
+        if card.offered:
+            known = found.setdefault(target.partition("#")[0], card)
+            known.links.append(node)
+    return next(iter(found.values())) if len(found) == 1 else None
 
 
 def _best_cards(groups: list[_Group], bonus: float, least: float = 0.0) -> tuple[float, list[Card]]:
@@ -110,9 +148,7 @@ def detail_links(tree: LexborHTMLParser, *, url: str, rules: ExtractRules | None
     out: list[str] = []
     for group in groups:
         named = [
-            links
-            for links in group.links.values()
-            if any(_names_vehicle(_link_text(node)) or _url_names_vehicle(href) for node, href in links[:3])
+            links for links in group.links.values() if any(_leads_to_vehicle(node, href) for node, href in links[:3])
         ]
         if len(named) >= 2 and len(named) * 2 >= len(group.links):
             out.extend(links[0][1] for links in named)
@@ -128,6 +164,8 @@ def read_card(card: Card, reading: Reading, *, url: str, rules: ExtractRules | N
     link = absolute(url, card.url) if card.url else None
     reading.offer("url", link, Layer.CARD, "link", 0.9)
     _read_title(card, words, reading)
+    if card.nodes[0].tag == "tr":
+        read_cells(card.nodes[0], reading, url)
     read_labels(words, reading, url, layer=Layer.CARD)
     offer_price(reading, words, 0, Layer.CARD, ceiling=0.85)
     offer_mileage(reading, words, Layer.CARD)
@@ -140,8 +178,8 @@ def read_card(card: Card, reading: Reading, *, url: str, rules: ExtractRules | N
         if links:
             offer_value(reading, "images", links, Layer.CARD, "img", 0.7, url)
     offer_place(reading, words, Layer.CARD)
-    if not reading.has("year"):
-        _read_year(words, reading)
+    if not reading.has("year") and not _LED_BY_YEAR.match(reading.value("title") or ""):
+        read_year(words, reading)
     if any(len(text) < 16 and _SOLD.match(text) for text in words.texts):
         reading.offer("status", "sold", Layer.CARD, "text", 0.7)
 
@@ -403,34 +441,16 @@ def _names_vehicle(text: str) -> bool:
     return found is not None and (found.year is not None or found.model is not None)
 
 
+def _leads_to_vehicle(node: LexborNode, url: str) -> bool:
+    """Whether a link leads to one vehicle rather than to all of a model: its words or its address give a year beside
+    the name, or it names a model and its address carries an id."""
+    found = find_make_model(_link_text(node))
+    if found is not None and found.model is not None and (found.year is not None or id_in_url(url)):
+        return not _CATEGORY.search(_link_text(node)) and not _YEAR.fullmatch(url.rstrip("/").rpartition("/")[2])
+    return _url_names_vehicle(url) and not _YEAR.fullmatch(url.rstrip("/").rpartition("/")[2])
+
+
 def _url_names_vehicle(url: str) -> bool:
     path = url.split("?", 1)[0].split("://", 1)[-1].partition("/")[2]
     found = find_make_model(re.sub(r"[/\-_.+]+", " ", path)[-160:])
     return found is not None and found.year is not None
-
-
-_REGISTERED = re.compile(
-    r"(?:(?:EZ|Erstzulassung|Bj|Baujahr|Bouwjaar|Année)\.?:?\s*)?(?:0[1-9]|1[0-2])\s?[/.]\s?((?:19|20)\d\d)(?:\s?[,|·•].*)?"
-)
-_ALONE = re.compile(r"(?:19[2-9]\d|20[0-4]\d)")
-_COUNTED = re.compile(r"(?:mi|km|miles|cc|ccm|cm|hp|ps|kw|lbs|kg|reviews?|photos?)\b", re.I)
-
-
-def _read_year(words: Words, reading: Reading) -> None:
-    """Offer the year that stands alone among a card's facts, or with a month ("EZ 08/2015"): when the car was first
-    registered. Two different ones tell nothing."""
-    texts = words.texts[:60]
-    for text in texts:
-        match = _REGISTERED.fullmatch(text) if len(text) < 60 else None
-        if match:
-            reading.offer("year", int(match[1]), Layer.CARD, "first registration", 0.55, raw=text)
-            return
-    alone = {
-        text
-        for at, text in enumerate(texts)
-        if len(text) == 4 and _ALONE.fullmatch(text) and not (at + 1 < len(texts) and _COUNTED.match(texts[at + 1]))
-    }
-    if len(alone) == 1:
-        year = alone.pop()
-        # A year in the title may be part of a model's name ("Peugeot 2008").
-        reading.offer("year", int(year), Layer.CARD, "year alone", 0.82, raw=year)

@@ -7,7 +7,8 @@ from typing import Any
 
 from selectolax.lexbor import LexborHTMLParser
 
-from fill_pipeline.extract.cards import Card, detail_links, find_cards, read_card
+from fill_pipeline.extract.card_facts import read_attributes
+from fill_pipeline.extract.cards import Card, detail_links, find_cards, read_card, single_card
 from fill_pipeline.extract.choose import best_group, join, mentions, richness
 from fill_pipeline.extract.detail import read_detail
 from fill_pipeline.extract.dom import attribute, css, parse, read_words, strip_noise
@@ -183,6 +184,8 @@ class HtmlPage:
             if node is not None and (found := find_make_model(" ".join(node.text(separator=" ").split())[:200]))
         ]
         if len(cards) < 2:
+            if cards and cards[0].offered and not any(found.model for found in named):
+                return "search"
             linked = [] if any(found.year for found in named) else detail_links(self.tree, url=self.url)
             return "search" if len(linked) > 3 else "detail"
         offered = sum(card.offered for card in cards)
@@ -293,6 +296,8 @@ class HtmlPage:
             for card in self._find_cards()[:MAX_LISTINGS]:
                 reading = self._reading()
                 read_card(card, reading, url=self.url, rules=self.rules)
+                if self.structured:
+                    read_attributes(card.nodes, reading, self.url)
                 seen.append(reading)
             attributes = self._attributes() if self.structured else []
             for more in attributes:
@@ -353,6 +358,9 @@ class HtmlPage:
     def _find_cards(self) -> list[Card]:
         if self._cards is None:
             self._cards = find_cards(self._bare_tree(), url=self.url, rules=self.rules)
+            if sum(card.offered for card in self._cards) < 2:
+                single = single_card(self._bare_tree(), url=self.url)
+                self._cards = [single] if single is not None else self._cards
         return self._cards
 
     def _next(self) -> str | None:
