@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from fill_pipeline.extract.caches import resolve
 from fill_pipeline.extract.charset import decode_body, looks_like_json, strip_json_prefix
 from fill_pipeline.extract.choose import best_group
 from fill_pipeline.extract.evidence import Reading
@@ -57,6 +58,8 @@ def _extract_json(text: str, url: str, kind: str, rules: ExtractRules, explain: 
     data = parse_tolerant(strip_json_prefix(text))
     if data is None:
         return PageResult(PageKind.OTHER, reason="the body is no JSON")
+    if '"__ref' in text:
+        data = resolve(data)
     expected = stated_total(data)
     if rules.items_path:
         found = search_path(rules.items_path, data)

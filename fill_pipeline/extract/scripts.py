@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import base64
 import html
 import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import unquote
 
 import orjson
+
+from fill_pipeline.extract.caches import called_state, resolve
 
 _SCRIPT = re.compile(r"<script\b([^>]{0,2000})>", re.I)
 _TYPE = re.compile(r"""\btype\s*=\s*["']?([^"'\s>]+)""", re.I)
@@ -18,7 +22,8 @@ _ID = re.compile(r"""\bid\s*=\s*["']?([^"'\s>]+)""", re.I)
 _ASSIGNMENT = re.compile(
     r"(?:^|[;\s{}(])((?:(?:window|self|globalThis|this)\s*(?:\.|"
     r"\[\s*[\"']))?[A-Za-z_$][\w$.\-]{0,80})(?:[\"']\s*\])?\s*"
-    r"(?:=\s*(?P<parse>JSON\.parse\(\s*)?|\.push\(\s*)(?=[{\[\"'`])"
+    r"(?:=\s*(?P<parse>JSON\.parse\(\s*(?:(?P<coded>decodeURI(?:Component)?|unescape|(?:window\.)?atob)\(\s*)?)?|"
+    r"\.push\(\s*)(?=[{\[\"'`])"
 )
 _VEHICLE_WORD = re.compile(
     r"""["']?(?:vin|make|model|mileage|odometer|price|vehicle\w*|listings?|year|brand|offers|modelYear|"
@@ -112,11 +117,16 @@ def state_data(page: str, scripts: list[Script]) -> Iterator[ScriptData]:
         if "json" in mime:
             data = parse_tolerant(text) if _hints_at_vehicles(text) else None
             if data is not None:
-                yield ScriptData(script.identity or "application/json", data)
+                yield ScriptData(script.identity or "application/json", resolve(data))
         elif "__next_f" in text:
             flight.extend(found[1] for found in _FLIGHT.finditer(text))
         elif _hints_at_vehicles(text) or "JSON.parse" in text:
-            yield from _assigned(text)
+            called = called_state(text, _closing, parse_tolerant, _to_json) if "function" in text[:300] else None
+            if called is not None:
+                yield ScriptData("called", called)
+                continue
+            for state in _assigned(text):
+                yield ScriptData(state.locator, resolve(state.data)) if "__ref" in text else state
     if flight:
         yield from _flight_data(flight)
 
@@ -218,8 +228,8 @@ _TOKEN = re.compile(
 _WORDS = {"true", "false", "null"}
 
 
-def _to_json(text: str) -> str:
-    """A JavaScript literal written as JSON, in one pass over its tokens."""
+def _to_json(text: str, names: dict[str, Any] | None = None) -> str:
+    """A JavaScript literal written as JSON, in one pass over its tokens; ``names`` are variables and their values."""
     if len(text) > 1_000_000:
         return text
 
@@ -236,6 +246,8 @@ def _to_json(text: str) -> str:
             return "true" if token.endswith("0") else "false"
         if text[match.end() : match.end() + 8].lstrip().startswith(":"):
             return json.dumps(token)
+        if names and token in names:
+            return json.dumps(names[token])
         return token if token in _WORDS else "null"
 
     return _TOKEN.sub(write, text)
@@ -257,7 +269,7 @@ def _assigned(text: str) -> Iterator[ScriptData]:
                 if literal is None:
                     continue
                 position = literal.end()
-                data = _decode_string(literal[0])
+                data = _decode_string(literal[0], match["coded"] or "")
         else:
             try:
                 data, position = _decode_at(text, start)
@@ -285,17 +297,24 @@ def _decode_at(text: str, start: int) -> tuple[Any, int]:
     return _DECODER.raw_decode(text, start)
 
 
-def _decode_string(literal: str) -> Any | None:
+def _decode_string(literal: str, coded: str) -> Any | None:
+    """What ``JSON.parse`` gives for a string literal, decoded first as the call around it says."""
     body = literal[1:-1]
     if literal[0] != '"':
-        body = body.replace("\\'", "'").replace('\\"', '"').replace("\\\\", "\\")
-        return parse_tolerant(body)
+        body = _QUOTE.sub(r'\1\\"', body.replace("\\'", "'"))
     try:
-        return parse_tolerant(orjson.loads(literal))
+        text = orjson.loads('"' + _HEX.sub(r"\1\\u00\2", body) + '"')
     except orjson.JSONDecodeError:
+        text = body.replace('\\"', '"').replace("\\\\", "\\")
+    try:
+        text = base64.b64decode(text).decode() if coded.endswith("atob") else unquote(text) if coded else text
+    except ValueError:
         return None
+    return parse_tolerant(text)
 
 
+_QUOTE = re.compile(r'(?<!\\)((?:\\\\)*)"')
+_HEX = re.compile(r"(?<!\\)((?:\\\\)*)\\x([0-9a-fA-F]{2})")
 _BRACKET = re.compile(r"""["'`{}\[\]]""")
 
 
