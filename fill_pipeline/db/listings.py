@@ -23,7 +23,8 @@ _BLOCK_LOCKS = 1667851624
 class ListingRow:
     """A row of ``listing_records``, fields in column order. ``provenance``: field → [layer, locator, confidence].
 
-    ``last_seen_at`` and ``last_cycle`` are its sighting's, filled by ``observations`` alone.
+    ``last_seen_at`` and ``last_cycle`` are its sighting's and ``held`` tells that a quality gate holds it back: filled
+    by ``observations`` alone.
     """
 
     id: int
@@ -83,6 +84,7 @@ class ListingRow:
     vehicle_id: int | None = None
     last_seen_at: datetime | None = None
     last_cycle: str | None = None
+    held: bool = False
 
 
 @dataclass(slots=True, kw_only=True)
@@ -170,7 +172,7 @@ class BlockQuery:
     price: int | None
 
 
-_LISTING_COLUMNS = tuple(f.name for f in fields(ListingRow) if f.name not in ("last_seen_at", "last_cycle"))
+_LISTING_COLUMNS = tuple(f.name for f in fields(ListingRow) if f.name not in ("last_seen_at", "last_cycle", "held"))
 _VEHICLE_COLUMNS = tuple(f.name for f in fields(VehicleRow))
 _NOT_OBSERVED = frozenset(
     [

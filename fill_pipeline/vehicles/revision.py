@@ -39,6 +39,7 @@ _NOT_CONTENT = frozenset(
         "vehicle_id",
         "last_seen_at",
         "last_cycle",
+        "held",
     ]
 )
 _CONTENT = tuple(f.name for f in fields(ListingRow) if f.name not in _NOT_CONTENT)

@@ -53,11 +53,12 @@ def survive(
 
     Stable fields go to the value with the greatest sum of confidences; equals to the one read with
     most confidence, then to the newest, then to the lowest listing id. Changing fields come from the
-    newest active listing that has them (asking before sold, sold before bid). ``created_*`` are set
-    as for a new vehicle.
+    newest active listing that has them (asking before sold, sold before bid). A listing that is held
+    back says nothing as long as another one is not. ``created_*`` are set as for a new vehicle.
     """
     vehicle = VehicleRow(id=vehicle_id, created_at=now, created_cycle=cycle_id, updated_at=now, updated_cycle=cycle_id)
     vehicle.listing_count = len(listings)
+    listings = [row for row in listings if not row.held] or listings
     newest = sorted(listings, key=_freshness, reverse=True) if len(listings) > 1 else listings
     if len(newest) == 1:
         _take_all(vehicle, newest[0])

@@ -82,19 +82,16 @@ FROM (
 ) v;
 
 -- name: observations
--- What the listings of these vehicles say, without their long texts, with their last sighting. One that is held back
--- says nothing as long as another one of its vehicle is not.
+-- What the listings of these vehicles say, without their long texts, with their last sighting, and whether a gate
+-- holds them back.
 SELECT r.id, r.source_id, r.source, r.remote_id, r.url, r.title, r.price, r.currency, r.price_kind, r.mileage,
        r.mileage_unit, r.year, r.make, r.model, r.trim, r.vin, r.vin_status, r.condition, r.body_style, r.engine,
        r.fuel_type, r.transmission, r.drivetrain, r.exterior_color, r.interior_color, r.doors, r.seats, r.place, r.city,
        r.region, r.postal_code, r.country, r.latitude, r.longitude, r.seller_name, r.seller_type, r.seller_phone,
-       ARRAY(SELECT unnest(r.images) LIMIT 3), r.status, r.first_seen_at, r.changed_at, r.provenance::text, r.quarantine::text, r.vehicle_id, s.last_seen_at, s.last_cycle
+       ARRAY(SELECT unnest(r.images) LIMIT 3), r.status, r.first_seen_at, r.changed_at, r.provenance::text, r.quarantine::text, r.vehicle_id, s.last_seen_at, s.last_cycle, h.listing_id IS NOT NULL
 FROM listing_records r LEFT JOIN listing_sightings s ON s.listing_id = r.id
 LEFT JOIN held_listings h ON h.listing_id = r.id
 WHERE r.vehicle_id = ANY(:vehicle_ids)
-  AND (h.listing_id IS NULL OR NOT EXISTS (
-      SELECT FROM listing_records o WHERE o.vehicle_id = r.vehicle_id
-         AND NOT EXISTS (SELECT FROM held_listings k WHERE k.listing_id = o.id)))
 ORDER BY r.vehicle_id, r.id;
 
 -- name: create_incoming#
