@@ -11,9 +11,25 @@ from uuid import UUID
 
 import orjson
 
+from fill_pipeline.db.archive import PageRow
 from fill_pipeline.db.connect import Connection, queries
 
 _sql = queries("fixes")
+
+_PAGE = (
+    "id",
+    "source_id",
+    "cycle_id",
+    "kind",
+    "url",
+    "url_hash",
+    "fetched_at",
+    "http_status",
+    "content_type",
+    "file",
+    "offset",
+    "length",
+)
 
 Seller = tuple[UUID, str]
 """A seller on a source: source id and the seller's name, empty for a dealer's own site."""
@@ -51,6 +67,29 @@ class SellerPlace:
     postal_code: str | None
     country: str | None
     count: int
+
+
+@dataclass(frozen=True, slots=True)
+class ListingPage:
+    """An archived page that shows a listing; ``is_newest`` whether the listing's present values come from it."""
+
+    listing_id: int
+    is_newest: bool
+    row: PageRow
+
+
+def pages_of_listings(conn: Connection, listings: Sequence[tuple[int, UUID, UUID | None]]) -> list[ListingPage]:
+    """The archived pages that show these listings (id, source id, hash of the URL), at most two of each: its own
+    page archived last, and the page it was last read from. Its own page comes first."""
+    if not listings:
+        return []
+    rows = _sql.pages_of_listings(
+        conn,
+        listing_ids=[one[0] for one in listings],
+        source_ids=[one[1] for one in listings],
+        hashes=[one[2] for one in listings],
+    )
+    return [ListingPage(row[0], row[1], PageRow(**dict(zip(_PAGE, row[2:], strict=True)))) for row in rows]
 
 
 def touched_vehicles(conn: Connection, cycle_id: str, *, most: int) -> list[int]:

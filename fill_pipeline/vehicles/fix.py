@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from typing import Any
@@ -21,13 +21,15 @@ from fill_pipeline.vehicles.clean import clean
 from fill_pipeline.vehicles.completeness import CORE_FIELDS, completeness
 from fill_pipeline.vehicles.merge import MergeError, derive, merge_vehicles
 from fill_pipeline.vehicles.survivorship import STABLE, TOGETHER, survive
-from fill_pipeline.vehicles.vin import IDENTIFYING
+from fill_pipeline.vehicles.vin import IDENTIFYING, same_make
 
 BATCH = 200
 """Vehicles mended in one transaction."""
 MOST_VEHICLES = 50_000
 """Vehicles looked at in one call, the least complete first."""
 MOST_MERGES = 5_000
+MOST_REREAD = 1_000
+"""Listings whose archived pages are read again in one call."""
 SELLER_CONFIDENCE = 0.6
 """How far a place is trusted that only the seller's other listings state: as far as an index page's hint."""
 
@@ -36,11 +38,23 @@ _ATTEMPTS = 3
 _VALUES = ("vin", *STABLE, *(name for group in TOGETHER for name in group), "image", "status")
 _PLACE = ("place", "city", "region", "postal_code", "country")
 _LISTING_FIELDS = tuple(Listing.__struct_fields__)
+_NOT_FILLED = frozenset(
+    ("price", "currency", "price_kind", "mileage", "mileage_unit", "status", "posted_at", "raw", "raw_payload")
+)
 _CLEANED = tuple(
     f.name for f in fields(ListingRow) if f.name in _LISTING_FIELDS and f.name not in ("provenance", "remote_id", "url")
 )
+_FILLED_TOGETHER = (
+    ("price", "currency", "price_kind"),
+    ("mileage", "mileage_unit"),
+    *((name,) for name in _CLEANED if name in Listing.__struct_fields__ and name not in _NOT_FILLED),
+)
+"""Fields that archived pages may fill, in groups that are taken together."""
 _RETRIED = ("body_style", "fuel_type", "transmission", "drivetrain", "exterior_color", "interior_color", "condition")
 """Fields whose words are kept where the vocabulary did not know them; today's may."""
+
+Reread = Callable[[Sequence[ListingRow]], Mapping[int, Sequence[Listing]]]
+"""What the archived pages of these listings say today, by listing id, the page that tells most first; cleaned."""
 
 _Why = dict[tuple[int, str], str]
 """Why a field of a listing (by id) was changed."""
@@ -48,10 +62,11 @@ _Why = dict[tuple[int, str], str]
 
 @dataclass(slots=True)
 class Fixes:
-    """What was mended: the vehicles looked at and every repair."""
+    """What was mended: the vehicles looked at, the listings whose archived pages were read again, and every repair."""
 
     checked: int = 0
     repairs: list[Repair] = field(default_factory=list)
+    reread: int = 0
     skipped_batches: int = 0
     dry_run: bool = False
 
@@ -70,6 +85,7 @@ class Fixes:
             "corrected": kinds[RepairKind.CORRECT],
             "merged": kinds[RepairKind.MERGE],
             "fields": dict(Counter(r.field_name for r in self.repairs if r.kind is not RepairKind.MERGE)),
+            "reread": self.reread,
             "skipped_batches": self.skipped_batches,
             "dry_run": self.dry_run,
         }
@@ -82,14 +98,16 @@ def fix_data(
     now: datetime,
     dry_run: bool = False,
     core_fields: Sequence[str] = CORE_FIELDS,
+    reread: Reread | None = None,
 ) -> Fixes:
     """Mend the vehicles this cycle touched; ``conn`` must be in autocommit.
 
     - Duplicates are merged: a vehicle without a VIN whose listing states another's, and proposals
       that identity is sure of and that name no third vehicle.
     - Listings are read again with today's rules and vocabulary: what no longer passes is quarantined,
-      what a VIN or kept words now say is filled; a place that all other listings of the seller agree
-      on is taken over. Then the vehicle is derived from them anew.
+      what a VIN or kept words now say is filled; what is still missing is taken from the listing's
+      archived page as it is read today (by ``reread``, which may do so outside of any transaction);
+      a place that all other listings of the seller agree on is taken over. Then the vehicle is derived from them anew.
 
     Each mended field is a row of ``vehicle_repairs``. A second call finds nothing to do. Work is
     bounded by the cycle's own vehicles and done in batches, each its own transaction; a batch that
@@ -101,10 +119,11 @@ def fix_data(
     ids = db.touched_vehicles(conn, cycle_id, most=MOST_VEHICLES)
     for start in range(0, len(ids), BATCH):
         batch = ids[start : start + BATCH]
+        again = _read_again(conn, batch, task, reread, found)
         for attempt in range(_ATTEMPTS):
             try:
                 with conn.transaction(force_rollback=dry_run):
-                    repairs = _mend(conn, batch, task)
+                    repairs = _mend(conn, batch, task, again)
                     if repairs:
                         db.add_repairs(conn, repairs, cycle_id=cycle_id, now=now)
             except _BUSY:
@@ -173,14 +192,26 @@ def _merge(
     found.repairs.append(Repair(keep, "*", absorb, keep, RepairKind.MERGE, reason, dict(evidence)))
 
 
-def _mend(conn: Connection, ids: Sequence[int], task: _Task) -> list[Repair]:
+def _read_again(
+    conn: Connection, ids: Sequence[int], task: _Task, reread: Reread | None, found: Fixes
+) -> Mapping[int, Sequence[Listing]]:
+    """What archived pages say today of those listings of a batch that lack a core field."""
+    if reread is None or found.reread >= MOST_REREAD:
+        return {}
+    rows = [row for of_one in rows_db.observations(conn, ids).values() for row in of_one]
+    lacking = [row for row in rows if completeness(row, task.core_fields) < 1.0][: MOST_REREAD - found.reread]
+    found.reread += len(lacking)
+    return reread(lacking) if lacking else {}
+
+
+def _mend(conn: Connection, ids: Sequence[int], task: _Task, again: Mapping[int, Sequence[Listing]]) -> list[Repair]:
     """Mend a batch of vehicles inside the caller's transaction."""
     unlocked = rows_db.vehicle_snapshots(conn, ids)
     listings = rows_db.lock_listings(conn, [i for snapshot in unlocked.values() for i in snapshot.listings])
     alive = rows_db.lock_vehicles(conn, sorted(unlocked))
     listings = {i: row for i, row in listings.items() if row.vehicle_id in alive}
     why: _Why = {}
-    changed = list(_reread(listings, task.now, why))
+    changed = list(_reread(listings, again, task.now, why))
     changed += _placed(conn, {**listings, **{row.id: row for row in changed}}, changed, task.cycle_id, why)
     if changed:
         _store(conn, list({row.id: row for row in changed}.values()), task)
@@ -193,10 +224,13 @@ def _mend(conn: Connection, ids: Sequence[int], task: _Task) -> list[Repair]:
     return [r for i in sorted(stale) for r in _differences(i, before[i].row, after[i].row, why)]
 
 
-def _reread(listings: dict[int, ListingRow], now: datetime, why: _Why) -> Iterator[ListingRow]:
+def _reread(
+    listings: dict[int, ListingRow], again: Mapping[int, Sequence[Listing]], now: datetime, why: _Why
+) -> Iterator[ListingRow]:
     """The listings that today's rules and vocabulary read differently, as they read them."""
     for row in listings.values():
         listing = _listing_of(row)
+        archived = _fill_from_pages(listing, row, again.get(row.id, ()))
         for name in _RETRIED:
             if getattr(listing, name) is None and row.raw.get(name) and name not in row.quarantine:
                 setattr(listing, name, row.raw[name])
@@ -217,11 +251,39 @@ def _reread(listings: dict[int, ListingRow], now: datetime, why: _Why) -> Iterat
                 new.provenance[name] = (evidence.layer.value, evidence.locator, round(evidence.confidence, 3))
             elif value is None:
                 new.provenance.pop(name, None)
-            why[row.id, name] = _reason(row, name, value, evidence, cleaned.quarantine)
+            why[row.id, name] = (
+                _FROM_ARCHIVE
+                if name in archived and value is not None
+                else _reason(row, name, value, evidence, cleaned.quarantine)
+            )
         if cleaned.vin_status is not None and row.vin_status != "shared" and new.vin is not None:
             new.vin_status = cleaned.vin_status
         if differs:
             yield new
+
+
+_FROM_ARCHIVE = "read from its archived page with today's rules"
+
+
+def _fill_from_pages(listing: Listing, row: ListingRow, pages: Sequence[Listing]) -> set[str]:
+    """Fill what a stored listing lacks from its archived pages as they are read today; returns the fields filled."""
+    filled: set[str] = set()
+    for page in pages:
+        if row.make and page.make and not same_make(row.make, page.make):
+            continue  # the page shows another car by now
+        for group in _FILLED_TOGETHER:
+            if getattr(listing, group[0]) not in (None, []) or group[0] in row.quarantine:
+                continue
+            for name in group:
+                value = getattr(page, name)
+                if value not in (None, []) and getattr(listing, name) in (None, []):
+                    setattr(listing, name, value)
+                    filled.add(name)
+                    if name in page.provenance:
+                        listing.provenance[name] = page.provenance[name]
+                    if name in page.raw:
+                        listing.raw[name] = page.raw[name]
+    return filled
 
 
 def _reason(

@@ -52,13 +52,16 @@ def declare(conn: Connection, web: SimWeb, *kinds: str) -> list[str]:
     return slugs
 
 
-def materialize(*keys: str, job: str = "__ASSET_JOB", window: str = "") -> ExecuteInProcessResult:
-    """What the UI's button does: these assets, one window, no configuration."""
+def materialize(
+    *keys: str, job: str = "__ASSET_JOB", window: str = "", config: dict[str, Any] | None = None
+) -> ExecuteInProcessResult:
+    """What the UI's button does: these assets, one window, by default without configuration."""
     selection = {AssetKey(key.split("/")) for key in keys}
     run = defs().get_repository_def().get_job(job).get_subset(asset_selection=selection)
     return run.execute_in_process(
         instance=DagsterInstance.ephemeral(),
         partition_key=window or window_at(utc_now()).key,
+        run_config={"ops": {key: {"config": config} for key in keys}} if config else None,
         raise_on_error=False,
     )
 
@@ -184,6 +187,9 @@ def test_the_job_that_follows_a_failed_run_writes_the_report_with_the_error_in_i
 def test_data_is_mended_by_hand_in_the_present_and_never_in_a_past_window(edge: Settings, conn: Connection) -> None:
     past = window_at(utc_now() - timedelta(hours=2)).key
     assert "note" in facts(materialize("vehicle_repairs", window=past), "vehicle_repairs")
+    would = facts(materialize("vehicle_repairs", window=past, config={"dry_run": True}), "vehicle_repairs")
+    assert would["counts"]["dry_run"]
+    assert would["fixes"] == []
     assert cycles.open_one(conn) is None
     assert facts(materialize("vehicle_repairs"), "vehicle_repairs")["gained"] == 0
     cycle = cycles.open_one(conn)

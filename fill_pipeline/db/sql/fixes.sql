@@ -39,6 +39,21 @@ GROUP BY 1, 2
 HAVING count(*) >= 3
    AND count(DISTINCT (r.place, coalesce(r.city, ''), coalesce(r.region, ''), coalesce(r.postal_code, ''))) = 1;
 
+-- name: pages_of_listings
+-- The archived pages that show these listings: each one's own page archived last, and the page it was last read from.
+SELECT w.listing_id, p.id = r.archive_id, p.id, p.source_id, p.cycle_id, p.kind, p.url, p.url_hash, p.fetched_at,
+       p.http_status, p.content_type, p.file, p."offset", p.length
+FROM unnest((:listing_ids)::bigint[], (:source_ids)::uuid[], (:hashes)::uuid[]) AS w (listing_id, source_id, url_hash)
+JOIN listing_records r ON r.id = w.listing_id
+CROSS JOIN LATERAL (
+    (SELECT * FROM archive_pages a
+     WHERE a.source_id = w.source_id AND a.url_hash = w.url_hash AND a.kind = 'detail' AND a.http_status = 200
+     ORDER BY a.id DESC LIMIT 1)
+    UNION
+    (SELECT * FROM archive_pages a WHERE a.id = r.archive_id)
+) p
+ORDER BY w.listing_id, p.kind = 'detail' DESC, p.id DESC;
+
 -- name: add_repairs!
 -- Remember what was mended.
 INSERT INTO vehicle_repairs (vehicle_id, field_name, before_value, after_value, kind, reason, evidence, cycle_id, repaired_at)
