@@ -12,7 +12,9 @@ from fill_pipeline.extract.evidence import Reading
 from fill_pipeline.extract.finish import headline
 from fill_pipeline.extract.gazetteer import find_make_model
 from fill_pipeline.extract.labelled import read_labels
-from fill_pipeline.extract.listing import Layer
+from fill_pipeline.extract.listing import Layer, PriceKind
+from fill_pipeline.extract.sellers import offer_seller
+from fill_pipeline.extract.specs import offer_specs
 from fill_pipeline.extract.values import offer_value
 from fill_pipeline.extract.visible import image_links, offer_mileage, offer_place, offer_price, offer_vin, photo_targets
 
@@ -39,7 +41,10 @@ def read_detail(tree: LexborHTMLParser, page: str, reading: Reading, *, url: str
     offer_mileage(reading, words, Layer.TEXT, subject)
     offer_vin(reading, words, Layer.TEXT)
     offer_place(reading, words, Layer.TEXT)
-    if not reading.has("description"):
+    offer_seller(reading, words, tree)
+    offer_specs(reading, words)
+    _judge_auction(reading, words)
+    if reading.confidence("description") < 0.6:
         _read_description(tree, words, page, reading, url)
     if not reading.has("images"):
         links = image_links(css(tree, "img"))
@@ -126,12 +131,24 @@ _DESCRIPTIONS = (
     "[itemprop=description], [id*=description], [class*=description], [id*=postingbody], "
     "[class*=comments], [id*=comments]"
 )
+_THREAD = re.compile(r"\b(?:repl(?:y|ies)|newest|oldest|upvote|flag as|(?:add|leave|post) a comment|log in)\b", re.I)
+_UNMET = re.compile(r"\breserve (?:was )?not met\b", re.I)
+_ENDED = re.compile(r"^(?:auction |bidding |sale )?(?:has )?ended\b|\bauction (?:has )?ended\b", re.I | re.M)
+
+
+def _judge_auction(reading: Reading, words: Words) -> None:
+    """The highest bid of an auction that ended below its reserve, where the page says so apart from the bid."""
+    if reading.value("price_kind") == PriceKind.BID:
+        text = words.text[:40_000]
+        if _UNMET.search(text) and _ENDED.search(text):
+            reading.replace("price_kind", PriceKind.RESERVE.value)
 
 
 def _read_description(tree: LexborHTMLParser, words: Words, page: str, reading: Reading, url: str) -> None:
     if any(hint in page for hint in ("escription", "comments", "postingbody")):
         nodes = css(tree, _DESCRIPTIONS)[:16]
-        best = max((node.text(separator="\n", strip=True) for node in nodes), key=len, default="")
+        texts = (node.text(separator="\n", strip=True) for node in nodes)
+        best = max((text for text in texts if not _THREAD.search(text)), key=len, default="")
         if len(best) > 60:
             offer_value(reading, "description", best, Layer.TEXT, "description", 0.6, url)
             return

@@ -17,14 +17,15 @@ from fill_pipeline.extract.gazetteer import (
 )
 from fill_pipeline.extract.listing import Layer, Listing, ListingStatus, PriceKind
 from fill_pipeline.extract.numbers import read_mileage
+from fill_pipeline.extract.places import read_address, read_place
 from fill_pipeline.extract.urls import host_of, id_in_url
 
 _DOLLARS = {"ca": "CAD", "au": "AUD", "nz": "NZD"}  # country of a host → what its "$" means
+_CROWNS = {"no": "NOK", "dk": "DKK", "se": "SEK", "is": "ISK"}  # the same for "kr"
 _MILES_CURRENCIES = frozenset(("USD", "GBP"))
 _CITY_REGION = re.compile(
     r"([^,\d(]{2,40}?),\s*([A-Z]{2}|[A-Z][a-zA-Z .]{3,24})(?:[,\s]+([A-Z]\d[A-Z] ?\d[A-Z]\d|\d{5}(?:-\d{4})?))?\Z"
 )
-_CODE_CITY = re.compile(r"(?:[A-Z]{1,2}-)?(\d{4,5}(?: [A-Z]{2})?) ([A-ZÄÖÜ][^\d,]{2,40})(?:,.*)?")
 _TRIM_STOP = re.compile(
     r"\s*(?:\||–|—|•|\s-\s|\bfor sale\b|\bin\s+[A-Z]|\bvin\b|[$€£#*]|\bwith\b|\bnear\b|\bonly\b|"
     r"\b\d[\d,.]*k?\s*(?:miles|mi|km)\b).*\Z",
@@ -85,6 +86,7 @@ def _told(listing: Listing) -> bool:
     return evidence is not None and evidence.layer is not Layer.CARD
 
 
+_CONDITION = re.compile(r"\b(?:Certified Pre-Owned|Certified Used|Pre-Owned|Certified|New|Used)\Z", re.I)
 _HEAD_TITLES = ("og:title", "json-ld.name", "microdata.name")
 _PRICE_TAIL = re.compile(r"\s*[-–—|,]\s*(?:US)?[$€£]\s?[\d.,]+.*\Z|\s+for sale\s*\Z", re.I)
 _TITLE_TAIL = re.compile(
@@ -125,6 +127,9 @@ def _read_title(reading: Reading) -> None:
     if found is None:
         return
     reading.offer("year", found.year, Layer.TITLE, "title", 0.8)
+    state = _CONDITION.search(found.before)
+    if state:
+        reading.offer("condition", state[0], Layer.TITLE, "title", 0.45)
     if not reading.has("make") or canonical_make(reading.value("make")) == found.make:
         reading.offer("make", found.make, Layer.TITLE, "title", 0.78, raw=found.make_words)
         reading.offer("model", found.model, Layer.TITLE, "title", 0.76, raw=found.model_words)
@@ -221,6 +226,8 @@ def _money(reading: Reading, url: str | None) -> None:
     currency, words = reading.value("currency"), reading.raw("currency") or ""
     if currency == "USD" and country in _DOLLARS and "$" in words and "US" not in words:
         reading.replace("currency", _DOLLARS[country])
+    elif currency == "SEK" and country in _CROWNS and "kr" in words:
+        reading.replace("currency", _CROWNS[country])
     if not reading.has("price_kind"):
         reading.offer("price_kind", PriceKind.ASKING.value, Layer.TEXT, "price", 0.6)
 
@@ -243,15 +250,15 @@ def _distance(reading: Reading) -> None:
 def _place(reading: Reading) -> None:
     city, region, place = reading.value("city"), reading.value("region"), reading.value("place")
     if place and not city:
-        continental = _CODE_CITY.fullmatch(clean(place))
-        if continental:
-            confidence = reading.confidence("place") * 0.95
-            reading.offer("postal_code", continental[1], Layer.TEXT, "place", confidence)
-            reading.offer("city", continental[2].strip(), Layer.TEXT, "place", confidence)
+        words = clean(place).strip("() ")
+        known = read_place(words) or read_address(words)
+        confidence = reading.confidence("place") * 0.95
+        if known is not None:
+            for field in ("city", "region", "postal_code", "country"):
+                reading.offer(field, getattr(known, field), Layer.TEXT, "place", confidence)
             return
-        match = _CITY_REGION.search(clean(place).strip("() "))
+        match = _CITY_REGION.search(words)
         if match:
-            confidence = reading.confidence("place") * 0.95
             reading.offer("city", match[1].strip(), Layer.TEXT, "place", confidence)
             reading.offer("region", match[2].strip(), Layer.TEXT, "place", confidence)
             if match[3]:

@@ -14,7 +14,7 @@ from fill_pipeline.extract.detail import read_detail
 from fill_pipeline.extract.dom import attribute, css, parse, read_words, strip_noise
 from fill_pipeline.extract.evidence import CORE_FIELDS, Reading
 from fill_pipeline.extract.finish import finish, is_listing
-from fill_pipeline.extract.gazetteer import find_make_model
+from fill_pipeline.extract.gazetteer import MakeModel, find_make_model
 from fill_pipeline.extract.labelled import read_labels
 from fill_pipeline.extract.listing import Layer
 from fill_pipeline.extract.microdata import meta_record, microdata_records
@@ -171,18 +171,26 @@ class HtmlPage:
             best = max(richness(records[0]) for records in lists)
             return "detail" if alone and max(map(richness, alone)) > best else "search"
         if singles:
-            return "detail"
+            listed = all(locator.endswith("[]") for locator, _ in self.groups)
+            return "search" if listed and not self._is_about(singles[0]) else "detail"
         if self._microdata():
             return "detail" if len(self._microdata()) == 1 else "search"
         return self._kind_by_sight()
 
+    def _is_about(self, record: dict[str, Any]) -> bool:
+        """Whether the page's address or heading names a record's vehicle."""
+        identity = id_in_url(self.url)
+        return bool(identity and mentions(record, identity)) or any(found.model for found in self._headings())
+
+    def _headings(self) -> list[MakeModel]:
+        """The vehicles that the page's heading and title name."""
+        nodes = (self.tree.css_first("h1"), self.tree.css_first("title"))
+        texts = (" ".join(node.text(separator=" ").split())[:200] for node in nodes if node is not None)
+        return [found for text in texts if (found := find_make_model(text))]
+
     def _kind_by_sight(self) -> str:
         cards = self._find_cards()
-        named = [
-            found
-            for node in (self.tree.css_first("h1"), self.tree.css_first("title"))
-            if node is not None and (found := find_make_model(" ".join(node.text(separator=" ").split())[:200]))
-        ]
+        named = self._headings()
         if len(cards) < 2:
             if cards and cards[0].offered and not any(found.model for found in named):
                 return "search"
@@ -266,10 +274,13 @@ class HtmlPage:
         title = meta.pop("title", None) or meta.pop("twitter_title", None)
         reading_of_meta = self._read_linked(meta, "meta") if meta else self._reading()
         reading_of_meta.payload = None
-        for field in ("url", "remote_slug", "title"):
+        summary = reading_of_meta.value("description")
+        for field in ("url", "remote_slug", "title", "description"):
             reading_of_meta.drop(field)
         if title and find_make_model(title):
             reading_of_meta.offer("title", title[:200], Layer.STRUCTURED, "og:title", 0.9)
+        # Written for search engines, and cut short: the page's own words go before it.
+        reading_of_meta.offer("description", summary, Layer.STRUCTURED, "meta.description", 0.45)
         reading.absorb(reading_of_meta, 0.75)
 
     def _canonical(self) -> str:

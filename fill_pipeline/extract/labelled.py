@@ -10,6 +10,7 @@ from fill_pipeline.extract.dom import Words, ancestors
 from fill_pipeline.extract.evidence import Reading
 from fill_pipeline.extract.labels import field_of_label
 from fill_pipeline.extract.listing import Layer
+from fill_pipeline.extract.sellers import is_name, is_user_name
 from fill_pipeline.extract.values import offer_value
 
 _ALNUM = re.compile(r"[^\W_]")
@@ -47,9 +48,22 @@ _LIST_PRICES = frozenset(
     ("retail price", "list price", "price", "total price", "selling price", "vehicle price", "cash price",
      "dealer price", "advertised price", "endpreis", "gesamtpreis")
 )  # fmt: skip
+_HEADINGS = frozenset(("h2", "h3", "h4", "h5", "h6", "strong"))
+# Labels of a colour that also head a section of equipment.
+_SECTIONS = frozenset(("exterior", "interior", "ext", "int", "upholstery", "paint"))
+_NO_ENGINE = re.compile(
+    r"\b(?:years?|months?|miles|warranty|jahre|monate|garantie)\b|\A0+(?:[.,]0+)?\s*(?:\D{1,4})?\Z", re.I
+)
+_SELLER_KIND = re.compile(
+    r"(?:händler|dealer|gewerblich\w*|rivenditore|concessionari[ao]|profesional|professionnel|autobedrijf|privat\w*|"
+    r"particul\w+|firma|forhandler|företag)(?: (?:anbieter|verkäufer|seller|nutzer|party|owner))?",
+    re.I,
+)
 _CELLS = frozenset(("dt", "th", "td", "label"))
 _SPAN_OF_YEARS = re.compile(r"\d{4}\s*[-–]\s*\S*\s*\d{4}|[-–]\s*\w{3}\.?\s\d{4}")
-_YEAR_CELL = re.compile(r"\D{0,12}(?:\d{1,2}[./\-]){0,2}(?:1[89]|20)\d\d(?:[./\-]\d{1,2}){0,2}\D{0,12}")
+_YEAR_CELL = re.compile(
+    r"\D{0,12}(?:\d{1,2}[./\-]){0,2}(?:1[89]|20)\d\d(?:[./\-]\d{1,2}){0,2}(?:\s*\(\d{2}\b.{0,8}\)|\D{0,12})"
+)
 # What the values of fields with a small vocabulary look like, in the languages of the labels.
 _PLAUSIBLE = {
     "drivetrain": re.compile(
@@ -59,7 +73,7 @@ _PLAUSIBLE = {
         re.I,
     ),
     "transmission": re.compile(
-        r"auto|man|cvt|speed|gear|gang|tronic|dct|dsg|pdk|schalt|spd|boîte|stick|variable|clutch|powerglide|matic|"
+        r"auto|man|cvt|speed|gear|gang|tronic|dct|dsg|pdk|schalt|schak|spd|boîte|stick|variable|clutch|powerglide|matic|"
         r"shift|"
         r"vitesse|versnelling|[3-9]\s*-?\s*sp|transaxle|tiptronic|sequential|overdrive|\b[34]-?on",
         re.I,
@@ -103,10 +117,13 @@ _SHAPES = {
 }
 _INLINE_LABEL = re.compile(r"([A-Za-zÀ-ÿ#.][A-Za-zÀ-ÿ#./ ]{1,30}?)\s*:\s")
 _TRAILING = re.compile(
-    r"(\S.{1,45}?)\s+((?:exterior|interior) colou?r|fuel type|drivetrain|transmission|body (?:style|type)|engine|mpg)",
+    r"(\S.{1,75}?)\s+((?:exterior|interior)(?: colou?r)?|fuel type|drivetrain|transmission|body (?:style|type)|engine|"
+    r"mpg)",
     re.I,
 )
-_TRAILING_WORDS = frozenset(("color", "colour", "type", "drivetrain", "transmission", "style", "engine", "mpg"))
+_TRAILING_WORDS = frozenset(
+    ("color", "colour", "type", "drivetrain", "transmission", "style", "engine", "mpg", "exterior", "interior")
+)
 _COLOR_WORD = re.compile(
     r"white|black|silver|gr[ae]y|red|blue|green|brown|beige|tan|gold|orange|yellow|purple|maroon|burgundy|cream|ivory|"
     r"bronze|copper|charcoal|"
@@ -221,11 +238,15 @@ def _labelled(words: Words, at: int, field: str, reading: Reading, base_url: str
             return after + len(fields)
     known, label = fields[-1], names[-1]
     value, end = texts[after], after + 1
+    if value.startswith(":"):
+        colon, value = True, value.lstrip(": ")
     while end < count and words.glued[end] and len(value) < _VALUE_LENGTH and _continues(texts[end]):
         value += " " + texts[end]
         end += 1
     limit = 2 * _VALUE_LENGTH if known in _LONG_FIELDS else _VALUE_LENGTH
     sure = colon or known not in _LOOSE or _is_cell(words.nodes[positions[-1]])
+    if known == "seller_name" and not sure:
+        sure = is_name(value) and _is_heading(words.nodes[positions[-1]])
     if known and sure and len(value) <= limit:
         _offer(reading, known, value, layer, label, 0.84 if colon else 0.76, base_url)
     return after
@@ -242,7 +263,10 @@ def _is_caption(words: Words, at: int, field: str) -> bool:
         return False
     chain = [node.mem_id for node in ancestors(words.nodes[at])[:6]]
     near = _shared(chain, words.nodes[at - 1])
-    return near < (_shared(chain, words.nodes[at + 1]) if at + 1 < len(words.texts) else len(chain))
+    if at + 1 >= len(words.texts):
+        return near < len(chain)
+    far = _shared(chain, words.nodes[at + 1])
+    return near < far or (near == far and shape is _AMOUNT and not shape.search(words.texts[at + 1]))
 
 
 def _shared(chain: list[int], node: LexborNode) -> int:
@@ -269,10 +293,17 @@ def _is_cell(node: LexborNode) -> bool:
     return False
 
 
+def _is_heading(node: LexborNode) -> bool:
+    parent = node.parent
+    return parent is not None and parent.tag in _HEADINGS
+
+
 def _plausible_shape(field: str, value: str) -> bool:
-    """Whether a model or year reads like one: no sentence, no range of years."""
+    """Whether a model, year or seller's name reads like one: no sentence, no range of years, no command."""
     if field == "model":
         return len(value) <= 50 and not _SPAN_OF_YEARS.search(value)
+    if field == "seller_name":
+        return is_name(value) or is_user_name(value)
     return field != "year" or _YEAR_CELL.fullmatch(value) is not None
 
 
@@ -286,6 +317,8 @@ def _offer(
         field, confidence = "price", 0.66
     elif field == "make_model":
         field, confidence = "title", 0.5
+    elif field == "seller_name" and _SELLER_KIND.fullmatch(value):
+        field = "seller_type"
     elif not _plausible_shape(field, value):
         return
     if field == "price" and label.lower() in _LIST_PRICES:
@@ -295,10 +328,12 @@ def _offer(
     plausible = _PLAUSIBLE.get(field)
     if plausible is not None and (len(value) > _VALUE_LENGTH or not plausible.search(value)):
         return
+    if field == "engine" and _NO_ENGINE.search(value):
+        return
     if field in ("exterior_color", "interior_color"):
         if len(value) > 60 or _NO_COLOR.search(value):
             return
-        if label.lower() in _VAGUE and not _COLOR_WORD.search(value):
+        if label.lower() in _SECTIONS and not _COLOR_WORD.search(value):
             return
     if field == "price" and confidence <= reading.confidence("price"):
         return

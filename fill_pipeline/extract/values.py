@@ -26,8 +26,14 @@ from fill_pipeline.extract.vin import VinKind, classify_vin, clean_vin, find_lab
 MIN_YEAR = 1885  # Benz's patent motor car
 MAX_YEAR = 2035  # no page sells a car of a later model year than this
 _MAX_IMAGES = 60
-_PRIVATE = re.compile(r"priv|particul|owner|individual|person")
-_DEALER = re.compile(r"deal|händler|haendler|handel|business|profession|garage|commercial")
+_PRIVATE = re.compile(r"(?:by )?(?:priv|partic|owner|individual|person|osoba pryw)")
+_DEALER = re.compile(
+    r"deal|händler|haendler|handel|business|profes|garage|commercial|autobedrijf|rivenditore|concess|concesion|firma\b|"
+    r"företag|forhandler|bedrijf"
+)
+_PRICED = re.compile(r"[$€£] ?\d|\d ?[€£]")
+_NOTHING = re.compile(r"0+(?:[.,]0+)? ?\D{0,4}")
+_TELEPHONE = re.compile(r"\+?[\d(][\d ().\-/\u00a0]{4,22}\d")
 _DECIMAL = re.compile(r"\d{1,15}\.(?:\d{1,2}|\d{4,6})")  # as a program writes it; three digits would group thousands
 _YEAR = re.compile(r"(?<![\d.,])(1[89]\d\d|20[0-4]\d)(?![\d,]|\.\d)")
 _TEXT_FIELDS = frozenset(
@@ -155,12 +161,24 @@ def _offer_text(reading: Reading, field: str, value: Any, layer: Layer, locator:
         return
     if field == "remote_id" and "*" in text:  # masked
         return
-    if field == "seller_phone" and sum(char.isdigit() for char in text) < 6:
-        return
+    if field == "seller_phone":
+        number = _TELEPHONE.search(text)
+        if number is None or sum(char.isdigit() for char in number[0]) < 6:
+            return
+        text = number[0]
     if field == "seller_type":
-        low = text.lower()
-        text = "private" if _PRIVATE.match(low) else "dealer" if _DEALER.search(low) else text
+        text = seller_type(text)
+    if field == "title" and _PRICED.search(text):
+        confidence *= 0.7  # made for search engines; the page's heading is the title
+    if field == "engine" and _NOTHING.fullmatch(text):
+        return
     reading.offer(field, text, layer, locator, confidence)
+
+
+def seller_type(text: str) -> str:
+    """ "private" or "dealer" where the words say so, else the words."""
+    low = text.lower()
+    return "private" if _PRIVATE.match(low) else "dealer" if _DEALER.search(low) else text
 
 
 def _offer_price(

@@ -18,11 +18,13 @@ from fill_pipeline.extract.listing import Layer, PriceKind
 from fill_pipeline.extract.numbers import (
     MileageReading,
     PriceReading,
+    currency_code,
     read_bare_price,
     read_mileages,
     read_prices,
     says_no_price,
 )
+from fill_pipeline.extract.places import find_place
 from fill_pipeline.extract.vin import find_labelled_vin, find_vins
 
 _OLD = re.compile(r"strike|\bwas|\bold|msrp|former|original|crossed|previous|retail|regular|before|rrp|uvp", re.I)
@@ -127,8 +129,14 @@ def _readings_of(lines: list[tuple[int, str]], number: int) -> list[PriceReading
 
 
 def _bare(texts: list[str], at: int) -> PriceReading | None:
-    """A number with grouped thousands standing alone, no unit of distance after it: a price without its sign."""
+    """A number with grouped thousands standing alone, no unit of distance after it: a price without its sign, or with
+    its sign in the next piece."""
     amount = read_bare_price(texts[at])
+    code = currency_code(texts[at + 1]) if at + 1 < len(texts) and len(texts[at + 1]) <= 4 else None
+    if amount is not None and code:
+        return PriceReading(amount, code, PriceKind.ASKING, texts[at], 0.7)
+    if " " in texts[at] or "\u00a0" in texts[at]:
+        return None
     if amount is None or not 300 <= amount <= 10_000_000:
         return None
     if at + 1 < len(texts) and _UNIT.match(texts[at + 1]):
@@ -275,7 +283,8 @@ def image_links(nodes: list[LexborNode]) -> list[str]:
             if not any(word in low for word in _NO_PHOTO):
                 out.append(source)
                 break
-    return list(dict.fromkeys(out))
+    pictures = [link for link in out if _PICTURE.search(link)]
+    return list(dict.fromkeys(pictures or out))
 
 
 def photo_targets(nodes: list[LexborNode]) -> list[str]:
@@ -283,6 +292,10 @@ def photo_targets(nodes: list[LexborNode]) -> list[str]:
     return [href for node in nodes if _PHOTO.search(href := attribute(node, "href"))][:_MAX_PHOTOS]
 
 
+# An address that says that it is a picture's: a counter's or an advertisement's says something else.
+_PICTURE = re.compile(
+    r"\.(?:jpe?g|webp|png|avif|heic)\b|/(?:[\w-]*image|[\w-]*photo|[\w-]*picture|media|img|uploads)", re.I
+)
 _PHOTO = re.compile(r"\.(?:jpe?g|webp|png)(?:\?|\Z)", re.I)
 _NO_PHOTO = (
     "logo", "icon", "sprite", "pixel", "blank", "spacer", "placeholder", "avatar", "badge", "button", "banner", "/flag",
@@ -290,25 +303,15 @@ _NO_PHOTO = (
 )  # fmt: skip
 
 
-_PLACE = re.compile(
-    r"[A-Z][A-Za-z.'\- ]{2,30} ?, ?(?:[A-Z]{2}|[A-Z][a-z]{3,20})(?: \d{5}| [A-Z]\d[A-Z] \d[A-Z]\d)?|"
-    r"(?:[A-Z]{1,2}-)?\d{4,5}(?: [A-Z]{2})? [A-ZÄÖÜ][\wäöüßéèà.\-]{2,}(?: [A-Za-zäöüß.\-]{2,}){0,3}"
-)
-
-_MEASURE = re.compile(r"\d+ (?:miles|kilomet|meilen|reviews|photos|results|vehicles|cars)", re.I)
-
-
 def offer_place(reading: Reading, words: Words, layer: Layer) -> None:
-    """Offer the first line that is nothing but a place: "Omaha, NE 68102", "10115 Berlin"."""
+    """Offer the first line that is a place, or an address that ends in one: "Omaha, NE 68102", "10115 Berlin"."""
     if reading.has("place") or reading.has("city"):
         return
-    for line in chain(words.texts[:400], (line for _, line in words.lines[:400])):
-        text = line.strip("()\u2022 ").replace(" , ", ", ")
-        if (
-            5 <= len(text) <= 60
-            and _PLACE.fullmatch(text)
-            and not _MEASURE.match(text)
-            and find_make_model(text) is None
-        ):
-            reading.offer("place", text, layer, "text", 0.6)
-            return
+    french = reading.value("currency") == "EUR"
+    lines = (line for _, line in words.lines[:800])
+    place = find_place(chain(words.texts[:400], lines), french=french)
+    if place is not None:
+        reading.offer("place", place.text, layer, "text", 0.6)
+        if french and place.postal_code:
+            reading.offer("city", place.city, layer, "text", 0.57)
+            reading.offer("postal_code", place.postal_code, layer, "text", 0.57)
