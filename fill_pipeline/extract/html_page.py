@@ -416,7 +416,7 @@ def _the_list(readings: list[Reading], seen: list[Reading]) -> list[Reading]:
     """The page's list: its structured data completed by what is seen; what is seen alone where there is no structured
     data, or where it tells of other vehicles than those shown."""
     offered = sum(reading.has("price") for reading in seen)
-    if len(readings) < 2 or offered > 2 * len(readings):
+    if not readings or offered > 2 * len(readings):
         return seen
     joined = join(readings, seen)
     return seen if joined * 5 < len(readings) <= offered else readings

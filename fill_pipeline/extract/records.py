@@ -374,7 +374,8 @@ def find_record_groups(data: Any, locator: str) -> Iterator[tuple[str, list[dict
                 if sum(sample) * 2 >= len(sample) or (
                     len(records) > 6 and sum(map(is_vehicle_record, records[6:12])) >= 3
                 ):
-                    yield path, [item for item in map(_unwrap, records) if is_vehicle_record(item)]
+                    vehicles = [item for item in map(_unwrap, records) if is_vehicle_record(item)]
+                    yield path if len(vehicles) > 1 else f"{path}[]", vehicles
                     continue
             if depth < _MAX_DEPTH:
                 stack.extend(
