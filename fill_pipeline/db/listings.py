@@ -458,6 +458,11 @@ def merge_record(conn: Connection, repair_id: int) -> tuple[int, dict[str, Any],
     return tuple(rows[0]) if rows else None
 
 
+def merges_into(conn: Connection, ids: Sequence[int]) -> list[dict[str, Any]]:
+    """What every merge into these vehicles found before it, the latest first: rows and listings, kept and absorbed."""
+    return [row[0] for row in _sql.merges_into(conn, ids=list(ids))]
+
+
 def decide_proposal(conn: Connection, a: int, b: int, *, status: str, decided_by: str, now: datetime) -> None:
     """Close the proposal of a pair of vehicles, if there is one."""
     _sql.decide_proposal(conn, a=a, b=b, status=status, decided_by=decided_by, now=now)

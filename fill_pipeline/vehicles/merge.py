@@ -76,40 +76,52 @@ def unmerge(
 ) -> tuple[int, int]:
     """Undo a merge inside the caller's transaction; returns (kept vehicle, restored vehicle).
 
-    Both vehicles and their listings are exactly as before the merge. Where listings came or changed
-    since, those go to the kept vehicle and the vehicles concerned are derived anew. Raises
-    ``MergeError`` where there is no such merge in force.
+    Both vehicles and their listings are exactly as before the merge, in whatever order several merges
+    are undone. Where listings came or changed since, those go to the kept vehicle and the vehicles
+    concerned are derived anew. Raises ``MergeError`` where there is no such merge in force.
     """
     found = db.merge_record(conn, repair_id)
     if found is None:
         raise MergeError(f"no merge {repair_id} is in force")
-    keep, before, after = found
+    keep, before, _ = found
     absorbed_id = int(before["absorbed"]["id"])
     if keep not in db.lock_vehicles(conn, [keep]):
         raise MergeError(f"vehicle {keep} was itself merged since; undo that merge first")
     now_kept = db.vehicle_snapshots(conn, [keep])[keep]
-    untouched = now_kept.row == after and set(now_kept.listings) == {
-        *before["kept_listings"],
-        *before["absorbed_listings"],
-    }
-    db.write_vehicle(conn, before["kept"])  # first, since it gives the VIN free
+    if now_kept.row["vin"] is not None and now_kept.row["vin"] == before["absorbed"]["vin"]:
+        db.write_vehicle(conn, now_kept.row | {"vin": None})  # the VIN goes back with its vehicle
     db.restore_vehicle(conn, before["absorbed"])
     db.move_listings(conn, before["absorbed_listings"], origin=keep, target=absorbed_id)
-    if not untouched:
-        derive(conn, {keep, absorbed_id}, now=now, cycle_id=cycle_id, core_fields=core_fields)
+    derive(conn, {keep, absorbed_id}, now=now, cycle_id=cycle_id, core_fields=core_fields)
+    _take_back_as_it_was(conn, keep, absorbed_id, before)
     db.decide_proposal(conn, keep, absorbed_id, status="undone", decided_by=reason, now=now)
     db.record_repair(
         conn,
         vehicle_id=keep,
         kind="unmerge",
         before=now_kept.row,
-        after=before["kept"],
+        after=db.vehicle_snapshots(conn, [keep])[keep].row,
         reason=reason,
         evidence={"merge": repair_id, "restored": absorbed_id},
         cycle_id=cycle_id,
         now=now,
     )
     return keep, absorbed_id
+
+
+def _take_back_as_it_was(conn: Connection, keep: int, absorbed: int, before: Mapping[str, Any]) -> None:
+    """Put vehicles that are what they were before some merge back as their snapshot says, to the last column."""
+    past = [before, *db.merges_into(conn, [keep, absorbed])]
+    snapshots = [(one[part], one[f"{part}_listings"]) for one in past for part in ("kept", "absorbed")]
+    for vehicle_id, now in db.vehicle_snapshots(conn, [keep, absorbed]).items():
+        for row, listings in snapshots:
+            if row["id"] == vehicle_id and set(listings) == set(now.listings) and _values(row) == _values(now.row):
+                db.write_vehicle(conn, row)
+                break
+
+
+def _values(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in row.items() if name not in ("updated_at", "updated_cycle")}
 
 
 def derive(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -21,6 +23,8 @@ Select = Callable[..., list[tuple[Any, ...]]]
 STATE = (
     "SELECT to_jsonb(v) FROM vehicles v ORDER BY id",
     "SELECT id, vehicle_id, to_jsonb(r) FROM listing_records r ORDER BY id",
+    "SELECT to_jsonb(h) FROM listing_history h ORDER BY id",
+    "SELECT to_jsonb(s) FROM listing_sightings s ORDER BY listing_id",
     "SELECT metric, scope, sum(n) FROM counters GROUP BY 1, 2 HAVING sum(n) <> 0 ORDER BY 1, 2",
 )
 
@@ -61,6 +65,61 @@ def test_unmerge_restores_the_former_state_exactly(
         assert unmerge(conn, merge, reason="two cars", now=now + timedelta(hours=2), cycle_id="c3") == (keep, absorb)
     assert [select(query) for query in STATE] == before
     assert select("SELECT kind FROM vehicle_repairs ORDER BY id") == [("merge",), ("unmerge",)]
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_any_merges_undone_in_any_order_leave_no_trace(
+    conn: Connection,
+    add_source: Callable[[str], UUID],
+    write: Write,
+    listing: Make,
+    select: Select,
+    now: datetime,
+    seed: int,
+) -> None:
+    rng = random.Random(seed)
+    vehicles = _many_cars(write, add_source, listing, rng)
+    before = [select(query) for query in STATE]
+    merges: list[int] = []
+    for hour in range(1, 12):
+        keep, absorb = rng.sample(vehicles, 2)
+        with suppress(MergeError), conn.transaction():
+            merged = merge_vehicles(
+                conn, keep, absorb, reason="r", evidence={}, now=now + timedelta(hours=hour), cycle_id=f"c{hour}"
+            )
+            merges.append(merged)
+    assert len(merges) >= 3
+    assert [select(query) for query in STATE] != before
+    rng.shuffle(merges)
+    while merges:
+        in_force = list(merges)
+        for merge in in_force:
+            # One whose kept vehicle was itself merged waits for that merge to be undone.
+            with suppress(MergeError), conn.transaction():
+                unmerge(conn, merge, reason="u", now=now + timedelta(days=1), cycle_id="later")
+                merges.remove(merge)
+        assert merges != in_force
+    assert [select(query) for query in STATE] == before
+
+
+def _many_cars(write: Write, add_source: Callable[[str], UUID], listing: Make, rng: random.Random) -> list[int]:
+    """Seven vehicles, some with a VIN, some with two listings."""
+    vins = ["1HGCV1F30KA000018", "1HGCV1F39KA100019", None, None, None, None, None]
+    one, two = add_source("one"), add_source("two")
+    vehicles = []
+    for at, vin in enumerate(rng.sample(vins, len(vins))):
+        said = {
+            "mileage": 10_000 + 20_000 * at,
+            "price": 5_000 + 1_000 * at,
+            "exterior_color": rng.choice(["Red", "Blue", None]),
+            "city": rng.choice(["Dayton", "Reno"]),
+            "vin": vin,
+        }
+        vehicles.append(write(one, listing(remote_id=f"a{at}", **said)).rows[0].vehicle_id or 0)
+        if vin and rng.random() < 0.7:
+            write(two, listing(remote_id=f"b{at}", **said | {"price": 4_900}))
+    assert len(set(vehicles)) == len(vins)
+    return vehicles
 
 
 def test_a_merge_is_undone_once(

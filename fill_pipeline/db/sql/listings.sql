@@ -321,6 +321,10 @@ WHERE m.id = :id AND m.kind = 'merge'
   AND NOT EXISTS (SELECT FROM vehicle_repairs u
                   WHERE u.vehicle_id = m.vehicle_id AND u.kind = 'unmerge' AND (u.evidence ->> 'merge')::bigint = m.id);
 
+-- name: merges_into
+-- What every merge into these vehicles found before it, the latest first.
+SELECT before_value FROM vehicle_repairs WHERE vehicle_id = ANY(:ids) AND kind = 'merge' ORDER BY id DESC;
+
 -- name: decide_proposal!
 -- Close the proposal of a pair, if there is one.
 UPDATE merge_proposals SET status = :status, decided_at = :now, decided_by = :decided_by
