@@ -15,6 +15,7 @@ from fill_pipeline.db import cycles, ledger
 from fill_pipeline.db.connect import connect
 from fill_pipeline.db.migrate import migrate
 from fill_pipeline.db.server import database_url
+from fill_pipeline.quality.metrics import evidence_of, issues, quality_rows
 from fill_pipeline.settings import Settings
 
 
@@ -39,6 +40,7 @@ def status(json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = F
             fail("no cycle has run yet; `fill cycle` runs one, `fill up` runs them every two hours")
         state = assess(conn, settings, cycle, now)
         rows = ledger.health(conn, cycle.cycle_id)
+        wrong = issues(quality_rows(evidence_of(conn, cycle.cycle_id), settings))
         health = {s: sum(h.status == s for h in rows) for s in ("healthy", "degraded", "failing")}
     figures = {
         "cycle_id": state.cycle_id,
@@ -57,7 +59,7 @@ def status(json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = F
         **{f"sources_{name}": n for name, n in health.items()},
     }
     if json:
-        print_json(figures)
+        print_json(figures | {"quality_issues": wrong})
     else:
         print_table(f"cycle {state.cycle_id}", ("figure", "value"), list(figures.items()))
 

@@ -26,7 +26,7 @@ from fill_pipeline.settings import Settings
 from fill_pipeline.vehicles.assignment import WriteConflict
 from fill_pipeline.vehicles.merge import derive
 from fill_pipeline.vehicles.store import ListingToWrite, write_listings
-from fill_pipeline.vehicles.tally import Outcome, WriteResult
+from fill_pipeline.vehicles.tally import Outcome, WriteResult, WrittenListing
 
 TRANSIENT = (
     WriteConflict,
@@ -89,13 +89,15 @@ def write_pages(conn: Connection, read: Sequence[ReadPage], commit: Commit) -> d
     freed = holds.free_advertisements(conn, _keys(rows), now=commit.now)
     result = write_listings(conn, rows, cycle_id=commit.cycle_id, now=commit.now, core_fields=commit.core_fields)
     _catch_up(conn, freed, result, commit)
+    stats = _stats(read, result)
     for part in held:
         _hold(conn, part, rows, result, commit)
+        _account_held(stats[part.source_id], part, rows, result)
     if commit.tallied:
         ledger.add_tallies(conn, commit.cycle_id, _tallies(result, read))
         ledger.add_hits(conn, commit.cycle_id, rule_hits(rows, result))
     queue.complete(conn, _completions(read, result), owner=commit.owner, now=commit.now)
-    return _stats(read, result)
+    return stats
 
 
 def _keys(rows: Sequence[ListingToWrite]) -> list[tuple[UUID, str]]:
@@ -115,15 +117,28 @@ def _catch_up(conn: Connection, freed: set[int], result: WriteResult, commit: Co
         derive(conn, alive, now=commit.now, cycle_id=commit.cycle_id, core_fields=commit.core_fields)
 
 
+def _kept_back(part: HeldPart, rows: Sequence[ListingToWrite], result: WriteResult) -> list[WrittenListing]:
+    """Every listing of a held part that this kept from its vehicle."""
+    return [
+        written
+        for row, written in zip(rows, result.rows, strict=True)
+        if row.source_id == part.source_id and (written.outcome is Outcome.QUARANTINED or written.vehicle_id is None)
+    ]
+
+
+def _account_held(stats: SourceStats, part: HeldPart, rows: Sequence[ListingToWrite], result: WriteResult) -> None:
+    """What is held back once more counts as held back, also where it says nothing new."""
+    again = sum(written.outcome is Outcome.UNCHANGED for written in _kept_back(part, rows, result))
+    stats.skipped -= again
+    stats.quarantined += again
+    stats.notes.append(f"held back: {part.expectation.name}")
+
+
 def _hold(
     conn: Connection, part: HeldPart, rows: Sequence[ListingToWrite], result: WriteResult, commit: Commit
 ) -> None:
-    """Record what was held back: every listing of the part that this kept from its vehicle."""
-    ids = {
-        written.listing_id
-        for row, written in zip(rows, result.rows, strict=True)
-        if row.source_id == part.source_id and (written.outcome is Outcome.QUARANTINED or written.vehicle_id is None)
-    }
+    """Record what was held back."""
+    ids = {written.listing_id for written in _kept_back(part, rows, result)}
     holds.hold(
         conn,
         sorted(ids),

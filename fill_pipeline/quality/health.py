@@ -15,6 +15,7 @@ DEGRADED_ERROR_RATE = 0.2
 YIELD_DROP = 0.5  # found less than this share of its usual yield
 QUALITY_DROP = 0.15  # completeness fell by more than this against its baseline
 LOW_QUALITY = 0.5
+HELD_SHARE = 0.5  # so much of what it gave is kept from becoming vehicles
 EXCUSED = frozenset({"gone", "robots"})
 GONE_SHARE = 0.5  # more of the listing pages are gone than cars are sold between two looks
 MIN_PAGES = 5  # fewer pages say nothing about a source
@@ -106,6 +107,9 @@ def judge(source: SourceStateRow, account: SourceAccount | None, past: Sequence[
     details = stats.pages_fetched - stats.index_pages
     if details >= MIN_PAGES and stats.pages_empty / details >= FAILING_ERROR_RATE:
         reason = f"{stats.pages_empty} of {details} listing pages show no vehicle that can be read"
+        return Verdict(HealthStatus.FAILING, reason, Diagnosis.REDESIGNED)
+    if stats.quarantined >= MIN_PAGES and stats.quarantined >= HELD_SHARE * stats.found:
+        reason = f"{stats.quarantined} of {stats.found} listings are held back, since they cannot be right"
         return Verdict(HealthStatus.FAILING, reason, Diagnosis.REDESIGNED)
     if error_rate >= DEGRADED_ERROR_RATE:
         return Verdict(HealthStatus.DEGRADED, failures, diagnosis)
