@@ -2,21 +2,40 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from fill_pipeline.crawl.config import PaginationType, RobotsPolicy
-from fill_pipeline.crawl.fetch import FailureCategory, Fetcher
+from fill_pipeline.crawl.fetch import FailureCategory, Fetcher, FetchResponse
 from fill_pipeline.crawl.index_walk import DetailUrl, HarvestLimits, HarvestPage, IndexWalk, SourceToCrawl
 from fill_pipeline.crawl.pagination import StopReason
 from fill_pipeline.crawl.robots import RobotsCache, RobotsRules, robots_request
 from fill_pipeline.crawl.urls import origin
 
-__all__ = ["DetailUrl", "HarvestLimits", "HarvestPage", "SourceToCrawl", "StopReason", "harvest", "harvest_many"]
+__all__ = [
+    "DetailUrl",
+    "EarlierPage",
+    "HarvestLimits",
+    "HarvestPage",
+    "SourceToCrawl",
+    "StopReason",
+    "harvest",
+    "harvest_many",
+]
 
 _LOOK_UP_EVERY = 0.25  # seconds between looks at ``should_stop`` while nothing arrives
+
+
+@dataclass(frozen=True, slots=True)
+class EarlierPage:
+    """An index page had before: its validators, and how to have it again from the archive (None where it is lost)."""
+
+    etag: str | None
+    last_modified: str | None
+    archive_id: int
+    again: Callable[[], FetchResponse | None]
 
 
 def harvest(
@@ -27,11 +46,11 @@ def harvest(
     limits: HarvestLimits | None = None,
     now_fn: Callable[[], datetime] = lambda: datetime.now(UTC),
     should_stop: Callable[[], bool] = lambda: False,
-    reserve_slot: Callable[[int], float] = lambda _slots: 0.0,
+    reserve_slot: Callable[[int], float | StopReason] = lambda _slots: 0.0,
 ) -> Iterator[HarvestPage]:
     """Harvest one source, page by page; the last page says why it ended. Never raises for what a site does.
 
-    ``reserve_slot(n)`` gives the monotonic time of the first of n reserved slots, infinity when there is no budget.
+    ``reserve_slot(n)`` gives the monotonic time of the first of n reserved slots, or why there is none.
     """
     pages = harvest_many(
         [source],
@@ -54,16 +73,21 @@ def harvest_many(
     limits: HarvestLimits | None = None,
     now_fn: Callable[[], datetime] = lambda: datetime.now(UTC),
     should_stop: Callable[[SourceToCrawl], bool] = lambda _source: False,
-    reserve_slot: Callable[[SourceToCrawl, int], float] = lambda _source, _slots: 0.0,
+    reserve_slot: Callable[[SourceToCrawl, int], float | StopReason] = lambda _source, _slots: 0.0,
     on_robots: Callable[[SourceToCrawl, RobotsRules], None] = lambda _source, _rules: None,
+    on_answer: Callable[[SourceToCrawl, FetchResponse], None] = lambda _source, _response: None,
+    earlier: Callable[[SourceToCrawl, str], EarlierPage | None] = lambda _source, _url: None,
 ) -> Iterator[tuple[SourceToCrawl, HarvestPage]]:
     """Harvest many sources at once over one fetcher, each at its own pace with one request at a time.
 
     ``on_robots`` is told a source's rules before its first slot is reserved, so that Crawl-delay can move the
-    pace. ``should_stop`` is asked several times a second for each source. The fetcher must not be used for
+    pace, and ``on_answer`` every answer to a request for an index page. ``earlier`` tells of index pages had before:
+    they are asked for conditionally, and an unchanged one is read again from the archive, so that all it lists is
+    seen again. ``should_stop`` is asked several times a second for each source. The fetcher must not be used for
     anything else meanwhile; slugs must differ.
     """
-    crew = _Crew(fetcher, robots, limits or HarvestLimits(), now_fn, should_stop, reserve_slot, on_robots)
+    limits = limits or HarvestLimits()
+    crew = _Crew(fetcher, robots, limits, now_fn, should_stop, reserve_slot, on_robots, on_answer, earlier)
     try:
         for source in sources:
             yield from crew.advance(source)
@@ -83,12 +107,17 @@ class _Crew:
         limits: HarvestLimits,
         now_fn: Callable[[], datetime],
         should_stop: Callable[[SourceToCrawl], bool],
-        reserve_slot: Callable[[SourceToCrawl, int], float],
+        reserve_slot: Callable[[SourceToCrawl, int], float | StopReason],
         on_robots: Callable[[SourceToCrawl, RobotsRules], None],
+        on_answer: Callable[[SourceToCrawl, FetchResponse], None],
+        earlier: Callable[[SourceToCrawl, str], EarlierPage | None],
     ) -> None:
         self._fetcher, self._robots, self._limits = fetcher, robots, limits
         self._now_fn, self._should_stop = now_fn, should_stop
         self._reserve_slot, self._on_robots = reserve_slot, on_robots
+        self._on_answer, self._earlier = on_answer, earlier
+        self._asked_about: dict[str, EarlierPage] = {}
+        self._lost: set[str] = set()
         self._walks: dict[str, IndexWalk] = {}
         self._awaited: dict[str, SourceToCrawl] = {}
 
@@ -106,14 +135,32 @@ class _Crew:
                 continue
             if robots_origin is not None:
                 self._robots.take(robots_origin, response, self._now_fn())
-            elif (page := self._walks[slug].receive(response, time.monotonic())) is not None:
-                yield source, page
+            else:
+                self._on_answer(source, response)
+                if (page := self._received(source, response)) is not None:
+                    yield source, page
             yield from self.advance(source)
         for source in list(self._awaited.values()):
             if self._should_stop(source):
                 del self._awaited[source.slug]
                 walk = self._walks.get(source.slug) or IndexWalk(source, self._limits, sitemaps=[])
                 yield source, walk.stop(StopReason.STOPPED)
+
+    def _received(self, source: SourceToCrawl, response: FetchResponse) -> HarvestPage | None:
+        """What an answer says; an unchanged page is taken from the archive, or asked for whole where that lost it."""
+        walk = self._walks[source.slug]
+        known = self._asked_about.pop(source.slug, None)
+        if known is None or not response.not_modified:
+            return walk.receive(response, time.monotonic())
+        again = known.again()
+        if again is None:
+            self._lost.add(response.request.url)
+            walk.repeat()
+            return None
+        page = walk.receive(again, time.monotonic())
+        if page is not None:
+            page.archive_id = known.archive_id
+        return page
 
     def advance(self, source: SourceToCrawl) -> Iterator[tuple[SourceToCrawl, HarvestPage]]:
         """Send a source's next request, its robots.txt first; a page instead where it must end."""
@@ -148,10 +195,13 @@ class _Crew:
                 yield source, walk.stop(StopReason.ROBOTS, FailureCategory.ROBOTS)
                 return
         slot = self._reserve_slot(source, 1)
-        if math.isinf(slot):
-            yield source, walk.stop(StopReason.BUDGET)
+        if isinstance(slot, StopReason):
+            yield source, walk.stop(slot)
             return
         request = walk.request(slot)
+        if url not in self._lost and (known := self._earlier(source, url)) is not None:
+            request.etag, request.last_modified = known.etag, known.last_modified
+            self._asked_about[source.slug] = known
         request.tag = (source.slug, None)
         self._awaited[source.slug] = source
         self._fetcher.submit(request)

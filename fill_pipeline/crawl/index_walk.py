@@ -60,12 +60,14 @@ class HarvestLimits:
 class HarvestPage:
     """One index page. ``response`` is None for the detail URLs a configuration names itself.
 
+    ``archive_id`` is where the archive has it already, the site having said that it is unchanged.
     ``stop_reason`` says why no page follows this one; on the last page it speaks for the whole harvest and is
     END only if no part of the index was cut short. ``failure`` is None for a 404 that ends a counted index.
     """
 
     url: str
     response: FetchResponse | None = None
+    archive_id: int | None = None
     cards: list[Listing] = field(default_factory=list)
     detail_urls: list[DetailUrl] = field(default_factory=list)
     expected_count: int | None = None
@@ -150,6 +152,11 @@ class IndexWalk:
             max_bytes=self._config.limits.max_bytes,
             tag=self._source.slug,
         )
+
+    def repeat(self) -> None:
+        """Ask for the last page once more."""
+        assert self._current is not None, "repeat follows request"
+        self._targets.appendleft(self._current)
 
     def receive(self, response: FetchResponse, now: float) -> HarvestPage | None:
         """What an answer says, or None when the page will be asked for again."""

@@ -26,6 +26,7 @@ class StopReason(StrEnum):
     ROBOTS = "robots"  # robots.txt forbids the index
     FAILED = "failed"  # a page could not be had
     BUDGET = "budget"  # the source's budget for today is used up
+    HELD = "held"  # the site asked for silence, or its circuit breaker is open
     STOPPED = "stopped"  # we were told to stop
 
 

@@ -73,12 +73,16 @@ class PageRow:
 
 
 @dataclass(frozen=True, slots=True)
-class Validators:
-    """What a conditional request for a page sends, and the hash of the body last received."""
+class KnownPage:
+    """A page had before: what a conditional request for it sends, how many listings it gave, and where it lies."""
 
     etag: str | None
     last_modified: str | None
-    body_hash: UUID | None
+    listings: int
+    archive_id: int
+    file: str
+    offset: int
+    length: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,12 +166,19 @@ def pages_of_window(
         yield from pages_of_cycle(conn, source_id, cycle_id, kind=kind, batch=batch)
 
 
-def validators(conn: Connection, pages: Sequence[tuple[UUID, UUID]]) -> dict[tuple[UUID, UUID], Validators]:
-    """For (source id, URL hash) pairs: what the last whole answer said to send with the next request."""
+def known_pages(
+    conn: Connection, pages: Sequence[tuple[UUID, UUID]], *, kind: ArchivedKind, since: datetime
+) -> dict[tuple[UUID, UUID], KnownPage]:
+    """For (source id, URL hash) pairs: the last whole answer of this kind, if it has a validator.
+
+    Only answers read since ``since`` and with the source's present configuration are known: an older one may have
+    been read otherwise, and must be read again even where the site has not changed it.
+    """
     if not pages:
         return {}
-    rows = _sql.validators(conn, source_ids=[page[0] for page in pages], hashes=[page[1] for page in pages])
-    return {(row[0], row[1]): Validators(*row[2:]) for row in rows}
+    sources, hashes = [page[0] for page in pages], [page[1] for page in pages]
+    rows = _sql.known_pages(conn, source_ids=sources, hashes=hashes, kind=str(kind), since=since)
+    return {(row[0], row[1]): KnownPage(*row[2:]) for row in rows}
 
 
 def files_of_source(conn: Connection, source_id: UUID) -> list[ArchiveFile]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -55,6 +55,12 @@ class Pace:
     budget_used: int
     daily_requests: int
 
+    @property
+    def silent_until(self) -> datetime | None:
+        """Nothing may be fetched before then (UTC): held, or its circuit breaker is open. None where neither is so."""
+        pause = self.breaker_until if self.breaker == Breaker.OPEN else None
+        return max((until for until in (self.hold_until, pause) if until is not None), default=None)
+
 
 def set_pace(conn: Connection, source_id: UUID, *, delay_ms: int, max_concurrency: int, daily_requests: int) -> None:
     """Bring the pace of a source to its config."""
@@ -88,11 +94,6 @@ def slow_down(conn: Connection, source_id: UUID, now: datetime) -> None:
     _sql.slow_down(conn, source_id=source_id, now=now, most=MOST_SLOWDOWN, apart_seconds=SLOWDOWNS_APART_SECONDS)
 
 
-def standing(conn: Connection, source_ids: Iterable[UUID], now: datetime) -> dict[UUID, datetime]:
-    """Which of these sources nothing may be fetched of now, and until when (UTC)."""
-    return {row[0]: row[1] for row in _sql.standing(conn, source_ids=list(source_ids), now=now)}
-
-
 def note_success(conn: Connection, source_id: UUID, now: datetime) -> None:
     """The source answered: its circuit breaker closes."""
     _sql.note_success(conn, source_id=source_id, now=now)
@@ -110,6 +111,6 @@ def save_concurrency(conn: Connection, source_id: UUID, *, concurrency: float, l
     _sql.save_concurrency(conn, source_id=source_id, concurrency=concurrency, latency_ms=latency_ms)
 
 
-def paces(conn: Connection, source_ids: Sequence[UUID], *, now: datetime) -> dict[UUID, Pace]:
+def paces(conn: Connection, source_ids: Iterable[UUID], *, now: datetime) -> dict[UUID, Pace]:
     """How these sources may be asked now."""
     return {row[0]: Pace(*row[1:]) for row in _sql.paces(conn, source_ids=list(source_ids), now=now)}

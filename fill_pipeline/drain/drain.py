@@ -8,26 +8,24 @@ from __future__ import annotations
 import heapq
 import random
 import time
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from itertools import count
 from multiprocessing.connection import wait
 from uuid import UUID
 
 from fill_pipeline.crawl.archive import ArchiveWriter
-from fill_pipeline.crawl.config import RobotsPolicy
 from fill_pipeline.crawl.fetch import RETRYABLE, FailureCategory, Fetcher, FetchRequest, FetchResponse
-from fill_pipeline.crawl.robots import RobotsCache
 from fill_pipeline.crawl.urls import origin
 from fill_pipeline.db import ledger, pace, queue
-from fill_pipeline.db.archive import ArchivedKind
+from fill_pipeline.db.archive import ArchivedKind, KnownPage
 from fill_pipeline.db.ledger import SourceStats
-from fill_pipeline.db.pace import Breaker
 from fill_pipeline.db.queue import ClaimedPage, Failure
+from fill_pipeline.drain.manners import Manners, RobotsTag
 from fill_pipeline.drain.read import RawPage
-from fill_pipeline.drain.robots import load_robots, save_robots
+from fill_pipeline.drain.revisit import known_details, see_again
 from fill_pipeline.drain.work import Source, Work, load_sources
 from fill_pipeline.drain.worker import Batch, Worker, cores
 from fill_pipeline.drain.write import reading_of
@@ -40,31 +38,19 @@ PATIENCE = timedelta(seconds=30)  # how long a drain stays for a page that is so
 FETCH_SECONDS = 0.02  # how long the loop waits for a page before it looks at the workers
 IDLE_SECONDS = 0.05  # how long it waits for a worker while no page is on its way
 TURN_SECONDS = 1.0  # how often the slower duties are done
-THROTTLE_PAUSE = timedelta(seconds=60)
 BACKOFF_SECONDS = 20.0
 MAX_BACKOFF_SECONDS = 3600.0
 MAX_OPEN_ARCHIVES = 100
-SOURCE_TROUBLE = frozenset(
-    {
-        FailureCategory.DNS,
-        FailureCategory.CONNECT,
-        FailureCategory.TLS,
-        FailureCategory.TIMEOUT,
-        FailureCategory.PROTOCOL,
-        FailureCategory.TRUNCATED,
-        FailureCategory.BLOCKED,
-        FailureCategory.HTTP_5XX,
-    }
-)
-"""Failures that say something about the source and not only about one page: they open its circuit breaker."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Tag:
-    """What a request is for."""
+    """What a request is for, its slot (monotonic), and what was had of its page before."""
 
     page: ClaimedPage
     source: Source
+    slot: float
+    known: KnownPage | None
 
 
 class Drain:
@@ -76,14 +62,17 @@ class Drain:
         self._random = random.Random(seed)
         self._lease = timedelta(seconds=work.settings.lease_seconds)
         self._sources: dict[UUID, Source] = {}
-        self._robots = RobotsCache(work.fetch_settings().product_token())
         self._archives: dict[UUID, ArchiveWriter] = {}
         self._waiting: list[tuple[float, int, _Tag]] = []
         self._order = count()
-        self._flying: Counter[UUID] = Counter()
+        self._flying = 0
+        self._awaiting_robots: dict[str, list[_Tag]] = {}
         self._held: dict[int, ClaimedPage] = {}
+        self._workers: list[Worker] = []
         self._ready: list[RawPage] = []
         self._ready_since = 0.0
+        self._unchanged: list[ClaimedPage] = []
+        self._unchanged_since = 0.0
         self._singles: list[RawPage] = []
         self._batches = count(1)
         self._stats: defaultdict[UUID, SourceStats] = defaultdict(SourceStats)
@@ -91,14 +80,13 @@ class Drain:
     def run(self) -> None:
         """Work until nothing is ready any more, time is up or we are told to stop. Counts are in ``work.totals``."""
         work = self._work
-        workers = work.settings.workers or cores()
         with work.connect("drain") as conn, Fetcher(work.fetch_settings()) as fetcher:
-            self._conn, self._fetcher = conn, fetcher
-            self._workers = [Worker(work.url, work.settings) for _ in range(workers)]
+            self._conn, self._fetcher, self._manners = conn, fetcher, Manners(conn, work)
             try:
                 self._loop()
             finally:
                 self._give_back(list(self._held))
+                self._manners.save()
                 self._flush_stats()
                 for worker in self._workers:
                     worker.stop()
@@ -114,6 +102,9 @@ class Drain:
                 turn = now + TURN_SECONDS
                 self._sources = load_sources(self._conn)
                 self._drop_stopped()
+                for source_id in self._manners.look_up({page.source_id for page in self._held.values()}):
+                    self._hold_off(source_id)
+                self._manners.save()
                 self._flush_stats()
                 dry = False
             if now >= beat:
@@ -132,7 +123,9 @@ class Drain:
                     self._receive(response)
             else:
                 wait([worker.pipe for worker in self._workers], IDLE_SECONDS)
-            self._hand_over(everything=stopping or not (self._fetcher.in_flight or self._waiting))
+            idle = stopping or not (self._fetcher.in_flight or self._waiting)
+            self._hand_over(everything=idle)
+            self._finish_unchanged(everything=idle)
             self._collect()
             if not self._held and (stopping or (dry and not self._feeding() and not self._soon())):
                 return
@@ -154,6 +147,8 @@ class Drain:
             horizon=CLAIM_HORIZON,
             per_source=self._work.settings.batch_size,
         )
+        self._manners.look_up({page.source_id for page in pages})
+        known = known_details(self._conn, pages, now)
         at = time.monotonic()
         for page in pages:
             self._held[page.queue_id] = page
@@ -162,7 +157,7 @@ class Drain:
                 self._give_back([page.queue_id])
                 continue
             slot = at + max(0.0, (page.slot_at - now).total_seconds())
-            heapq.heappush(self._waiting, (slot, next(self._order), _Tag(page, source)))
+            self._wait_for(_Tag(page, source, slot, known.get(page.queue_id)))
         return bool(pages)
 
     def _soon(self) -> bool:
@@ -173,21 +168,36 @@ class Drain:
         time.sleep(min(0.2, max(0.0, (ready_at - now).total_seconds())))
         return True
 
+    def _wait_for(self, tag: _Tag) -> None:
+        heapq.heappush(self._waiting, (tag.slot, next(self._order), tag))
+
     def _drop_stopped(self) -> None:
         """Give back what belongs to sources that were switched off meanwhile."""
-        stopped = [tag.page.queue_id for _, _, tag in self._waiting if tag.source.id not in self._sources]
-        if stopped:
-            gone = set(stopped)
-            self._waiting = [entry for entry in self._waiting if entry[2].page.queue_id not in gone]
+        waiting = {tag.source.id for _, _, tag in self._waiting}
+        waiting |= {tag.source.id for tags in self._awaiting_robots.values() for tag in tags}
+        for source_id in waiting - self._sources.keys():
+            self._hold_off(source_id)
+
+    def _hold_off(self, source_id: UUID) -> None:
+        """Give back what is still to be asked of a source that is left alone from now on."""
+        mine = [tag.page.queue_id for _, _, tag in self._waiting if tag.source.id == source_id]
+        if mine:
+            self._waiting = [entry for entry in self._waiting if entry[2].source.id != source_id]
             heapq.heapify(self._waiting)
-            self._give_back(stopped)
+        for of_origin, tags in self._awaiting_robots.items():
+            mine += [tag.page.queue_id for tag in tags if tag.source.id == source_id]
+            self._awaiting_robots[of_origin] = [tag for tag in tags if tag.source.id != source_id]
+        self._give_back(mine)
 
     def _stop_fetching(self) -> None:
-        waiting = [tag.page.queue_id for _, _, tag in self._waiting]
+        untried = [tag.page.queue_id for _, _, tag in self._waiting]
+        untried += [tag.page.queue_id for tags in self._awaiting_robots.values() for tag in tags]
+        untried += [request.tag.page.queue_id for request in self._fetcher.abort() if isinstance(request.tag, _Tag)]
         self._waiting.clear()
-        dropped = [request.tag.page.queue_id for request in self._fetcher.abort()]
-        self._flying.clear()
-        self._give_back(waiting + dropped)
+        self._awaiting_robots.clear()
+        self._manners.in_flight.clear()
+        self._flying = 0
+        self._give_back(untried)
 
     def _give_back(self, ids: list[int]) -> None:
         queue.release(self._conn, ids, owner=self._work.owner)
@@ -198,51 +208,78 @@ class Drain:
 
     def _start_due(self) -> None:
         now = time.monotonic()
-        crowded = []
-        while self._waiting and self._waiting[0][0] <= now:
-            entry = heapq.heappop(self._waiting)
-            tag = entry[2]
-            if self._flying[tag.source.id] >= tag.source.config.rate_limit.max_concurrency:
-                crowded.append(entry)
-                continue
-            if not self._permitted(tag):
-                self._fail(tag, FailureCategory.ROBOTS, "robots.txt forbids this page")
-                continue
-            self._flying[tag.source.id] += 1
-            config = tag.source.config
+        crowded: list[_Tag] = []
+        late: defaultdict[UUID, list[_Tag]] = defaultdict(list)
+        while self._waiting and self._waiting[0][0] <= now and self._flying < self._fetcher.settings.max_connections:
+            tag = heapq.heappop(self._waiting)[2]
+            if self._manners.is_late(tag.source, tag.slot, now):
+                late[tag.source.id].append(tag)
+            elif not self._manners.has_room(tag.source):
+                crowded.append(tag)
+            else:
+                self._start(tag)
+        for tag in crowded:
+            self._wait_for(tag)
+        for tags in late.values():
+            for tag, slot in zip(tags, self._manners.new_slots(tags[0].source, len(tags)), strict=True):
+                self._wait_for(replace(tag, slot=slot))
+
+    def _start(self, tag: _Tag) -> None:
+        source, url, known = tag.source, tag.page.url, tag.known
+        rules = self._manners.rules(source, url)
+        if rules is None:
+            request = self._manners.robots_request(source, url)
+            if request.tag.origin not in self._awaiting_robots:
+                self._fetcher.submit(request)
+            self._awaiting_robots.setdefault(request.tag.origin, []).append(tag)
+        elif rules.forbids_all:
+            self._manners.hold_for_robots(source)
+            self._give_back([tag.page.queue_id])
+            self._hold_off(source.id)
+        elif not rules.allowed(url):
+            self._fail(tag, FailureCategory.ROBOTS, "robots.txt forbids this page")
+        else:
+            self._flying += 1
+            self._manners.in_flight[source.id] += 1
             self._fetcher.submit(
                 FetchRequest(
-                    url=tag.page.url,
-                    headers=config.request_headers(),
-                    cookies=config.request_cookies(),
-                    secret_origin=origin(tag.source.row.base_url),
-                    max_bytes=config.limits.max_bytes,
+                    url=url,
+                    headers=source.config.request_headers(),
+                    cookies=source.config.request_cookies(),
+                    secret_origin=origin(source.row.base_url),
+                    max_bytes=source.config.limits.max_bytes,
+                    etag=known.etag if known is not None else None,
+                    last_modified=known.last_modified if known is not None else None,
                     tag=tag,
                 )
             )
-        for entry in crowded:
-            heapq.heappush(self._waiting, entry)
-
-    def _permitted(self, tag: _Tag) -> bool:
-        if tag.source.config.robots is not RobotsPolicy.OBEY:
-            return True
-        now = self._work.now_fn()
-        rules = self._robots.known(tag.page.url, now)
-        if rules is None:
-            load_robots(self._conn, self._robots, [tag.page.url], now=now)
-            rules = self._robots.rules_for(tag.page.url, self._fetcher, now)
-            save_robots(self._conn, self._robots, [tag.source], now=now)
-        return rules.allowed(tag.page.url)
 
     def _receive(self, response: FetchResponse) -> None:
-        tag: _Tag = response.request.tag
-        self._flying[tag.source.id] -= 1
+        tag = response.request.tag
+        if isinstance(tag, RobotsTag):
+            self._manners.take_robots(response)
+            for waiting in self._awaiting_robots.pop(tag.origin, []):
+                self._wait_for(waiting)
+            return
+        assert isinstance(tag, _Tag)
+        self._flying -= 1
+        leave_alone = self._manners.answered(tag.source, response)
         if tag.page.queue_id not in self._held:
             return
         stats = self._stats[tag.source.id]
         stats.bytes_received += len(response.body_received)
         if response.failure is not None:
             self._fail(tag, response.failure, response.error or "", response.retry_after)
+            if leave_alone:
+                self._hold_off(tag.source.id)
+            return
+        if response.not_modified and tag.known is None:
+            self._fail(tag, FailureCategory.PROTOCOL, "not modified, though nothing was said to be known")
+            return
+        if response.not_modified:
+            if not self._unchanged:
+                self._unchanged_since = time.monotonic()
+            self._unchanged.append(tag.page)
             return
         now = self._work.now_fn()
         ref = self._archive(tag.source).append(response, now)
@@ -287,20 +324,6 @@ class Drain:
         self._held.pop(page.queue_id, None)
         if page.queue_id in ends:
             self._stats[source_id].fail(str(category))
-        if category is FailureCategory.THROTTLED:
-            pause = THROTTLE_PAUSE if retry_after is None else timedelta(seconds=retry_after)
-            pace.slow_down(self._conn, source_id, now)
-            pace.hold(self._conn, source_id, now + pause, "it asked us to slow down")
-            self._hold_off(source_id)
-        elif category in SOURCE_TROUBLE and pace.note_failures(self._conn, source_id, 1, now) is Breaker.OPEN:
-            self._hold_off(source_id)
-
-    def _hold_off(self, source_id: UUID) -> None:
-        """Give back what is still to be asked of a source that wants peace; its next slots come later."""
-        mine = [tag.page.queue_id for _, _, tag in self._waiting if tag.source.id == source_id]
-        self._waiting = [entry for entry in self._waiting if entry[2].source.id != source_id]
-        heapq.heapify(self._waiting)
-        self._give_back(mine)
 
     # ── Handing over ──
 
@@ -315,7 +338,25 @@ class Drain:
             pages, self._ready = self._ready[:PAGES_PER_BATCH], self._ready[PAGES_PER_BATCH:]
             self._send(worker, pages)
 
+    def _finish_unchanged(self, *, everything: bool) -> None:
+        """Commit pages their site says are unchanged; no worker needs to see them."""
+        old = self._unchanged and time.monotonic() - self._unchanged_since > BATCH_AGE_SECONDS
+        if not self._unchanged or not (everything or old or len(self._unchanged) >= PAGES_PER_BATCH):
+            return
+        pages, self._unchanged = self._unchanged, []
+        work, now = self._work, self._work.now_fn()
+        core_fields = work.settings.core_fields
+        done = see_again(self._conn, pages, cycle_id=work.cycle_id, owner=work.owner, now=now, core_fields=core_fields)
+        for source_id, stats in done.items():
+            work.totals.add(source_id, stats)
+            pace.note_success(self._conn, source_id, now)
+        for page in pages:
+            self._held.pop(page.queue_id, None)
+
     def _free_worker(self) -> Worker | None:
+        if not self._workers:  # started with the first page to read: a web that has not changed needs none
+            work = self._work
+            self._workers = [Worker(work.url, work.settings) for _ in range(work.settings.workers or cores())]
         worker = min(self._workers, key=lambda w: len(w.held))
         return worker if len(worker.held) < HELD_PER_WORKER else None
 

@@ -11,20 +11,22 @@ from uuid import UUID
 
 import psycopg
 
-from fill_pipeline.crawl.archive import ArchiveWriter
+from fill_pipeline.crawl.archive import ArchiveRef, ArchiveWriter
 from fill_pipeline.crawl.config import DetailPolicy, PaginationType, SourceConfig
-from fill_pipeline.crawl.fetch import Fetcher
+from fill_pipeline.crawl.fetch import Fetcher, FetchResponse
 from fill_pipeline.crawl.harvest import HarvestPage, SourceToCrawl, harvest_many
 from fill_pipeline.crawl.pagination import StopReason
 from fill_pipeline.crawl.robots import RobotsCache
 from fill_pipeline.crawl.urls import join, url_hash
-from fill_pipeline.db import ledger, pace, queue, registry
+from fill_pipeline.db import ledger, queue, registry
 from fill_pipeline.db.archive import ArchivedKind
 from fill_pipeline.db.connect import Connection
 from fill_pipeline.db.ledger import SourceStats
 from fill_pipeline.db.queue import PageToQueue
+from fill_pipeline.drain.manners import heed
 from fill_pipeline.drain.read import WRITTEN, RawPage, ReadPage, hint_of, rows_of_cards, says_enough
-from fill_pipeline.drain.robots import load_robots, save_robots
+from fill_pipeline.drain.revisit import IndexMemory
+from fill_pipeline.drain.robots import load_robots, obey_delay, save_robots
 from fill_pipeline.drain.work import Source, Work, reserve_slot
 from fill_pipeline.drain.write import Commit, in_transaction, reading_of, write_pages
 from fill_pipeline.quality.gate import Gate
@@ -77,7 +79,10 @@ class SourceHarvest:
         raw = self._archived(page)
         if raw is not None:
             stats.index_pages = stats.pages_fetched = 1
-            stats.bytes_received = len(raw.body)
+            if page.archive_id is None:
+                stats.bytes_received = len(raw.body)
+            else:
+                stats.pages_unchanged = 1
         if page.failure is not None:
             stats.fail(str(page.failure))
             stats.notes.append(f"{page.url}: {page.error or page.failure}")
@@ -115,8 +120,6 @@ class SourceHarvest:
             return done
 
         self._work.totals.add(self.source.id, in_transaction(self._conn, write))
-        if page.failure is None and raw is not None:
-            pace.note_success(self._conn, self.source.id, now)
 
     def close(self) -> None:
         """Finish the archive file."""
@@ -131,9 +134,14 @@ class SourceHarvest:
         if response is None or not response.ok:
             return None
         fetched_at = self._work.now_fn()
-        ref = self._archive.append(response, fetched_at)
-        self._archive.flush()
-        return RawPage.of(response, ref, source_id=self.source.id, kind=ArchivedKind.INDEX, fetched_at=fetched_at)
+        if page.archive_id is not None:
+            ref = ArchiveRef("", 0, 0)  # indexed already, under that id
+        else:
+            ref = self._archive.append(response, fetched_at)
+            self._archive.flush()
+        raw = RawPage.of(response, ref, source_id=self.source.id, kind=ArchivedKind.INDEX, fetched_at=fetched_at)
+        raw.archive_id = page.archive_id
+        return raw
 
     def _sorted(self, page: HarvestPage, raw: RawPage | None) -> tuple[ReadPage | None, list[PageToQueue]]:
         """What is written from the cards themselves, and what must be fetched."""
@@ -173,25 +181,34 @@ def harvest_sources(work: Work, sources: Sequence[Source], *, limit_factor: int 
         by_slug = {source.slug: SourceHarvest(work, source, conn) for source in sources}
         watch = _Watch(work, conn, [s.id for s in sources])
 
+        memory = IndexMemory(conn, work.settings.archive_root)
         crawled = [SourceToCrawl(s.slug, s.row.base_url, _raised(s.config, limit_factor)) for s in sources]
+
+        def source_of(s: SourceToCrawl) -> Source:
+            return by_slug[s.slug].source
+
         try:
             for crawled_source, page in harvest_many(
                 crawled,
                 fetcher,
                 robots=robots,
                 now_fn=work.now_fn,
-                should_stop=lambda s: by_slug[s.slug].broken or watch.stopped(by_slug[s.slug].source.id),
-                reserve_slot=lambda s, n: reserve_slot(conn, work, by_slug[s.slug].source.id, n),
+                should_stop=lambda s: by_slug[s.slug].broken or watch.stopped(source_of(s).id),
+                reserve_slot=lambda s, n: reserve_slot(conn, work, source_of(s).id, n),
+                on_robots=lambda s, rules: obey_delay(conn, source_of(s), rules),
+                on_answer=lambda s, response: watch.heard(source_of(s).id, response),
+                earlier=lambda s, url: memory.earlier(source_of(s).id, url, work.now_fn()),
             ):
                 by_slug[crawled_source.slug].take_safely(page)
-                save_robots(conn, robots, [by_slug[s.slug].source for s in crawled], now=work.now_fn())
+                save_robots(conn, robots, [source_of(s) for s in crawled], now=work.now_fn())
         finally:
+            memory.close()
             for one in by_slug.values():
                 one.close()
 
 
 class _Watch:
-    """Which sources were switched off while we work; asked at most once a second."""
+    """What others and the sites themselves want of us: switches in the database are looked at once a second."""
 
     def __init__(self, work: Work, conn: Connection, ids: Sequence[UUID]) -> None:
         self._work, self._conn, self._ids = work, conn, list(ids)
@@ -203,6 +220,10 @@ class _Watch:
             self._next = time.monotonic() + STOP_CHECK_SECONDS
             self._stopped = registry.stopped_sources(self._conn, self._ids)
         return source_id in self._stopped or self._work.stopping()
+
+    def heard(self, source_id: UUID, response: FetchResponse) -> None:
+        """Let every worker know what an answer says about its source."""
+        heed(self._conn, source_id, response, self._work.now_fn())
 
 
 def _raised(config: SourceConfig, factor: int) -> SourceConfig:

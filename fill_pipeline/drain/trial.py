@@ -9,6 +9,7 @@ import msgspec
 
 from fill_pipeline.crawl.fetch import DecodeError, Fetcher, FetchRequest, decode_body
 from fill_pipeline.crawl.harvest import HarvestPage, SourceToCrawl, harvest
+from fill_pipeline.crawl.pagination import StopReason
 from fill_pipeline.crawl.robots import RobotsCache
 from fill_pipeline.crawl.urls import origin
 from fill_pipeline.db.connect import Connection
@@ -72,12 +73,16 @@ def _tell_index(trial: Trial, page: HarvestPage) -> None:
 
 
 def _try_detail(conn: Connection, work: Work, source: Source, fetcher: Fetcher, url: str, trial: Trial) -> None:
+    slot = reserve_slot(conn, work, source.id, 1)
+    if isinstance(slot, StopReason):
+        trial.steps.append(f"✗ {url}: not asked for: {slot}")
+        return
     request = FetchRequest(
         url=url,
         headers=source.config.request_headers(),
         cookies=source.config.request_cookies(),
         secret_origin=origin(source.row.base_url),
-        not_before=reserve_slot(conn, work, source.id, 1),
+        not_before=slot,
     )
     response = fetcher.fetch(request)
     if response.failure is not None:

@@ -7,17 +7,20 @@ import time
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from fill_pipeline.crawl.config import ConfigError, SourceConfig, parse_source_config
 from fill_pipeline.crawl.fetch_settings import FetchSettings
+from fill_pipeline.crawl.pagination import StopReason
 from fill_pipeline.db import pace, registry
 from fill_pipeline.db.connect import Connection, connect
 from fill_pipeline.db.ledger import SourceStats
 from fill_pipeline.db.registry import SourceRow
 from fill_pipeline.db.seal import SealError
 from fill_pipeline.settings import Settings
+
+MAX_SLOT_WAIT = timedelta(minutes=5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,12 +95,14 @@ class Work:
         )
 
 
-def reserve_slot(conn: Connection, work: Work, source_id: UUID, n: int) -> float:
-    """Reserve ``n`` fetch times of a source: when the first is (monotonic); infinity once the day's budget is spent."""
+def reserve_slot(conn: Connection, work: Work, source_id: UUID, n: int) -> float | StopReason:
+    """Reserve ``n`` fetch times of a source: when the first is (monotonic), or why there is none soon."""
     now = work.now_fn()
     slots = pace.reserve_slots(conn, source_id, n, now=now)
     if not slots.within_budget:
-        return float("inf")
+        return StopReason.BUDGET
+    if slots.first > now + MAX_SLOT_WAIT:
+        return StopReason.HELD
     return time.monotonic() + max(0.0, (slots.first - now).total_seconds())
 
 

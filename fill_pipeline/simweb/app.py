@@ -10,7 +10,7 @@ from functools import cache
 from time import monotonic, process_time, time
 from typing import Any, NamedTuple
 
-from .connection import Connection, Request
+from .connection import Connection, Request, not_modified
 from .page import HTML, Page
 from .router import Router
 from .sites import Site
@@ -82,8 +82,9 @@ class App:
         }
 
     def _logged(self, request: Request, slug: str, page: Page) -> Page:
-        self.log.append(LogEntry(monotonic(), time(), slug, request.target, page.status, request.client_port))
-        self.statuses[page.status] += 1
+        status = 304 if not_modified(request, page) else page.status
+        self.log.append(LogEntry(monotonic(), time(), slug, request.target, status, request.client_port))
+        self.statuses[status] += 1
         return page
 
     def _noted(self, request: Request, site: Site, answer: Coroutine[None, None, None]) -> Coroutine[None, None, None]:
@@ -99,6 +100,10 @@ class App:
         if path == "/robots.txt":  # its own fault and no other, so that each can be tested alone
             if faults.robots_body is None and faults.robots_status == 200:
                 return None
+            if faults.robots_hang:
+                return self._hanging_robots(request, faults.robots_hang, connection)
+            if faults.robots_redirect:
+                return Page.redirect(faults.robots_redirect)
             return Page.text(faults.robots_body or "", "text/plain", faults.robots_status)
         if faults.redirect_to:
             return Page.redirect(faults.redirect_to)
@@ -135,6 +140,10 @@ class App:
                 return Page.redirect("/login?next=" + path)
         body = "<html><head><title>403 Forbidden</title></head><body><h1>Access denied</h1></body></html>"
         return Page.text(body, status=403)
+
+    async def _hanging_robots(self, request: Request, seconds: float, connection: Connection) -> None:
+        await asyncio.sleep(seconds)
+        connection.send(request, Page.text("", "text/plain"))
 
     async def _crippled(self, request: Request, site: Site, connection: Connection) -> None:
         """Answers late, slowly, in part, or with a header that lies."""

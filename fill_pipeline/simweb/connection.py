@@ -128,7 +128,7 @@ class Connection(asyncio.Protocol):
         """Writes a page, compressed if the client accepts that, or 304 when the client has it."""
         packed = page.packed and b"gzip" in request.headers.get(b"accept-encoding", b"")
         content = page.stored if packed or not page.packed else page.plain()
-        if _not_modified(request, page):
+        if not_modified(request, page):
             self._write(f"HTTP/1.1 304 Not Modified\r\n{_validators(page)}Date: {_date()}\r\n\r\n".encode())
             return
         lines = [
@@ -169,7 +169,8 @@ class Connection(asyncio.Protocol):
         self.transport.abort()
 
 
-def _not_modified(request: Request, page: Page) -> bool:
+def not_modified(request: Request, page: Page) -> bool:
+    """Whether the client says that it has this very page."""
     if not page.etag or page.status != 200 or request.method not in ("GET", "HEAD"):
         return False
     match = request.headers.get(b"if-none-match")

@@ -144,6 +144,8 @@ def _redirect_to(app: App, site: Site, body: Body) -> None:
 def _robots(app: App, site: Site, body: Body) -> None:
     site.faults.robots_body = str(body.get("body", ""))
     site.faults.robots_status = int(_number(body, "status", 200))
+    site.faults.robots_hang = _number(body, "hang", 0.0)
+    site.faults.robots_redirect = str(body.get("redirect", ""))
 
 
 def _move(app: App, site: Site, body: Body) -> None:

@@ -29,6 +29,8 @@ class Faults:
     closed: bool = False
     robots_body: str | None = None
     robots_status: int = 200
+    robots_hang: float = 0.0  # seconds before the answer
+    robots_redirect: str = ""
     _tokens: float = 1.0
     _refilled: float = 0.0
     _asked: int = 0

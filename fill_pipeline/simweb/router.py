@@ -49,7 +49,7 @@ class Router:
         if path.startswith("/photos/"):
             return self._photo(path)
         key = (site.host, site.revision, self.world.version, site.faults.empty, target)
-        return self._cached(key, lambda: self._other(site, path, query))
+        return self._cached(key, lambda: _tagged(self._other(site, path, query), self.world.now))
 
     def warm(self) -> None:
         """Builds at the start what every page of the open sites needs."""
@@ -76,9 +76,7 @@ class Router:
 
     def _rendered(self, ad: Ad, now: int) -> Page:
         base = self.base_url(ad.site)
-        page = detail_page(ad, now, base, self.chrome(ad.site))
-        etag = blake2b(page.stored, digest_size=10).hexdigest()
-        return page.with_etag(f'"{etag}"', http_date(ad.changed_at(now)))
+        return _tagged(detail_page(ad, now, base, self.chrome(ad.site)), ad.changed_at(now))
 
     def _api_detail(self, site: Site, path: str) -> Page:
         text = path.removeprefix("/api/listings/")
@@ -160,6 +158,14 @@ class Router:
             if len(self._cache) > CACHED_PAGES:
                 del self._cache[next(iter(self._cache))]
         return page
+
+
+def _tagged(page: Page, changed_at: int) -> Page:
+    """The page with validators, where it is one worth asking for again."""
+    if page.status != 200:
+        return page
+    etag = blake2b(page.stored, digest_size=10).hexdigest()
+    return page.with_etag(f'"{etag}"', http_date(changed_at))
 
 
 def _page_number(site: Site, path: str) -> int | None:

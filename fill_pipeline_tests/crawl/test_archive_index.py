@@ -14,13 +14,12 @@ from fill_pipeline.crawl.urls import url_hash
 from fill_pipeline.db.archive import (
     ArchivedKind,
     PageRow,
-    Validators,
     files_of_source,
     find_page,
     insert_pages,
+    known_pages,
     pages_of_cycle,
     pages_of_window,
-    validators,
 )
 
 START = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -117,23 +116,33 @@ def test_a_window_gives_the_pages_of_its_cycles_only(conn, source_id):
     assert [page.cycle_id for batch in everything for page in batch] == ["c0", "c1", "c2"]
 
 
-def test_validators_are_those_of_the_last_whole_answer(conn, source_id):
-    body = uuid.uuid4()
-    insert_pages(
+def test_a_known_page_is_the_last_whole_answer_with_a_validator(conn, source_id):
+    conn.execute("UPDATE source_config_versions SET created_at = %s", (START,))
+    ids = insert_pages(
         conn,
         [
             row(source_id, 1, etag='"old"'),
-            row(source_id, 1, etag='"new"', last_modified="yesterday", body_hash=body),
-            row(source_id, 1, http_status=304, etag=None),
+            row(source_id, 1, etag='"new"', last_modified="yesterday", listings=1),
+            row(source_id, 1, http_status=404, etag='"no"'),
             row(source_id, 2),
         ],
     )
     one, two = url_hash("http://cars.example/1"), url_hash("http://cars.example/2")
-    assert validators(conn, [(source_id, one), (source_id, two), (source_id, uuid.uuid4())]) == {
-        (source_id, one): Validators('"new"', "yesterday", body),
-        (source_id, two): Validators(None, None, None),
-    }
-    assert validators(conn, []) == {}
+    asked = [(source_id, one), (source_id, two), (source_id, uuid.uuid4())]
+    found = known_pages(conn, asked, kind=ArchivedKind.DETAIL, since=START)
+    assert set(found) == {(source_id, one)}
+    page = found[source_id, one]
+    assert (page.etag, page.last_modified, page.listings, page.archive_id) == ('"new"', "yesterday", 1, ids[1])
+    assert known_pages(conn, asked, kind=ArchivedKind.INDEX, since=START) == {}
+    assert known_pages(conn, asked, kind=ArchivedKind.DETAIL, since=START + timedelta(days=9)) == {}
+    assert known_pages(conn, [], kind=ArchivedKind.DETAIL, since=START) == {}
+
+
+def test_a_page_read_with_an_earlier_configuration_is_not_known(conn, source_id):
+    conn.execute("UPDATE source_config_versions SET created_at = %s", (START + timedelta(days=1),))
+    insert_pages(conn, [row(source_id, 1, etag='"e"')])
+    asked = [(source_id, url_hash("http://cars.example/1"))]
+    assert known_pages(conn, asked, kind=ArchivedKind.DETAIL, since=START) == {}
 
 
 def test_old_files_go_from_index_and_store_and_young_ones_stay(conn, source_id, tmp_path):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import itertools
 import json
-import math
 import time
 from datetime import UTC, datetime
 
@@ -300,7 +299,7 @@ def test_pages_are_asked_for_at_their_slots_and_not_before(site, fetcher, make_a
 
 def test_no_budget_means_no_request(site, fetcher, make_answer):
     site.routes["/"] = make_answer(index_page(range(4)))
-    (page,) = run(source(), fetcher, reserve_slot=lambda _count: math.inf)
+    (page,) = run(source(), fetcher, reserve_slot=lambda _count: StopReason.BUDGET)
     assert page.stop_reason is StopReason.BUDGET
     assert site.paths() == ["/robots.txt"]
 

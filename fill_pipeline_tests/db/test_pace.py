@@ -81,9 +81,9 @@ def test_a_held_source_gives_no_page_and_no_slot_until_then(conn: Connection, so
     pace.hold(conn, source, NOW + SECOND, "a shorter one")
     assert claim(conn, NOW) == []
     assert queue.next_ready(conn, now=NOW) == until
-    assert pace.standing(conn, [source], NOW) == {source: until}
+    assert how(conn, source).silent_until == until
     assert pace.reserve_slots(conn, source, 1, now=NOW).first == until
-    assert pace.standing(conn, [source], until + SECOND) == {}
+    assert how(conn, source, until + SECOND).silent_until is None
     assert claim(conn, until + SECOND)[0].slot_at == until + SECOND
 
 
@@ -118,7 +118,7 @@ def test_the_breaker_opens_half_opens_and_closes_for_every_host_to_see(conn: Con
     assert pace.note_failures(conn, source, 9, NOW) is Breaker.CLOSED
     assert pace.note_failures(conn, source, 1, NOW) is Breaker.OPEN
     assert how(conn, source).breaker_until == NOW + 30 * SECOND
-    assert pace.standing(conn, [source], NOW) == {source: NOW + 30 * SECOND}
+    assert how(conn, source).silent_until == NOW + 30 * SECOND
     # What was under way when it opened and fails now makes the pause no longer.
     assert pace.note_failures(conn, source, 3, NOW) is Breaker.OPEN
     assert how(conn, source).breaker_until == NOW + 30 * SECOND

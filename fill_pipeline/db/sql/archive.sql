@@ -28,16 +28,19 @@ ORDER BY window_start;
 -- As many new page ids, so that rows can be copied in and their ids known.
 SELECT nextval(pg_get_serial_sequence('archive_pages', 'id')) FROM generate_series(1, :how_many);
 
--- name: validators
--- What to send with a conditional request for each of these pages: the latest whole answer's ETag, date, body hash.
-SELECT k.source_id, k.url_hash, p.etag, p.last_modified, p.body_hash
+-- name: known_pages
+-- The latest whole answer of each of these pages, where it has a validator, is not older than since, and was read
+-- with the source's live configuration.
+SELECT k.source_id, k.url_hash, p.etag, p.last_modified, p.listings, p.id, p.file, p."offset", p.length
 FROM unnest((:source_ids)::uuid[], (:hashes)::uuid[]) AS k (source_id, url_hash)
+JOIN source_config_versions v ON v.source_id = k.source_id AND v.live
 CROSS JOIN LATERAL (
-    SELECT etag, last_modified, body_hash FROM archive_pages
-    WHERE source_id = k.source_id AND url_hash = k.url_hash AND http_status = 200
+    SELECT id, etag, last_modified, fetched_at, listings, file, "offset", length FROM archive_pages
+    WHERE source_id = k.source_id AND url_hash = k.url_hash AND http_status = 200 AND kind = :kind
     ORDER BY id DESC
     LIMIT 1
-) p;
+) p
+WHERE p.fetched_at >= greatest(v.created_at, :since) AND (p.etag IS NOT NULL OR p.last_modified IS NOT NULL);
 
 -- name: files_of_source
 -- A source's archive files, oldest first, with their pages' count, bytes and newest date (reads all of its rows).

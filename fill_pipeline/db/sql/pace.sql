@@ -48,12 +48,6 @@ SET slowdown = least(:most, 2 * slowdown_left(slowdown, slowed_at, :now)),
 WHERE source_id = :source_id
   AND (slowed_at IS NULL OR slowed_at < (:now)::timestamptz - :apart_seconds * interval '1 second');
 
--- name: standing
--- Which of these sources nothing may be fetched of now, until when and why: held, or its circuit breaker open.
-SELECT source_id, greatest(hold_until, CASE WHEN breaker = 'open' THEN breaker_until END)
-FROM source_state
-WHERE source_id = ANY(:source_ids) AND (hold_until > :now OR (breaker = 'open' AND breaker_until > :now));
-
 -- name: note_success!
 -- A success closes the breaker.
 UPDATE source_state SET breaker = 'closed', breaker_failures = 0, breaker_opened = 0, breaker_until = NULL, last_success_at = :now
@@ -79,7 +73,7 @@ UPDATE source_state SET concurrency = :concurrency, latency_ms = :latency_ms WHE
 -- name: paces
 -- How these sources may be asked now.
 SELECT source_id, delay_ms, robots_delay_ms, round(pace_ms(source_state, :now))::int,
-       max_concurrency, concurrency::float8, latency_ms::float8, breaker, breaker_until,
+       max_concurrency, concurrency::float8, latency_ms::float8, breaker, CASE WHEN breaker <> 'closed' THEN breaker_until END,
        CASE WHEN hold_until > :now THEN hold_until END, CASE WHEN hold_until > :now THEN hold_reason END,
        CASE WHEN budget_day = (:now)::date THEN budget_used ELSE 0 END, daily_requests
 FROM source_state WHERE source_id = ANY(:source_ids);
