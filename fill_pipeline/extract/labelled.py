@@ -69,7 +69,7 @@ _PLAUSIBLE = {
     "drivetrain": re.compile(
         r"wd\b|4x[24]|2x4|6x6|wheel|front|rear|\ball\b|vorder|hinter|allrad|voor|achter|vierwiel|avant|arri|"
         r"int[ée]gral|quattro|"
-        r"drive|4.?matic|part.time|full.time|traction|propulsion|4motion|r\.?w\.?d|a\.?w\.?d|f\.?w\.?d",
+        r"drive|przedn|tyln|4.?matic|hjul|anterior|posterior|traser|delanter|koła|total|part.time|full.time|traction|propulsion|4motion|r\.?w\.?d|a\.?w\.?d|f\.?w\.?d",
         re.I,
     ),
     "transmission": re.compile(
@@ -81,6 +81,7 @@ _PLAUSIBLE = {
     "fuel_type": re.compile(
         r"gas|petrol|diesel|electr|elektr|hybrid|benzin|essence|flex|ethanol|e85|cng|lpg|hydrogen|wasserstoff|"
         r"waterstof|"
+        r"\Ael\b|elbil|bensin|gasolin|gas[óo]leo|di[ée]sel|elettr|el[ée]ctr|metano|benzyn|nafta|benz[ií]n|sähkö|"
         r"unleaded|super|regular|premium|strom|erdgas|gpl|électri|ev\b|phev|propane|biofuel|mhev",
         re.I,
     ),
@@ -103,7 +104,7 @@ _PLAUSIBLE = {
     "fuel_economy": re.compile(r"\d"),
     "mileage": re.compile(r"\d"),
 }  # fmt: skip
-_AMOUNT = re.compile(r"\A(?![-−–+])\D{0,8}\d[\d.,' \u00a0\u202f]{2,}\D{0,8}\Z")
+_AMOUNT = re.compile(r"\A(?![-−–+])\D{0,8}\d[\d.,' \u00a0\u202f]*\d\d\D{0,8}\Z")
 # What a value looks like that may stand before its label.
 _SHAPES = {
     **{field: shape for field, shape in _PLAUSIBLE.items() if field not in ("mileage", "fuel_economy", "engine")},
@@ -207,7 +208,7 @@ def _continues(text: str) -> bool:
 def _labelled(words: Words, at: int, field: str, reading: Reading, base_url: str, layer: Layer) -> int:
     """Read the value or values after a label that stands alone; gives the position to go on from."""
     texts, count = words.texts, len(words.texts)
-    if at and _is_caption(words, at, field):
+    if at and is_caption(words, at, field):
         _offer(reading, field, texts[at - 1], layer, texts[at], 0.77, base_url)
         return at + 1
     fields, names = [field], [texts[at]]
@@ -252,7 +253,7 @@ def _labelled(words: Words, at: int, field: str, reading: Reading, base_url: str
     return after
 
 
-def _is_caption(words: Words, at: int, field: str) -> bool:
+def is_caption(words: Words, at: int, field: str) -> bool:
     """Whether a label belongs to the value before it, as under the figures of a tile ("$37,662 / Our Price"): the
     value looks like one of its field and stands nearer in the tree than the words after the label."""
     shape = _SHAPES.get(field)

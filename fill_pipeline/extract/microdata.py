@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from selectolax.lexbor import LexborHTMLParser, LexborNode
@@ -16,25 +17,34 @@ _MAX_ITEMS = 4_000
 
 def microdata_records(tree: LexborHTMLParser) -> list[dict[str, Any]]:
     """The top-level items of a page in HTML microdata, properties nested as in JSON-LD, in page order."""
+    return _items(tree, "itemscope", "itemtype", "itemprop")
+
+
+def rdfa_records(tree: LexborHTMLParser) -> list[dict[str, Any]]:
+    """The same for RDFa Lite: ``typeof`` opens an item, ``property`` names a part of it."""
+    return _items(tree, "typeof", "typeof", "property")
+
+
+def _items(tree: LexborHTMLParser, scope: str, kind_of: str, named: str) -> list[dict[str, Any]]:
     scopes: dict[int, dict[str, Any]] = {}
     top: list[dict[str, Any]] = []
-    for node in css(tree, "[itemscope], [itemprop]")[:_MAX_ITEMS]:
+    for node in css(tree, f"[{scope}], [{named}]")[:_MAX_ITEMS]:
         attributes = node.attributes
         holder = _holder(node, scopes)
         value: Any
-        if "itemscope" in attributes:
-            kind = (attributes.get("itemtype") or "").rstrip("/").rsplit("/", 1)[-1]
+        if scope in attributes:
+            kind = re.split(r"[/:#]", (attributes.get(kind_of) or "").rstrip("/"))[-1]
             value = {"@type": kind} if kind else {}
             scopes[node.mem_id] = value
-            if "itemprop" not in attributes or holder is None:
+            if named not in attributes or holder is None:
                 top.append(value)
                 continue
         else:
             value = _value(node)
         if holder is None or value in (None, ""):
             continue
-        for name in (attributes.get("itemprop") or "").split()[:4]:
-            _add(holder, name, value)
+        for name in (attributes.get(named) or "").split()[:4]:
+            _add(holder, re.split(r"[/:#]", name)[-1], value)
     return top
 
 

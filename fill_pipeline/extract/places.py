@@ -149,6 +149,12 @@ def read_address(line: str) -> Place | None:
     return read_place(words) if words[:1].isupper() else None
 
 
+def _is_vehicle(text: str) -> bool:
+    """Whether words name a vehicle; a town may bear the name of a make ("Austin, TX")."""
+    found = find_make_model(text)
+    return found is not None and (found.model is not None or found.year is not None)
+
+
 def find_place(lines: Iterable[str], *, french: bool) -> Place | None:
     """The first of some lines that is a place or an address ending in one; ``french`` allows "Lyon 69003"."""
     for line in lines:
@@ -156,6 +162,6 @@ def find_place(lines: Iterable[str], *, french: bool) -> Place | None:
             continue
         bare = _LABEL.sub("", line.strip("()• ")).replace(" , ", ", ")
         place = read_place(bare) or read_address(line) or (read_city_code(bare) if french else None)
-        if place is not None and find_make_model(place.text) is None:
+        if place is not None and not _is_vehicle(place.text):
             return place
     return None

@@ -31,6 +31,7 @@ _DEALER = re.compile(
     r"deal|händler|haendler|handel|business|profes|garage|commercial|autobedrijf|rivenditore|concess|concesion|firma\b|"
     r"företag|forhandler|bedrijf"
 )
+_IN_TENS = frozenset(("miltal", "mätarställning"))
 _PRICED = re.compile(r"[$€£] ?\d|\d ?[€£]")
 _NOTHING = re.compile(r"0+(?:[.,]0+)? ?\D{0,4}")
 _TELEPHONE = re.compile(r"\+?[\d(][\d ().\-/\u00a0]{4,22}\d")
@@ -225,7 +226,11 @@ def _offer_mileage(reading: Reading, value: Any, layer: Layer, locator: str, con
         elif _DECIMAL.fullmatch(raw):
             amount = int(float(raw))
         else:
-            amount = read_bare_mileage(re.sub(r"\s*(?:\(.*\)|TMU|actual|approx\.?|exempt)\s*", "", raw, flags=re.I))
+            amount = read_bare_mileage(
+                re.sub(r"\s*(?:\(.*\)|TMU|mil\b|actual|approx\.?|exempt)\s*", "", raw, flags=re.I)
+            )
+    if amount is not None and unit is None and key.lower().strip(" :") in _IN_TENS and "km" not in (raw or ""):
+        amount, unit = amount * 10, "km"  # a Swedish "mil" is ten kilometres
     if amount is None or not 0 <= amount <= MAX_MILEAGE:
         return
     if unit is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import chain, islice
 
@@ -13,6 +13,7 @@ from fill_pipeline.extract.cleaning import clean
 from fill_pipeline.extract.dom import Words, ancestors, attribute, css
 from fill_pipeline.extract.evidence import Reading
 from fill_pipeline.extract.gazetteer import MakeModel, find_make_model
+from fill_pipeline.extract.labelled import is_caption
 from fill_pipeline.extract.labels import field_of_label
 from fill_pipeline.extract.listing import Layer, PriceKind
 from fill_pipeline.extract.numbers import (
@@ -34,7 +35,7 @@ _OTHER_HINT = re.compile(
 )
 _CODES = ("USD", "EUR", "CAD", "GBP", "CHF", "AUD", "SEK", "NOK", "DKK", "PLN", "Fr.", " kr", "zł", "¥")
 _CODE_HINT = re.compile(r"\b(?:USD|EUR|CAD|GBP|CHF|AUD|SEK|NOK|DKK|PLN|Fr\.|kr)|zł|¥")
-_GROUPED = re.compile(r"\d{1,3}(?:[.,]\d{3}){1,2}\Z")
+_GROUPED = re.compile(r"\d{1,3}(?:[., '\u00a0\u202f]\d{3}){1,2}\Z")
 _UNIT = re.compile(r"(?:mi|km|miles|mls|kilom\w*|cc|hp|lbs|kg|rpm)\b", re.I)
 _DISTANCE_HINT = re.compile(r"\d[^\d]{0,24}?(?:mi|km|kilo|mls|tkm|tsd)|(?:odo|kilom|mileage|tacho)\D{0,30}\d")
 _MAX_PHOTOS = 80
@@ -74,12 +75,30 @@ def best_price(words: Words, start: int = 0, subject: MakeModel | None = None) -
         at = _piece_of(words, at, reading)
         marks = _marks(words.nodes[at])
         score = _score(reading, marks, line, at - start)
+        captioned = _caption_of(words, at)
+        if captioned == "price":
+            score += 0.12
+        elif captioned in ("bid", "sold_price"):
+            kind = PriceKind.BID if captioned == "bid" else PriceKind.SOLD
+            reading, score = replace(reading, kind=kind), score + 0.2
+        elif captioned is not None:
+            score -= 0.35
         if score >= _LEAST:
             candidates.append(Priced(score, reading, marks.split("\n")[0][:60] or "text", at))
     candidates.sort(key=lambda candidate: -candidate.score)
     for candidate in candidates[:40]:
         if subject is None or not in_foreign_card(words.nodes[candidate.at], subject):
             return candidate
+    return None
+
+
+def _caption_of(words: Words, at: int) -> str | None:
+    """The field that a caption under an amount names ("$38,412 / MSRP"), None without one."""
+    if at + 1 >= len(words.texts):
+        return None
+    field = field_of_label(words.texts[at + 1])
+    if field in ("price", "msrp", "bid", "sold_price", "") and is_caption(words, at + 1, field or "msrp"):
+        return field
     return None
 
 
