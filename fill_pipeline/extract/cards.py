@@ -17,6 +17,7 @@ from fill_pipeline.extract.evidence import Reading
 from fill_pipeline.extract.gazetteer import find_make_model, read_year_word
 from fill_pipeline.extract.labelled import read_labels
 from fill_pipeline.extract.listing import Layer
+from fill_pipeline.extract.other_goods import Other, other_than_vehicle
 from fill_pipeline.extract.repeats import around_single, is_card_sized, repeated_elements
 from fill_pipeline.extract.rules import ExtractRules, apply_css, compiled_regex
 from fill_pipeline.extract.urls import absolute, id_in_url, link_shape
@@ -36,15 +37,10 @@ _TOKENS = re.compile(
     re.I,
 )
 _PRICE = re.compile(r"[$€£]\s?\d|\d\s?[€£]|\b(?:USD|EUR|CAD|CHF)\s?\d|\d\s?(?:USD|EUR|CAD|CHF)\b")
+_AMOUNT = re.compile(r"[$€£]\s?(\d{1,3}(?:[.,\s]\d{3})+|\d+)|(\d{1,3}(?:[.,\s]\d{3})+|\d+)\s?(?:[€£]|EUR|PLN|CHF)")
 _DISTANCE = re.compile(r"\d\s*k?\s*(?:mi\b|miles|km\b)", re.I)
 _YEAR = re.compile(r"(?<!\d)(?:19[2-9]\d|20[0-4]\d)(?!\d)")
 _LED_BY_YEAR = re.compile(r"\W*(?:(?:used|new|certified|pre-owned|cpo)\s+)*(?:19[2-9]\d|20[0-4]\d)\s+\D", re.I)
-# "11 for sale starting at $50,990": a way to several vehicles, not one of them.
-_CATEGORY = re.compile(
-    r"\d\s+(?:\w+\s+)?(?:for sale|listings?|results|vehicles|cars|matches|available|angebote|fahrzeuge|annonces|"
-    r"aanbiedingen)\b|\b(?:starting (?:at|from)|view all|see all|shop all)\b",
-    re.I,
-)
 
 
 @dataclass(slots=True)
@@ -55,6 +51,7 @@ class Card:
     nodes: list[LexborNode]
     links: list[LexborNode] = field(default_factory=list)
     evidence: float = 0.0  # that this is a vehicle for sale; from 1.5 on there is more than a name
+    other: Other | None = None  # what it is instead of a vehicle
 
     @property
     def offered(self) -> bool:
@@ -138,6 +135,16 @@ def _of_one_kind(cards: list[Card]) -> list[Card]:
 def _worth(evidence: float) -> float:
     """How much a card speaks for its group: one with a name alone (a link in a menu) far less than one with a price."""
     return evidence - 0.9 if evidence > 0.9 else 0.02 * (evidence >= 0.6)
+
+
+def other_things(tree: LexborHTMLParser, *, url: str) -> Other | None:
+    """What a page lists that names vehicles and is none: parts, articles, models; None where it lists nothing such."""
+    for group in _link_groups(tree, url, None)[:4]:
+        kinds = Counter(card.other for card in _cards_of(group))
+        other, times = kinds.most_common(1)[0] if kinds else (None, 0)
+        if other is not None and times > 2:
+            return other
+    return None
 
 
 def detail_links(tree: LexborHTMLParser, *, url: str, rules: ExtractRules | None = None) -> list[str]:
@@ -370,13 +377,22 @@ def card_evidence(card: Card) -> float:
         score += 1.0 if found.year or found.model else 0.5
     elif _YEAR.search(text):
         score += 0.3
-    if len(text) < 200 and (found is None or found.year is None) and _CATEGORY.search(text):
-        return min(score, 0.7)
+    named_year = found is not None and found.year is not None
+    card.other = other_than_vehicle(title or text[:200], text, _asked(text), year=named_year)
+    if card.other is not None:
+        return 0.0
     if _PRICE.search(text):
         score += 0.7
     if _DISTANCE.search(text):
         score += 0.5
     return score if score >= 0.8 or len(text) > 0 else 0.0
+
+
+def _asked(text: str) -> int | None:
+    """The first amount of money of a text, in whole units."""
+    match = _AMOUNT.search(text)
+    digits = re.sub(r"\D", "", match[1] or match[2]) if match else ""
+    return int(digits) if digits else None
 
 
 def _read_title(card: Card, words: Words, reading: Reading) -> None:
@@ -446,7 +462,7 @@ def _leads_to_vehicle(node: LexborNode, url: str) -> bool:
     the name, or it names a model and its address carries an id."""
     found = find_make_model(_link_text(node))
     if found is not None and found.model is not None and (found.year is not None or id_in_url(url)):
-        return not _CATEGORY.search(_link_text(node)) and not _YEAR.fullmatch(url.rstrip("/").rpartition("/")[2])
+        return not _YEAR.fullmatch(url.rstrip("/").rpartition("/")[2])
     return _url_names_vehicle(url) and not _YEAR.fullmatch(url.rstrip("/").rpartition("/")[2])
 
 

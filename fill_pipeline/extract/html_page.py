@@ -8,7 +8,7 @@ from typing import Any
 from selectolax.lexbor import LexborHTMLParser
 
 from fill_pipeline.extract.card_facts import read_attributes
-from fill_pipeline.extract.cards import Card, detail_links, find_cards, read_card, single_card
+from fill_pipeline.extract.cards import Card, detail_links, find_cards, other_things, read_card, single_card
 from fill_pipeline.extract.choose import best_group, join, mentions, richness
 from fill_pipeline.extract.detail import read_detail
 from fill_pipeline.extract.dom import attribute, css, parse, read_words, strip_noise
@@ -17,7 +17,8 @@ from fill_pipeline.extract.finish import finish, is_listing
 from fill_pipeline.extract.gazetteer import MakeModel, find_make_model
 from fill_pipeline.extract.labelled import read_labels
 from fill_pipeline.extract.listing import Layer
-from fill_pipeline.extract.microdata import meta_record, microdata_records
+from fill_pipeline.extract.microdata import meta_record, microdata_records, rdfa_records
+from fill_pipeline.extract.other_goods import Other
 from fill_pipeline.extract.pagination import next_link, stated_count, stated_total
 from fill_pipeline.extract.records import find_record_groups, is_linked_vehicle, linked_records, read_record
 from fill_pipeline.extract.result import MAX_LISTINGS, PageKind, PageResult
@@ -62,6 +63,8 @@ _LABELLED_FACTS = (
 )
 # What the visible page can still add to complete structured data.
 _WANTED = (*CORE_FIELDS, "currency", "mileage_unit", "place")
+_LEAST_EVIDENCE = 0.3  # of a card that is a vehicle at all: a make, a year or a price
+_OTHERS: dict[str, str] = {Other.GOODS: "parts or toys", Other.ARTICLE: "articles", Other.CATEGORY: "ways to them"}
 _MANY_OFFERS = 10  # cards with prices that a page of one vehicle rarely has
 
 
@@ -113,6 +116,8 @@ class HtmlPage:
             self._scan(kind)
         if kind == "auto":
             kind = self._tell_kind()
+        if kind in _OTHERS:
+            return PageResult(PageKind.OTHER, reason=f"the page lists no vehicles, but {_OTHERS[kind]}")
         return self._detail() if kind == "detail" else self._search()
 
     def _scan(self, kind: str) -> None:
@@ -148,8 +153,8 @@ class HtmlPage:
         """The vehicles in the page's microdata."""
         if self._items is None:
             self._items = []
-            if self.structured and "itemprop" in self.markup:
-                for item in microdata_records(self.tree):
+            for mark, read in (("itemprop", microdata_records), ("typeof=", rdfa_records)):
+                for item in read(self.tree) if self.structured and mark in self.markup else ():
                     self._items.extend(record for record in linked_records(item) if is_linked_vehicle(record))
         return self._items
 
@@ -191,6 +196,10 @@ class HtmlPage:
     def _kind_by_sight(self) -> str:
         cards = self._find_cards()
         named = self._headings()
+        if sum(card.offered for card in cards) < 1 and not any(found.model for found in named):
+            other = other_things(self._bare_tree(), url=self.url)
+            if other is not None:
+                return other.value
         if len(cards) < 2:
             if cards and cards[0].offered and not any(found.model for found in named):
                 return "search"
@@ -305,6 +314,8 @@ class HtmlPage:
         if self.rules.card or not _enough(readings):
             seen: list[Reading] = []
             for card in self._find_cards()[:MAX_LISTINGS]:
+                if card.evidence < _LEAST_EVIDENCE and not self.rules.card:
+                    continue
                 reading = self._reading()
                 read_card(card, reading, url=self.url, rules=self.rules)
                 if self.structured:
