@@ -69,8 +69,12 @@ def hold(
 
 def free_advertisements(conn: Connection, keys: Sequence[tuple[UUID, str]], *, now: datetime) -> set[int]:
     """Let go those of these (source id, remote id) that are held; returns their listing ids."""
+    holding = {row[0] for row in _sql.holding_sources(conn, source_ids=sorted({source_id for source_id, _ in keys}))}
+    held = [key for key in keys if key[0] in holding]
+    if not held:
+        return set()
     rows = _sql.free_advertisements(
-        conn, source_ids=[source_id for source_id, _ in keys], remote_ids=[remote_id for _, remote_id in keys], now=now
+        conn, source_ids=[source_id for source_id, _ in held], remote_ids=[remote_id for _, remote_id in held], now=now
     )
     return {row[0] for row in rows}
 

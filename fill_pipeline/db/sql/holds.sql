@@ -18,8 +18,13 @@ ON CONFLICT (cycle_id, source_id, expectation) DO UPDATE
 SET reason = excluded.reason, batches = b.batches + 1, listings = b.listings + excluded.listings,
     checked = b.checked + excluded.checked, unexpected = b.unexpected + excluded.unexpected;
 
+-- name: holding_sources
+-- Those of these sources that have listings held.
+SELECT source_id FROM unnest((:source_ids)::uuid[]) AS t (source_id)
+WHERE EXISTS (SELECT FROM held_listings h WHERE h.source_id = t.source_id);
+
 -- name: free_advertisements
--- Let go those of these advertisements that are held; returns their listing ids. Free of cost where none is held.
+-- Let go those of these advertisements that are held; returns their listing ids.
 WITH freed AS (
     DELETE FROM held_listings h
     USING listing_records r, unnest((:source_ids)::uuid[], (:remote_ids)::text[]) AS t (source_id, remote_id)
