@@ -359,6 +359,31 @@ def add_first_history(conn: Connection, ids: Sequence[int], *, cycle_id: str, no
     _sql.add_first_history(conn, ids=list(ids), cycle_id=cycle_id, now=now)
 
 
+@dataclass(frozen=True, slots=True)
+class QuarantinedValue:
+    """A value that a rule set aside: whose, which, and why."""
+
+    listing_id: int
+    field_name: str
+    value: Any
+    rule: str
+    reason: str
+
+
+def add_quarantined(conn: Connection, rows: Sequence[QuarantinedValue], *, cycle_id: str, now: datetime) -> None:
+    """Remember values that rules set aside; they are kept for good, also when the page is mended later."""
+    _sql.add_quarantined(
+        conn,
+        listing_ids=[row.listing_id for row in rows],
+        fields=[row.field_name for row in rows],
+        values=[_encode(row.value).decode() for row in rows],
+        rules=[row.rule for row in rows],
+        reasons=[row.reason for row in rows],
+        cycle_id=cycle_id,
+        now=now,
+    )
+
+
 def add_history(conn: Connection, ids: Sequence[int], *, cycle_id: str, now: datetime) -> int:
     """A history row for each listing whose price, mileage or status changed; returns how many."""
     return int(_sql.add_history(conn, ids=list(ids), cycle_id=cycle_id, now=now))

@@ -214,7 +214,7 @@ def _mend(conn: Connection, ids: Sequence[int], task: _Task, again: Mapping[int,
     changed = list(_reread(listings, again, task.now, why))
     changed += _placed(conn, {**listings, **{row.id: row for row in changed}}, changed, task.cycle_id, why)
     if changed:
-        _store(conn, list({row.id: row for row in changed}.values()), task)
+        _store(conn, list({row.id: row for row in changed}.values()), listings, task)
     before = rows_db.vehicle_snapshots(conn, sorted(alive))
     stale = _stale(conn, {i: snapshot.row for i, snapshot in before.items()}, task)
     if not stale:
@@ -334,7 +334,7 @@ def _put(row: ListingRow, place: SellerPlace) -> ListingRow:
     return new
 
 
-def _store(conn: Connection, changed: list[ListingRow], task: _Task) -> None:
+def _store(conn: Connection, changed: list[ListingRow], before: dict[int, ListingRow], task: _Task) -> None:
     """Write mended listings. When they were observed (``changed_at``) does not change: no page was seen."""
     for row in changed:
         row.completeness = completeness(row, task.core_fields)
@@ -342,6 +342,9 @@ def _store(conn: Connection, changed: list[ListingRow], task: _Task) -> None:
         row.changed_cycle = task.cycle_id
     rows_db.upsert_listings(conn, changed)
     rows_db.add_history(conn, [row.id for row in changed], cycle_id=task.cycle_id, now=task.now)
+    set_aside = [found for row in changed for found in revision.newly_quarantined(row, before.get(row.id))]
+    if set_aside:
+        rows_db.add_quarantined(conn, set_aside, cycle_id=task.cycle_id, now=task.now)
 
 
 def _stale(conn: Connection, before: dict[int, dict[str, Any]], task: _Task) -> set[int]:

@@ -172,6 +172,9 @@ def _capitalised(make: str) -> str | None:
 
 
 def _place(listing: Listing) -> None:
+    if listing.city is not None and listing.city.isupper() and len(listing.city) > 3:
+        listing.raw.setdefault("city", listing.city)
+        listing.city = listing.city.title()
     region = listing.region
     if region is not None:
         code = canonical_term("region", region) if listing.country in (None, "US", "CA") else None

@@ -11,8 +11,9 @@ from uuid import UUID
 
 import msgspec
 
-from fill_pipeline.db.listings import ListingRow
+from fill_pipeline.db.listings import ListingRow, QuarantinedValue
 from fill_pipeline.extract.listing import Layer, ListingStatus
+from fill_pipeline.vehicles.odometer import is_typo_beside
 from fill_pipeline.vehicles.validate import Finding, Verdict
 from fill_pipeline.vehicles.vin import same_make
 
@@ -54,6 +55,7 @@ _KEPT = tuple(
 )
 _FALL_KM = 800
 _FALL_SHARE = 0.02
+_MAJORITY = 3
 _encode = msgspec.json.Encoder().encode
 
 
@@ -71,7 +73,8 @@ def revise(old: ListingRow, new: ListingRow) -> ListingRow:
     - A price is taken back only where the page puts other words in its place ("Call for price"),
       never where it was quarantined; the mileage is never taken back.
     - What only a language model read never replaces what another layer once read.
-    - A mileage that fell is quarantined and the old one stays.
+    - A mileage that fell is quarantined and the old one stays, until three cycles in a row agree on it or the old
+      one is impossible beside it: then the old one was a typing error, and is quarantined.
     - An observation older than the stored one only fills what is missing.
     - Another VIN or make under the same id is another car: nothing of the old one stays.
     """
@@ -119,6 +122,16 @@ def _doubt_model(old: ListingRow, row: ListingRow) -> None:
             row.raw = {field: words for field, words in row.raw.items() if field != name}
 
 
+def newly_quarantined(row: ListingRow, old: ListingRow | None) -> list[QuarantinedValue]:
+    """What stands quarantined in a listing and did not in its former row, as it is kept for good."""
+    before = old.quarantine if old is not None else {}
+    return [
+        QuarantinedValue(row.id, name, found.get("value"), found["rule"], found["reason"])
+        for name, found in row.quarantine.items()
+        if (found.get("value"), found["rule"]) != (before.get(name, {}).get("value"), before.get(name, {}).get("rule"))
+    ]
+
+
 def is_other_car(old: ListingRow, new: ListingRow) -> bool:
     """Whether an advertisement's id was given to another car."""
     if old.make and new.make and not same_make(old.make, new.make):
@@ -143,21 +156,38 @@ def is_corrected_vin(old: ListingRow, new: ListingRow) -> bool:
 def _keep_mileage(old: ListingRow, row: ListingRow, inherited: list[str]) -> None:
     if old.mileage is None:
         return
-    if row.mileage is not None and row.mileage_unit == old.mileage_unit:
-        fell = old.mileage - row.mileage
-        if fell > max(_FALL_KM, old.mileage * _FALL_SHARE):
-            finding = Finding(
-                "mileage_falling",
-                Verdict.QUARANTINE,
-                "mileage",
-                row.mileage,
-                f"was {old.mileage} {old.mileage_unit or ''}".rstrip(),
+    if row.mileage is not None and row.mileage_unit == old.mileage_unit and _fell(old.mileage, row.mileage):
+        times = _times_seen(old, row)
+        was = f"was {old.mileage} {old.mileage_unit or ''}".rstrip()
+        if times >= _MAJORITY or is_typo_beside(old, row):
+            why = "no car is driven that far in its years" if times < _MAJORITY else f"{times} later observations agree"
+            mistyped = Finding(
+                "mileage_typo", Verdict.QUARANTINE, "mileage", old.mileage, f"now {row.mileage}, and {why}"
             )
-            row.quarantine["mileage"] = finding.as_json()
-            row.mileage = None
+            row.quarantine["mileage"] = mistyped.as_json()
+            return
+        finding = Finding("mileage_falling", Verdict.QUARANTINE, "mileage", row.mileage, was)
+        row.quarantine["mileage"] = finding.as_json() | {"times": times, "cycle": row.changed_cycle}
+        row.mileage = None
     if row.mileage is None:
         row.mileage, row.mileage_unit = old.mileage, old.mileage_unit
         inherited.append("mileage")
+
+
+def _fell(before: int, now: int) -> bool:
+    return before - now > max(_FALL_KM, before * _FALL_SHARE)
+
+
+def _times_seen(old: ListingRow, row: ListingRow) -> int:
+    """In how many cycles in a row this reading, or a little more, stood against the stored one; this one counts."""
+    earlier = old.quarantine.get("mileage", {})
+    value = earlier.get("value")
+    if earlier.get("rule") != "mileage_falling" or not isinstance(value, int) or row.mileage is None:
+        return 1
+    if _fell(value, row.mileage) or _fell(row.mileage, value):
+        return 1
+    times = int(earlier.get("times", 1))
+    return times if earlier.get("cycle") == row.changed_cycle else times + 1
 
 
 def _fill_gaps(old: ListingRow, new: ListingRow) -> ListingRow:

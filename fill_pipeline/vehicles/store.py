@@ -233,6 +233,9 @@ def _store(
         db.touch_sightings(conn, seen_again, cycle_id=cycle_id, now=now)
     if changed:
         db.add_history(conn, changed, cycle_id=cycle_id, now=now)
+    set_aside = [found for item in pending.values() for found in revision.newly_quarantined(item.row, item.known)]
+    if set_aside:
+        db.add_quarantined(conn, set_aside, cycle_id=cycle_id, now=now)
 
 
 def _account(

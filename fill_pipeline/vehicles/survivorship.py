@@ -10,6 +10,7 @@ from fill_pipeline.db.listings import ListingRow, VehicleRow
 from fill_pipeline.extract.listing import ListingStatus, PriceKind
 from fill_pipeline.vehicles.completeness import CORE_FIELDS, completeness
 from fill_pipeline.vehicles.identity import block_of
+from fill_pipeline.vehicles.odometer import is_outvoted
 from fill_pipeline.vehicles.vin import IDENTIFYING
 
 STABLE = (
@@ -53,7 +54,8 @@ def survive(
 
     Stable fields go to the value with the greatest sum of confidences; equals to the one read with
     most confidence, then to the newest, then to the lowest listing id. Changing fields come from the
-    newest active listing that has them (asking before sold, sold before bid). A listing that is held
+    newest active listing that has them (asking before sold, sold before bid),
+    the mileage not from one that the others show to be mistyped. A listing that is held
     back says nothing as long as another one is not. ``created_*`` are set as for a new vehicle.
     """
     vehicle = VehicleRow(id=vehicle_id, created_at=now, created_cycle=cycle_id, updated_at=now, updated_cycle=cycle_id)
@@ -67,7 +69,11 @@ def survive(
             _vote(vehicle, name, newest)
         _vote(vehicle, "vin", [r for r in newest if r.vin_status in IDENTIFYING])
     for group in TOGETHER:
-        candidates = sorted(newest, key=_price_rank) if group[0] == "price" and len(newest) > 1 else newest
+        candidates = newest
+        if len(newest) > 1 and group[0] == "price":
+            candidates = sorted(newest, key=_price_rank)
+        elif len(newest) > 1 and group[0] == "mileage":
+            candidates = sorted(newest, key=lambda row: is_outvoted(row, newest))
         _take_together(vehicle, group, candidates)
     for row in newest:
         if row.images:

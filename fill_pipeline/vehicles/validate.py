@@ -80,6 +80,20 @@ _PER_MONTH = re.compile(
     r"|\b(?:monthly|bi-?weekly|mtl|monatlich|mensuel|mensualit)",
     re.IGNORECASE,
 )
+_MOST_CITY_WORDS = 4
+_MOST_PLACE_WORDS = 9
+_SMALL_WORDS = (
+    frozenset(("a", "aan", "am", "an", "and", "bei", "da", "de", "del", "della", "dem", "den", "der", "di", "die"))
+    | frozenset(("do", "dos", "e", "el", "en", "et", "het", "im", "in", "la", "las", "le", "les", "los", "ob", "of"))
+    | frozenset(("op", "sous", "sur", "ter", "the", "und", "y"))
+)
+"""Words inside names of places that do not count: Rothenburg ob der Tauber, Villeneuve sur Lot."""
+_NO_PLACE = re.compile(
+    r"[!?<>{}@=|]|https?:|www\.|[$€£]\s?\d|\b(?:by|from|click|miles away|per month|call us)\b"
+    r"|^(?:posted|listed|sold|call|see|contact|visit|login|located|available)\b",
+    re.IGNORECASE,
+)
+_MOST_KM_A_YEAR = 150_000
 _RESERVE_NOT_MET = re.compile(r"reserve\s+(?:was\s+)?not\s+(?:been\s+)?met|\brnm\b|bid to\b", re.IGNORECASE)
 
 
@@ -259,6 +273,8 @@ def _mileage(result: Validated, context: _Context) -> None:
         and listing.year < context.now.year - 1
     ):
         _quarantine(result, "mileage_zero", "mileage", "zero on a used car is a box left empty")
+    elif _is_driven_day_and_night(listing, context.now):
+        _quarantine(result, "mileage_per_year", "mileage", f"more than {_MOST_KM_A_YEAR} km for every year of its life")
     elif mileage == listing.price and mileage > 2_000:
         _quarantine(result, "mileage_is_price", "mileage", "the same number as the price")
     elif (
@@ -286,6 +302,30 @@ def _geography(result: Validated, context: _Context) -> None:
                 _quarantine(result, "coordinates", name, "no place on Earth, or the null island")
 
 
+def _is_driven_day_and_night(listing: Listing, now: datetime) -> bool:
+    if listing.mileage is None or listing.year is None:
+        return False
+    km = listing.mileage * (1.609344 if listing.mileage_unit == "mi" else 1.0)
+    return km > _MOST_KM_A_YEAR * (max(0, now.year - listing.year) + 1)
+
+
+def _places(result: Validated, context: _Context) -> None:
+    listing = result.listing
+    for name, most in (("city", _MOST_CITY_WORDS), ("region", _MOST_CITY_WORDS), ("place", _MOST_PLACE_WORDS)):
+        text = getattr(listing, name)
+        if text is None:
+            continue
+        words = [w for w in text.split() if w.casefold() not in _SMALL_WORDS]
+        if name == "city" and any(c.isdigit() for c in text):
+            _quarantine(result, "place_words", name, "a city's name has no digits")
+        elif not any(c.isalpha() for c in text) and name != "place":
+            _quarantine(result, "place_words", name, "a name has letters")
+        elif _NO_PLACE.search(text):
+            _quarantine(result, "place_words", name, "words of a sentence, not a place")
+        elif len(words) > most:
+            _quarantine(result, "place_words", name, f"more than {most} words")
+
+
 def _counts(result: Validated, context: _Context) -> None:
     for name, highest in (("doors", 7), ("seats", 80)):
         value = getattr(result.listing, name)
@@ -311,6 +351,7 @@ RULES: tuple[Callable[[Validated, _Context], None], ...] = (
     _price_kind,
     _price,
     _mileage,
+    _places,
     _geography,
     _counts,
     _currency_missing,

@@ -67,6 +67,36 @@ def test_what_only_a_language_model_read_replaces_nothing_but_fills_gaps_and_giv
     assert revise(row, later).mileage == 61_500
 
 
+def _seen(mileage: int, hours: int, **fields: Any) -> ListingRow:
+    at = {"changed_at": NOW + timedelta(hours=hours), "changed_cycle": f"c{hours}"}
+    return _row(mileage=mileage, mileage_unit="mi", **(at | fields))
+
+
+def test_a_mileage_that_no_car_of_its_age_has_gives_way_to_the_right_one_at_once() -> None:
+    row = revise(_seen(420_000, 0, year=2021), _seen(42_000, 2, year=2021))
+    assert row.mileage == 42_000
+    assert row.quarantine["mileage"]["rule"] == "mileage_typo"
+    assert row.quarantine["mileage"]["value"] == 420_000
+
+
+def test_a_possible_but_mistyped_mileage_gives_way_when_three_cycles_agree() -> None:
+    row = _seen(142_000, 0, year=2008)
+    for hours, mileage in ((2, 42_000), (2, 42_000), (4, 42_010)):
+        row = revise(row, _seen(mileage, hours, year=2008))
+        assert row.mileage == 142_000
+        assert row.quarantine["mileage"]["rule"] == "mileage_falling"
+    row = revise(row, _seen(42_020, 6, year=2008))
+    assert (row.mileage, row.quarantine["mileage"]["value"]) == (42_020, 142_000)
+    assert revise(row, _seen(42_030, 8, year=2008)).mileage == 42_030
+
+
+def test_readings_that_fall_without_agreeing_change_nothing() -> None:
+    row = _seen(142_000, 0, year=2008)
+    for hours, mileage in ((2, 42_000), (4, 12_000), (6, 90_000), (8, 42_000)):
+        row = revise(row, _seen(mileage, hours, year=2008))
+        assert row.mileage == 142_000
+
+
 def test_a_typing_error_put_right_is_the_same_car_and_another_vin_is_not() -> None:
     old = _row(vin="WVWZZZ1KZ8W123450", make="VW", model="Golf", year=2008, mileage=90_100)
     assert is_corrected_vin(old, _row(vin="WVWZZZ1KZ8W123459", make="VW", model="Golf", year=2008, mileage=90_150))

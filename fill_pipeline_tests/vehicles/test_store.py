@@ -177,6 +177,10 @@ def test_a_quarantined_value_overwrites_nothing_and_is_kept(
     assert select("SELECT count(*) FROM listing_history") == [(1,)]
     assert result.issues[source, "mileage", "mileage_falling"] == 1
     assert result.tallies[source]["price"].quarantined == 1
+    write(source, listing(price=18_500), now=now + timedelta(hours=4))
+    assert select("SELECT price, quarantine FROM listing_records") == [(18_500, {})]
+    kept = select("SELECT field_name, value, rule FROM quarantined_values ORDER BY field_name")
+    assert kept == [("mileage", 12_000, "mileage_falling"), ("price", 1, "price_range")], "kept for good"
 
 
 def test_a_page_that_says_less_erases_nothing(

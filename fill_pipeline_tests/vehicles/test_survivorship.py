@@ -55,6 +55,16 @@ def test_price_and_its_currency_come_from_the_newest_active_listing() -> None:
     assert vehicle.listing_count == 3
 
 
+def test_a_mistyped_mileage_gives_way_to_what_the_other_listings_say() -> None:
+    right = _row(1, mileage=42_000, mileage_unit="mi", year=2021)
+    typed = _row(2, mileage=420_000, mileage_unit="mi", year=2021, days=3)
+    assert _survive(right, typed).mileage == 42_000
+    possible = _row(3, mileage=180_000, mileage_unit="mi", year=2005, days=3)
+    older = [_row(i, mileage=50_000 + i, mileage_unit="mi", year=2005) for i in (4, 5)]
+    assert _survive(older[0], possible).mileage == 180_000
+    assert _survive(*older, possible).mileage in (50_004, 50_005)
+
+
 def test_an_asking_price_comes_before_a_bid() -> None:
     bid = _row(1, price=4_000, price_kind="bid", days=5)
     ask = _row(2, price=20_000, price_kind="asking")

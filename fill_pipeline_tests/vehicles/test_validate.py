@@ -43,6 +43,14 @@ Make = Callable[..., Listing]
         ({"vin": "1HGCV1F30KA000018", "year": 2012}, "year", "year_contradicts_vin"),
         ({"latitude": 0.0, "longitude": 0.0}, "latitude", "coordinates"),
         ({"doors": 12}, "doors", "doors_range"),
+        ({"seats": 0}, "seats", "seats_range"),
+        ({"mileage": 700_000, "year": 2023}, "mileage", "mileage_per_year"),
+        ({"place": "By Phil S. from Palmdale, California"}, "place", "place_words"),
+        ({"place": "Contact us today for a test drive!"}, "place", "place_words"),
+        ({"city": "Dayton 45402"}, "city", "place_words"),
+        ({"city": "Sold by Phil"}, "city", "place_words"),
+        ({"city": "One owner clean car with all service records"}, "city", "place_words"),
+        ({"region": "***"}, "region", "place_words"),
     ],
 )
 def test_a_wrong_value_is_set_aside_with_its_reason(
@@ -58,6 +66,32 @@ def test_a_wrong_value_is_set_aside_with_its_reason(
     if field != "year" or rule != "year_contradicts_vin":
         assert getattr(result.listing, field) is None
         assert field not in result.listing.provenance
+
+
+@pytest.mark.parametrize(
+    ("field", "name"),
+    [
+        ("city", "Rothenburg ob der Tauber"),
+        ("city", "Bad Neustadt an der Saale"),
+        ("city", "'s-Hertogenbosch"),
+        ("city", "Winston-Salem"),
+        ("city", "St. Louis Park"),
+        ("city", "San Juan de los Lagos"),
+        ("city", "Frombork"),
+        ("city", "Callander"),
+        ("city", "Byron"),
+        ("region", "Provence-Alpes-Côte d'Azur"),
+        ("city", "Show Low"),
+        ("city", "Price"),
+        ("place", "Palmdale, CA 93550"),
+        ("place", "45402"),
+        ("place", "12 Main Street, Suite 4, Dayton, OH 45402"),
+    ],
+)
+def test_names_of_places_pass(listing: Make, now: datetime, field: str, name: str) -> None:
+    result = clean(listing(**{field: name}), now=now)
+    assert result.quarantine == {}
+    assert getattr(result.listing, field) == name
 
 
 def test_a_good_listing_passes_untouched(listing: Make, now: datetime, accord_vin: str) -> None:

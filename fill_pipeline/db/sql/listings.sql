@@ -215,6 +215,13 @@ INSERT INTO listing_history (listing_id, observed_at, cycle_id, price, currency,
 SELECT id, :now, :cycle_id, price, currency, price_kind, mileage, mileage_unit, status, archive_id
 FROM incoming_listings WHERE id = ANY(:ids);
 
+-- name: add_quarantined!
+-- Values that rules set aside in these listings.
+INSERT INTO quarantined_values (listing_id, field_name, value, rule, reason, cycle_id, observed_at)
+SELECT listing_id, field_name, value::jsonb, rule, reason, :cycle_id, :now
+FROM unnest((:listing_ids)::bigint[], (:fields)::text[], (:values)::text[], (:rules)::text[], (:reasons)::text[])
+     AS t (listing_id, field_name, value, rule, reason);
+
 -- name: add_history!
 -- A history row for each of these listings (locked before) whose price, mileage or status is no
 -- longer what its latest history row says.
