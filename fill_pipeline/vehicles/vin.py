@@ -165,7 +165,7 @@ def same_value(field: str, one: Any, other: Any) -> bool:
     if field == "make":
         return same_make(one, other)
     if field == "model":
-        a, b = fold(one), fold(other)
+        a, b = (fold(name.replace("&", " and ")) for name in (one, other))
         short, long = sorted((a, b), key=len)
         return long.startswith(short) if len(short) in (1, 2) else bool(short) and short in long
     return any(one in group and other in group for group in _ALIKE.get(field, ()))

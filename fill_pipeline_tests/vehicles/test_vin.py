@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import re
+from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,8 @@ import pytest
 
 from fill_pipeline.extract.listing import Listing
 from fill_pipeline.vehicles.clean import clean
-from fill_pipeline.vehicles.vin import VinStatus, decode, decoder_memory, same_make, same_value, vin_status
+from fill_pipeline.vehicles.vin import VinStatus, decode, decoder_memory, same_value, vin_status
+from fill_pipeline.vehicles.vocabulary import canonical_term
 
 
 @pytest.mark.parametrize(
@@ -63,12 +66,47 @@ def test_vins_of_one_descriptor_cost_one_decoding() -> None:
     assert decoder_memory().kept <= decoder_memory().most
 
 
+# What is achieved on 1,000 real VINs, a little rounded down. A site's body and drive are words for looks: it calls the
+# same car wagon or hatchback, 4wd or awd, so same_value counts those as agreeing.
+ACHIEVED = {"year": 1.0, "make": 1.0, "model": 0.985, "engine": 0.99, "drivetrain": 0.99, "body_style": 0.995}
+
+
 def test_real_vins_decode_to_what_their_sites_say(corpus: Path) -> None:
     with (corpus / "reference" / "vin_truth_1000.csv").open(encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))[::4]
-    facts = [(row, decode(row["vin"])) for row in rows]
-    decoded = [(row, f) for row, f in facts if f is not None]
-    assert len(decoded) >= 0.99 * len(rows)
-    assert sum(f.year == int(row["year"]) for row, f in decoded) >= 0.995 * len(decoded)
-    assert sum(same_make(f.make or "", row["make"]) for row, f in decoded) >= 0.995 * len(decoded)
-    assert sum(same_value("model", f.model or "", row["model"]) for row, f in decoded) >= 0.97 * len(decoded)
+        rows = list(csv.DictReader(file))
+    decoded = [(row, facts) for row in rows if (facts := decode(row["vin"])) is not None]
+    assert len(decoded) >= 0.995 * len(rows)
+    agreed: Counter[str] = Counter()
+    compared: Counter[str] = Counter()
+    same_word: Counter[str] = Counter()
+    for row, facts in decoded:
+        for name, said in _said(row).items():
+            found = getattr(facts, name) if name != "engine" else _cylinders(facts.engine)
+            if said is not None and found is not None:
+                compared[name] += 1
+                agreed[name] += same_value(name, said, found)
+                same_word[name] += said == found
+    shares = {name: round(agreed[name] / compared[name], 4) for name in ACHIEVED}
+    print(f"agreement with {len(decoded)} of {len(rows)} VINs: {shares}, compared: {dict(compared)}")
+    print({f"{name} in one word": round(same_word[name] / compared[name], 4) for name in ("drivetrain", "body_style")})
+    assert same_word["body_style"] >= 0.89 * compared["body_style"]
+    assert same_word["drivetrain"] >= 0.86 * compared["drivetrain"]
+    assert {name: share for name, share in shares.items() if share < ACHIEVED[name]} == {}
+    assert compared["drivetrain"] > 500
+    assert compared["engine"] > 600
+
+
+def _said(row: dict[str, str]) -> dict[str, Any]:
+    return {
+        "year": int(row["year"]),
+        "make": row["make"],
+        "model": row["model"],
+        "engine": _cylinders(row["engine"]),
+        "drivetrain": canonical_term("drivetrain", row["drive"]),
+        "body_style": canonical_term("body_style", row["body"]),
+    }
+
+
+def _cylinders(engine: str | None) -> str | None:
+    found = re.search(r"\b(\d+)-cyl|\b[VIHW](\d+)\b", engine or "", re.IGNORECASE)
+    return found and (found[1] or found[2])
