@@ -221,8 +221,16 @@ class Drain:
         for tag in crowded:
             self._wait_for(tag)
         for tags in late.values():
-            for tag, slot in zip(tags, self._manners.new_slots(tags[0].source, len(tags)), strict=True):
-                self._wait_for(replace(tag, slot=slot))
+            self._move(tags)
+
+    def _move(self, tags: list[_Tag]) -> None:
+        """Give these pages of one source new slots, after all others."""
+        moved = {tag.page.queue_id for tag in tags}
+        self._waiting = [entry for entry in self._waiting if entry[2].page.queue_id not in moved]
+        heapq.heapify(self._waiting)
+        tags = sorted(tags, key=lambda tag: tag.slot)
+        for tag, slot in zip(tags, self._manners.new_slots(tags[0].source, len(tags)), strict=True):
+            self._wait_for(replace(tag, slot=slot))
 
     def _start(self, tag: _Tag) -> None:
         source, url, known = tag.source, tag.page.url, tag.known
@@ -260,6 +268,8 @@ class Drain:
             self._manners.take_robots(response)
             for waiting in self._awaiting_robots.pop(tag.origin, []):
                 self._wait_for(waiting)
+            if self._manners.has_slowed(tag.source):
+                self._move([waiting for _, _, waiting in self._waiting if waiting.source.id == tag.source.id])
             return
         assert isinstance(tag, _Tag)
         self._flying -= 1

@@ -120,6 +120,12 @@ class Manners:
         delay_ms = known.pace_ms if known is not None else source.config.delay_seconds * 1000
         return delay_ms > 0 and now - slot > LATE_SECONDS
 
+    def has_slowed(self, source: Source) -> bool:
+        """Whether the source must be asked more slowly than when its slots were reserved."""
+        before = self._paces.get(source.id)
+        self.look_up([source.id])
+        return before is not None and self._paces[source.id].pace_ms > before.pace_ms
+
     def new_slots(self, source: Source, n: int) -> list[float]:
         """Slots (monotonic) for ``n`` requests that missed theirs."""
         now = self._work.now_fn()

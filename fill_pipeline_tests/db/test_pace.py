@@ -61,6 +61,13 @@ def test_a_budget_that_does_not_hold_is_not_spent(conn: Connection, source: UUID
     assert pace.reserve_slots(conn, source, 5, now=NOW).within_budget
 
 
+def test_with_todays_budget_spent_the_next_page_is_ready_tomorrow(conn: Connection, source: UUID) -> None:
+    pace.set_pace(conn, source, delay_ms=0, max_concurrency=4, daily_requests=5)
+    assert len(claim(conn, NOW)) == 5
+    assert claim(conn, NOW) == []
+    assert queue.next_ready(conn, now=NOW) == datetime(2025, 12, 25, tzinfo=UTC)
+
+
 def test_pages_given_back_untried_cost_no_budget(conn: Connection, source: UUID) -> None:
     pages = claim(conn, NOW)
     assert how(conn, source).budget_used == len(pages) == 40
@@ -105,7 +112,7 @@ def test_a_source_without_a_delay_of_its_own_gets_one_when_it_throttles(conn: Co
     pace.set_pace(conn, source, delay_ms=0, max_concurrency=4, daily_requests=1000)
     assert how(conn, source).pace_ms == 0
     pace.slow_down(conn, source, NOW)
-    assert how(conn, source).pace_ms == 200
+    assert how(conn, source).pace_ms == 20
 
 
 def test_however_often_it_throttles_there_is_a_slowest_pace(conn: Connection, source: UUID) -> None:

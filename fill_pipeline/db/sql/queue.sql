@@ -147,9 +147,12 @@ WHERE id IN (
 RETURNING id;
 
 -- name: next_ready
--- When the earliest waiting page may be fetched: the latest of now, its source's slot and its own delay;
+-- When the earliest waiting page may be fetched: the latest of now, its source's slot, its own delay, every hold and
+-- pause, and tomorrow where today's budget is spent;
 -- null when nothing waits that this cycle could fetch.
-SELECT min(greatest(:now, st.next_slot_at, st.hold_until, p.not_before, CASE WHEN st.breaker <> 'closed' THEN st.breaker_until END))
+SELECT min(greatest(:now, st.next_slot_at, st.hold_until, p.not_before, CASE WHEN st.breaker <> 'closed' THEN st.breaker_until END,
+                    CASE WHEN st.budget_day = (:now)::date AND st.budget_used >= st.daily_requests
+                         THEN ((:now)::date + 1)::timestamptz END))
 FROM source_state st JOIN scrape_sources s ON s.id = st.source_id
 CROSS JOIN LATERAL (
     SELECT not_before FROM import_queue q WHERE q.source_id = st.source_id AND q.status = 'pending'

@@ -27,12 +27,12 @@ _STATEMENTS = (
                         2::float8, least(extract(epoch FROM slowed_at - at)::float8 / 600, 0))) END
     $$
     """,
-    # Milliseconds between two requests at a moment: the configured delay (while slowed a tenth of a second at least)
+    # Milliseconds between two requests at a moment: the configured delay (while slowed ten at least)
     # times what is left of the slowdown, or what robots.txt asks for if that is more.
     """
     CREATE FUNCTION pace_ms(st source_state, at timestamptz) RETURNS double precision LANGUAGE sql IMMUTABLE AS $$
         SELECT greatest(CASE WHEN slowdown_left(st.slowdown, st.slowed_at, at) > 1
-                             THEN greatest(st.delay_ms, 100) * slowdown_left(st.slowdown, st.slowed_at, at)
+                             THEN greatest(st.delay_ms, 10) * slowdown_left(st.slowdown, st.slowed_at, at)
                              ELSE st.delay_ms END, st.robots_delay_ms)
     $$
     """,

@@ -1,0 +1,214 @@
+"""How a drain behaves towards sites, as the sites' own logs tell it. The pages asked for are not there: 404 will do."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from itertools import pairwise
+from uuid import UUID
+
+import pytest
+
+from fill_pipeline.db import pace
+from fill_pipeline.db.pace import Breaker, Pace
+from fill_pipeline.drain.drain import drain_queue
+from fill_pipeline.drain.harvest import harvest_sources
+from fill_pipeline.drain.work import Work
+from fill_pipeline_tests.drain.conftest import DEALER, OTHER_DEALER, Crawl, wait_until
+
+AT_ONCE = 2.0  # seconds
+
+
+def how(crawl: Crawl, source_id: UUID) -> Pace:
+    return pace.paces(crawl.conn, [source_id], now=crawl.now())[source_id]
+
+
+@contextmanager
+def draining(crawl: Crawl, *works: Work) -> Iterator[list[threading.Thread]]:
+    """Drains at work, told to stop at the end."""
+    threads = [threading.Thread(target=drain_queue, args=(work,)) for work in works or [crawl.work()]]
+    for thread in threads:
+        thread.start()
+    try:
+        yield threads
+    finally:
+        crawl.stop.set()
+        for thread in threads:
+            thread.join(20)
+            assert not thread.is_alive()
+        crawl.stop.clear()
+
+
+def most_in(times: list[float], seconds: float) -> int:
+    """The most requests in any window of that length."""
+    return max(sum(start <= at < start + seconds for at in times) for start in times)
+
+
+def test_two_drains_together_keep_the_sources_rate_and_use_it(crawl: Crawl) -> None:
+    source = crawl.declare(DEALER, rate_limit={"requests_per_minute": 1200})
+    crawl.put(source, 40)
+    with draining(crawl, crawl.work("one"), crawl.work("two")) as threads:
+        for thread in threads:
+            thread.join(20)
+    times = [at for at, _, _ in crawl.log(DEALER)]
+    paths = [path for _, path, _ in crawl.log(DEALER)]
+    assert len(paths) == len(set(paths)) == 40
+    # A slot may be missed by a quarter of a second before it is given up: five more than the rate in any window.
+    assert most_in(times, 1.0) <= 20 + 5
+    assert (len(times) - 1) / (times[-1] - times[0]) <= 20 * 1.05
+    assert (len(times) - 1) / (times[-1] - times[0]) >= 20 * 0.90
+
+
+def test_a_throttled_source_is_left_alone_until_it_says_and_asked_more_slowly_then(crawl: Crawl) -> None:
+    crawl.web.post("throttle", slug=DEALER, rps=8, retry_after=1.8)
+    source = crawl.declare(DEALER, rate_limit={"requests_per_minute": 1200, "max_concurrency": 2})
+    crawl.put(source, 40)
+    with draining(crawl, crawl.work("one"), crawl.work("two")):
+        wait_until(lambda: any(status == 429 for _, _, status in crawl.log(DEALER)))
+        wait_until(lambda: how(crawl, source.id).hold_until)
+        held = how(crawl, source.id)
+        assert held.hold_reason == "it asked us to slow down (HTTP 429)"
+        assert held.pace_ms == pytest.approx(100, abs=2), "half of 20 a second"
+        told = next(at for at, _, status in crawl.log(DEALER) if status == 429)
+        # What was on its way in the other drain may come until that has looked.
+        time.sleep(max(0.0, told + 1.8 - time.monotonic()))
+        assert [at for at, _, _ in crawl.log(DEALER) if told + 1.2 < at < told + 1.8] == []
+        answers = crawl.log(DEALER)
+        wait_until(lambda: len(crawl.log(DEALER)) > len(answers))
+    crawl.web.post("heal", slug=DEALER)
+
+
+def test_a_harvest_that_is_throttled_holds_the_source_for_everybody(crawl: Crawl) -> None:
+    crawl.web.post("throttle", slug=DEALER, rps=0.001, retry_after=600)
+    crawl.web.get("/sites")
+    source = crawl.declare(DEALER)
+    while not any(status == 429 for _, _, status in crawl.log(DEALER)):  # the first one is let through
+        harvest_sources(crawl.work(), [source])
+    until = how(crawl, source.id).hold_until
+    assert until is not None
+    assert timedelta(seconds=590) < until - crawl.now() <= timedelta(seconds=600)
+    asked = len(crawl.log(DEALER))
+    work = crawl.work()
+    harvest_sources(work, [source])
+    assert len(crawl.log(DEALER)) == asked
+    assert "held" in str(work.totals.by_source()[source.id].notes)
+
+
+def test_a_failing_source_opens_its_breaker_and_one_page_closes_it(crawl: Crawl) -> None:
+    crawl.web.post("fail", slug=DEALER, status=500)
+    source = crawl.declare(DEALER)
+    crawl.put(source, 60)
+    with draining(crawl):
+        wait_until(lambda: how(crawl, source.id).breaker == Breaker.OPEN)
+        time.sleep(0.3)
+        asked = len(crawl.log(DEALER))
+        assert pace.BREAKER_THRESHOLD <= asked <= pace.BREAKER_THRESHOLD + source.config.rate_limit.max_concurrency
+        assert crawl.rows()["pending"] == 60
+        crawl.later = timedelta(seconds=31)
+        wait_until(lambda: len(crawl.log(DEALER)) > asked)
+        time.sleep(0.3)
+        assert len(crawl.log(DEALER)) == asked + 1, "half open: one page finds out"
+        wait_until(lambda: how(crawl, source.id).breaker == Breaker.OPEN)
+    crawl.web.post("heal", slug=DEALER)
+    crawl.later = timedelta(minutes=2)
+    with draining(crawl):
+        wait_until(lambda: how(crawl, source.id).breaker == Breaker.CLOSED)
+        wait_until(lambda: crawl.rows() == {"failed": 60})  # 404, each of them
+
+
+def test_a_days_budget_is_spent_to_the_last_request_and_no_further(crawl: Crawl) -> None:
+    source = crawl.declare(DEALER, limits={"daily_requests": 7})
+    crawl.put(source, 20)
+    with draining(crawl, crawl.work("one"), crawl.work("two")) as threads:
+        for thread in threads:
+            thread.join(20)
+    assert len(crawl.log(DEALER)) == 7
+    assert crawl.rows() == {"failed": 7, "pending": 13}
+
+
+@pytest.mark.parametrize("how_stopped", ["switched off", "told to stop"])
+def test_a_stop_takes_effect_at_once_and_loses_nothing(crawl: Crawl, how_stopped: str) -> None:
+    source = crawl.declare(DEALER, rate_limit={"requests_per_minute": 600})
+    crawl.web.post("robots", slug=OTHER_DEALER, hang=60)
+    waiting = crawl.declare(OTHER_DEALER)
+    crawl.put(source, 100)
+    crawl.put(waiting, 20)
+    with draining(crawl) as threads:
+        wait_until(lambda: len(crawl.log(DEALER)) >= 3)
+        if how_stopped == "told to stop":
+            crawl.web.post("hang", slug=DEALER, seconds=60)
+            time.sleep(0.2)
+            crawl.stop.set()
+            threads[0].join(AT_ONCE)
+            assert not threads[0].is_alive()
+        else:
+            crawl.conn.execute("UPDATE scrape_sources SET active = false")
+            time.sleep(0.75 * AT_ONCE)
+            asked = len(crawl.log(DEALER))
+            time.sleep(0.3)
+            assert len(crawl.log(DEALER)) == asked
+    left = crawl.rows()
+    assert left["pending"] + left["failed"] == 120
+    assert left["failed"] <= len(crawl.log(DEALER))
+    tried = crawl.conn.execute("SELECT sum(attempts) FROM import_queue WHERE status = 'pending'").fetchone()
+    assert tried == (0,)
+    assert how(crawl, source.id).budget_used <= len(crawl.log(DEALER))
+
+
+def test_a_site_whose_robots_txt_hangs_holds_up_no_other(crawl: Crawl) -> None:
+    crawl.web.post("robots", slug=OTHER_DEALER, hang=60)
+    slow, quick = crawl.declare(OTHER_DEALER), crawl.declare(DEALER)
+    crawl.put(slow, 20)
+    crawl.put(quick, 20)
+    began = time.monotonic()
+    with draining(crawl):
+        wait_until(lambda: crawl.rows().get("failed") == 20)
+        assert time.monotonic() - began < 3.0
+    assert crawl.log(OTHER_DEALER) == []
+    assert crawl.rows()["pending"] == 20
+
+
+def test_a_site_whose_robots_txt_cannot_be_had_waits_until_it_can(crawl: Crawl) -> None:
+    crawl.web.post("robots", slug=DEALER, status=503)
+    source = crawl.declare(DEALER)
+    crawl.put(source, 20)
+    with draining(crawl):
+        wait_until(lambda: how(crawl, source.id).hold_until)
+        wait_until(lambda: crawl.rows() == {"pending": 20})
+        assert how(crawl, source.id).hold_reason == "its robots.txt cannot be had"
+        assert crawl.log(DEALER) == []
+    crawl.web.post("heal", slug=DEALER)
+    crawl.later = timedelta(minutes=31)
+    with draining(crawl):
+        wait_until(lambda: crawl.rows() == {"failed": 20})
+
+
+def test_robots_txt_binds_page_by_page_and_its_delay_sets_the_pace(crawl: Crawl) -> None:
+    rules = "Crawl-delay: 0.5", "Disallow: /*/no-such", "Disallow: /no-such-page/1", "Allow: /no-such-page/11$"
+    body = "\ufeffUser-agent: *\n" + "\n".join(rules)
+    crawl.web.post("robots", slug=DEALER, body=body)
+    source = crawl.declare(DEALER)
+    crawl.put(source, 12)
+    with draining(crawl):
+        wait_until(lambda: len(crawl.log(DEALER)) >= 4)
+    times = [at for at, _, _ in crawl.log(DEALER)]
+    assert min(after - before for before, after in pairwise(times)) > 0.2, "also of what was claimed before"
+    assert (times[-1] - times[0]) / (len(times) - 1) >= 0.45
+    asked = {path for _, path, _ in crawl.log(DEALER)}
+    assert not {"/no-such-page/1", "/no-such-page/10"} & asked
+    rows = crawl.conn.execute("SELECT listing_url FROM import_queue WHERE failure_category = 'robots'").fetchall()
+    assert {url.rpartition("/")[2] for (url,) in rows} <= {"1", "10"}
+
+
+def test_what_a_source_takes_at_once_is_found_out_and_kept(crawl: Crawl) -> None:
+    source = crawl.declare(DEALER, rate_limit={"requests_per_minute": 60_000, "max_concurrency": 12})
+    crawl.put(source, 60)
+    with draining(crawl):
+        wait_until(lambda: crawl.rows() == {"failed": 60})
+    kept = how(crawl, source.id)
+    assert kept.concurrency is not None
+    assert 2 < kept.concurrency <= 12
+    assert kept.latency_ms is not None
