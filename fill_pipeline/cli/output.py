@@ -42,7 +42,9 @@ def fail(message: str) -> NoReturn:
 
 def explain(error: Exception) -> str | None:
     """One line for an error that a person can mend; None for a fault of ours."""
+    from fill_pipeline.crawl.archive import ArchiveFullError
     from fill_pipeline.crawl.config import ConfigError
+    from fill_pipeline.cycle.run import CycleNotClosedError
     from fill_pipeline.db.server import DatabaseUnavailableError
 
     if isinstance(error, ValidationError):
@@ -51,7 +53,7 @@ def explain(error: Exception) -> str | None:
         )
     if isinstance(error, ConfigError):
         return "\n      ".join(error.lines)
-    if isinstance(error, DatabaseUnavailableError | LookupError):
+    if isinstance(error, DatabaseUnavailableError | ArchiveFullError | CycleNotClosedError | LookupError):
         return str(error)
     if isinstance(error, psycopg.OperationalError):
         return f"the database does not answer: {str(error).strip()} (see FILL_DATABASE_URL, or unset it)"

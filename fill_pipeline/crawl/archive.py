@@ -6,6 +6,7 @@ uncompressed around bodies that are as the server sent them (its own gzip includ
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import re
@@ -30,6 +31,10 @@ _NAME = re.compile(r"[^A-Za-z0-9._-]+")
 # A body is kept without the transfer coding it came in; the header that announced it keeps its place under this name.
 _TRANSFER_ENCODING = re.compile(rb"(?im)^(transfer-encoding[ \t]*:)")
 _RENAMED = rb"X-Archive-\1"
+
+
+class ArchiveFullError(OSError):
+    """The archive takes no more pages: its disk is full, or its store is away. The message says where and why."""
 
 
 class ArchiveError(ValueError):
@@ -96,35 +101,38 @@ class ArchiveWriter:
         self._offset = 0
 
     def append(self, response: FetchResponse, fetched_at: datetime) -> ArchiveRef:
-        """Add a response; raises OSError when the store is full or away."""
-        stream = self._stream or self._open(fetched_at)
+        """Add a response; raises ArchiveFullError when the store is full or away."""
         record = response_record(response, fetched_at)
         try:
+            stream = self._stream or self._open(fetched_at)
             for piece in record:
                 stream.write(piece)
-        except OSError:
-            self._abandon()
-            raise
+        except OSError as error:
+            raise self._abandoned(error) from error
         length = sum(map(len, record))
         ref = ArchiveRef(self._file, self._offset, length)
         self._offset += length
         return ref
 
     def flush(self) -> None:
-        """Hand everything appended to the store."""
+        """Hand everything appended to the store; raises ArchiveFullError when it is full or away."""
         if self._stream is None:
             return
-        if self._local:
-            self._stream.flush()
-        else:
-            self._stream.close()
-            self._stream = None
+        try:
+            if self._local:
+                self._stream.flush()
+            else:
+                self._stream.close()
+                self._stream = None
+        except OSError as error:
+            raise self._abandoned(error) from error
 
     def close(self) -> None:
-        """Finish the file."""
-        if self._stream is not None:
-            self._stream.close()
-            self._stream = None
+        """Finish the file. What was not flushed is lost where the store is full: no row points to it."""
+        stream, self._stream = self._stream, None
+        if stream is not None:
+            with contextlib.suppress(OSError):
+                stream.close()
 
     def __enter__(self) -> ArchiveWriter:
         return self
@@ -147,14 +155,13 @@ class ArchiveWriter:
         self._offset = len(information)
         return stream
 
-    def _abandon(self) -> None:
-        """Leave a file whose last write failed; the next page starts another one."""
-        stream, self._stream = self._stream, None
-        if stream is not None:
-            try:
-                stream.close()
-            except OSError:
-                return
+    def _abandoned(self, error: OSError) -> ArchiveFullError:
+        """Leave a file whose last write failed (the next page starts another one) and say so."""
+        self.close()
+        return ArchiveFullError(
+            f"the archive {self._root} takes no more pages: {error.strerror or error}; "
+            "free space there, or name another folder or store in FILL_ARCHIVE_URL"
+        )
 
 
 def response_record(response: FetchResponse, fetched_at: datetime) -> tuple[bytes, bytes, bytes, bytes]:

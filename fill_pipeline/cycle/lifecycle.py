@@ -8,7 +8,7 @@ from fill_pipeline.cycle.assess import LIMITED, assess
 from fill_pipeline.cycle.plan import plan
 from fill_pipeline.cycle.state import Action, ActionKind, ActionStatus, Policy
 from fill_pipeline.cycle.window import Window, window_at, windows_between
-from fill_pipeline.db import counters, cycles, queue
+from fill_pipeline.db import counters, cycles, pace, queue
 from fill_pipeline.db.connect import Connection
 from fill_pipeline.db.cycles import CycleRow
 from fill_pipeline.drain.owner import take_back
@@ -71,6 +71,7 @@ def tick(
         return []
     take_back(conn, now=now)
     queue.reap(conn, now=now)
+    pace.forget_far_slots(conn, now=now)
     counters.fold(conn)
     cycles.fail_stale(
         conn, cycle.cycle_id, now=now, running_before=now - SILENT_AFTER, requested_before=now - UNSTARTED_AFTER

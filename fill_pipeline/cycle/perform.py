@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
+
+import psycopg
 
 from fill_pipeline.cycle.assess import deadline
 from fill_pipeline.cycle.clock import utc_now
@@ -28,6 +31,7 @@ from fill_pipeline.drain.replay import replay_window
 from fill_pipeline.drain.work import Source, Work, load_sources
 from fill_pipeline.settings import Settings
 
+log = logging.getLogger(__name__)
 BEAT_SECONDS = 5.0
 CLOSING_TIME = timedelta(minutes=5)
 MOST_BY_HAND = 50  # asked for at the same moment
@@ -98,13 +102,16 @@ def perform(
             with _beating(work, action_id, progress):
                 outcome = _DEEDS[action.kind](conn, work, action)
         except BaseException as error:
-            cycles.finish_action(conn, action_id, now=now_fn(), outcome={}, error=f"{type(error).__name__}: {error}")
+            _finish(work, action_id, outcome={}, error=f"{type(error).__name__}: {error}")
             raise
         outcome.action = action
-        cycles.finish_action(
-            conn, action_id, now=now_fn(), outcome={"gained": outcome.gained, **outcome.details}, error=None
-        )
+        _finish(work, action_id, outcome={"gained": outcome.gained, **outcome.details}, error=None)
         return outcome
+
+
+def _finish(work: Work, action_id: int, *, outcome: dict[str, Any], error: str | None) -> None:
+    with work.connect("perform") as conn:  # a new one: the action's own may have been cut while it lay idle
+        cycles.finish_action(conn, action_id, now=work.now_fn(), outcome=outcome, error=error)
 
 
 def perform_by_hand(
@@ -165,13 +172,13 @@ def _by_hand_action(conn: Connection, cycle_id: str, slugs: Sequence[str], now: 
 
 def _drain(conn: Connection, work: Work, action: Action) -> Outcome:
     drain_queue(work, seed=action.level)
-    return _outcome(work, load_sources(conn).values())
+    return _outcome_of_all(work)
 
 
 def _harvest(conn: Connection, work: Work, action: Action) -> Outcome:
     chosen = _chosen(conn, action.parameters.get("slugs", ()))
     _harvest_and_drain(work, chosen, int(action.parameters.get("limit_factor", 1)))
-    return _outcome(work, load_sources(conn).values())
+    return _outcome_of_all(work)
 
 
 def _repair(conn: Connection, work: Work, action: Action) -> Outcome:
@@ -284,13 +291,25 @@ def _beating(work: Work, action_id: int, progress: Progress | None) -> Iterator[
                     beaten = 0.0
                     cycles.beat(conn, action_id, now=work.now_fn(), outcome=so_far)
 
-    thread = threading.Thread(target=beat, name="beat", daemon=True)
+    def keep_beating() -> None:
+        while not done.is_set():
+            try:
+                beat()
+            except psycopg.OperationalError as error:
+                log.warning("a heartbeat could not be written: %s", error)
+
+    thread = threading.Thread(target=keep_beating, name="beat", daemon=True)
     thread.start()
     try:
         yield
     finally:
         done.set()
         thread.join()
+
+
+def _outcome_of_all(work: Work) -> Outcome:
+    with work.connect("perform") as conn:
+        return _outcome(work, load_sources(conn).values())
 
 
 def _outcome(work: Work, sources: Sequence[Source] | Any) -> Outcome:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
@@ -19,6 +20,8 @@ from fill_pipeline.db.connect import Connection
 from fill_pipeline.db.cycles import ClosedCycle
 from fill_pipeline.quality.metrics import issues
 from fill_pipeline.settings import Settings
+
+log = logging.getLogger(__name__)
 
 CYCLES_PER_DAY = timedelta(days=1) // LENGTH
 DAILY_STRETCH = 50_000  # document 1: stretch goal, vehicles a day
@@ -316,9 +319,12 @@ def _day_bounds(day: date) -> tuple[datetime, datetime]:
 def _keep(conn: Connection, settings: Settings, kind: str, period: str, report: dict[str, Any], now: datetime) -> None:
     cycles.save_report(conn, kind, period, report, now=now)
     folder: Path = settings.reports_folder / kind
-    folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{period.replace(':', '')}.json"
-    path.write_bytes(orjson.dumps(report, option=orjson.OPT_INDENT_2))
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(orjson.dumps(report, option=orjson.OPT_INDENT_2))
+    except OSError as error:  # a full disk: the row in the database is the report, the file a copy
+        log.warning("the report %s could not be written: %s", path, error)
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

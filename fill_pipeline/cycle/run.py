@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from typing import Any
 
+import psycopg
+
 from fill_pipeline.cycle.clock import utc_now
 from fill_pipeline.cycle.lifecycle import open_by_hand, policy_of, requested, tick
 from fill_pipeline.cycle.perform import Outcome, perform
-from fill_pipeline.cycle.state import Action
+from fill_pipeline.cycle.state import Action, ActionKind
 from fill_pipeline.db import cycles
-from fill_pipeline.db.connect import connect
+from fill_pipeline.db.connect import connect_again
 from fill_pipeline.db.migrate import migrate
 from fill_pipeline.db.server import database_url
 from fill_pipeline.settings import Settings
 
+log = logging.getLogger(__name__)
 IDLE_SECONDS = 1.0
+
+
+class CycleNotClosedError(RuntimeError):
+    """A cycle's account cannot be written; the message says why."""
+
 
 OnAction = Callable[[Action, Outcome | None], None]
 OnProgress = Callable[[dict[str, Any]], None]
@@ -36,41 +45,57 @@ def run_cycle(
     """Run one cycle to its end and return its report; None when told to stop before.
 
     Joins the cycle that is open, if any, beside whoever else works on it. ``wait`` keeps a cycle below
-    target open for what later minutes may bring. A failing action is recorded and the plan goes on.
+    target open for what later minutes may bring. A failing action is recorded and the plan goes on, and so it does
+    when the database was away for a while.
+
+    Raises:
+        CycleNotClosedError: its account could not be written, time after time.
+        psycopg.OperationalError: the database is away for longer than a restart takes.
     """
-    url = database_url(settings)
-    migrate(url)
-    with connect(url, name="fill cycle") as conn:
-        cycle_id = open_by_hand(conn, settings, now=now_fn()).cycle_id
-        policy = policy_of(settings, wait=wait)
-        while not should_stop():
-            cycle = cycles.cycle(conn, cycle_id)
-            assert cycle is not None
-            if cycle.status != "open":
-                return cycle.report
-            tick(conn, settings, now=now_fn(), policy=policy)
-            actions = requested(conn, cycle_id)
-            if not actions:
-                time.sleep(IDLE_SECONDS)
+    migrate(database_url(settings))
+    policy = policy_of(settings, wait=wait)
+    cycle_id: str | None = None
+
+    def act(action: Action) -> None:
+        assert cycle_id is not None
+        if on_action is not None:
+            on_action(action, None)
+        try:
+            outcome = perform(
+                action,
+                cycle_id=cycle_id,
+                settings=settings,
+                now_fn=now_fn,
+                should_stop=should_stop,
+                progress=on_progress,
+            )
+        except Exception as error:
+            outcome = Outcome(cycle_id, action, details={"error": f"{type(error).__name__}: {error}"})
+            if action.kind is ActionKind.CLOSE and action.attempt >= policy.max_attempts:
+                raise CycleNotClosedError(f"cycle {cycle_id} could not be closed: {error}") from error
+        if on_action is not None:
+            on_action(action, outcome)
+
+    while not should_stop():
+        # A connection for each turn: the one before may have been cut while the actions were at work.
+        with connect_again(database_url(settings), name="fill cycle") as conn:
+            try:
+                if cycle_id is None:
+                    cycle_id = open_by_hand(conn, settings, now=now_fn()).cycle_id
+                cycle = cycles.cycle(conn, cycle_id)
+                assert cycle is not None
+                if cycle.status != "open":
+                    return cycle.report
+                tick(conn, settings, now=now_fn(), policy=policy)
+                actions = requested(conn, cycle_id)
+            except psycopg.OperationalError as error:
+                if not conn.broken:
+                    raise
+                log.warning("the connection to the database was lost (%s); the cycle goes on", error)
                 continue
-
-            def act(action: Action) -> None:
-                if on_action is not None:
-                    on_action(action, None)
-                try:
-                    outcome = perform(
-                        action,
-                        cycle_id=cycle_id,
-                        settings=settings,
-                        now_fn=now_fn,
-                        should_stop=should_stop,
-                        progress=on_progress,
-                    )
-                except Exception as error:
-                    outcome = Outcome(cycle_id, action, details={"error": f"{type(error).__name__}: {error}"})
-                if on_action is not None:
-                    on_action(action, outcome)
-
-            with ThreadPoolExecutor(len(actions)) as pool:
-                list(pool.map(act, actions))
+        if not actions:
+            time.sleep(IDLE_SECONDS)
+            continue
+        with ThreadPoolExecutor(len(actions)) as pool:
+            list(pool.map(act, actions))
     return None

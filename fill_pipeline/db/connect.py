@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import aiosql
 import psycopg
 
 Connection = psycopg.Connection[tuple[Any, ...]]
+RESTART_SECONDS = 60.0  # how long work already begun waits for a server that restarts
 
 
 def connect(url: str, *, name: str = "fill", autocommit: bool = True) -> Connection:
@@ -26,6 +28,24 @@ def connect(url: str, *, name: str = "fill", autocommit: bool = True) -> Connect
         keepalives_idle=30,
         options="-c timezone=UTC -c lock_timeout=30s -c idle_in_transaction_session_timeout=120s",
     )
+
+
+def connect_again(url: str, *, name: str = "fill", patience: float = RESTART_SECONDS) -> Connection:
+    """Open a connection in the middle of work, also while the server restarts.
+
+    Raises:
+        psycopg.OperationalError: the server did not come back within ``patience`` seconds.
+    """
+    until = time.monotonic() + patience
+    pause = 0.1
+    while True:
+        try:
+            return connect(url, name=name)
+        except psycopg.OperationalError:
+            if time.monotonic() + pause > until:
+                raise
+        time.sleep(pause)
+        pause = min(2 * pause, 2.0)
 
 
 @cache

@@ -84,6 +84,14 @@ def move_slots(conn: Connection, source_id: UUID, n: int, *, now: datetime) -> S
     return Slots(*next(iter(_sql.move_slots(conn, source_id=source_id, n=n, now=now))))
 
 
+def forget_far_slots(conn: Connection, *, now: datetime) -> list[UUID]:
+    """Free the sources whose next slot lies further ahead than slots are reserved; returns them.
+
+    The clock that reserved it has been set back since, and nothing would be fetched until it is there again.
+    """
+    return [row[0] for row in _sql.forget_far_slots(conn, now=now)]
+
+
 def hold(conn: Connection, source_id: UUID, until: datetime, reason: str) -> None:
     """Fetch nothing of this source before ``until``, on any machine (Retry-After, no robots.txt to be had)."""
     _sql.hold(conn, source_id=source_id, until=until, reason=reason[:200])

@@ -163,6 +163,11 @@ def release(conn: Connection, ids: Sequence[int], *, owner: str) -> None:
         _sql.release(conn, ids=list(ids), owner=owner)
 
 
+def held_by(conn: Connection, owner: str) -> set[int]:
+    """The rows leased to this owner."""
+    return {row[0] for row in _sql.held_by(conn, owner=owner)}
+
+
 def owners(conn: Connection) -> list[str]:
     """Who holds pages now."""
     return [row[0] for row in _sql.owners(conn)]

@@ -6,6 +6,7 @@ One process fetches; worker processes read and write. No transaction is open whi
 from __future__ import annotations
 
 import heapq
+import logging
 import random
 import time
 from collections import defaultdict
@@ -16,11 +17,14 @@ from itertools import count
 from multiprocessing.connection import wait
 from uuid import UUID
 
+import psycopg
+
 from fill_pipeline.crawl.archive import ArchiveWriter
 from fill_pipeline.crawl.fetch import RETRYABLE, FailureCategory, Fetcher, FetchRequest, FetchResponse
 from fill_pipeline.crawl.urls import origin
 from fill_pipeline.db import ledger, pace, queue
 from fill_pipeline.db.archive import ArchivedKind, KnownPage
+from fill_pipeline.db.connect import Connection, connect_again
 from fill_pipeline.db.ledger import SourceStats
 from fill_pipeline.db.queue import ClaimedPage, Failure
 from fill_pipeline.drain.manners import Manners, RobotsTag
@@ -30,6 +34,7 @@ from fill_pipeline.drain.work import Source, Work, load_sources
 from fill_pipeline.drain.worker import Batch, Worker, cores
 from fill_pipeline.drain.write import reading_of
 
+log = logging.getLogger(__name__)
 PAGES_PER_BATCH = 100
 BATCH_AGE_SECONDS = 0.2
 HELD_PER_WORKER = 2
@@ -41,6 +46,7 @@ TURN_SECONDS = 1.0  # how often the slower duties are done
 BACKOFF_SECONDS = 20.0
 MAX_BACKOFF_SECONDS = 3600.0
 MAX_OPEN_ARCHIVES = 100
+RECONNECTS = 5  # in a row, without a page between them
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +82,8 @@ class Drain:
         self._singles: list[RawPage] = []
         self._batches = count(1)
         self._stats: defaultdict[UUID, SourceStats] = defaultdict(SourceStats)
+        self.cut_off = False
+        """Whether ``run`` ended with its connection lost; ``leave`` is then still to be called."""
 
     def run(self) -> None:
         """Work until nothing is ready any more, time is up or we are told to stop. Counts are in ``work.totals``."""
@@ -85,13 +93,20 @@ class Drain:
             try:
                 self._loop()
             finally:
-                self._give_back(list(self._held))
-                self._manners.save()
-                self._flush_stats()
                 for worker in self._workers:
                     worker.stop()
                 for archive in self._archives.values():
                     archive.close()
+                self.cut_off = conn.broken
+                if not self.cut_off:
+                    self.leave(conn)
+                    self._manners.save()
+
+    def leave(self, conn: Connection) -> None:
+        """Give back what is still held, also what was claimed without our hearing of it, and write the account."""
+        self._conn = conn
+        self._give_back(sorted(queue.held_by(conn, self._work.owner)))
+        self._flush_stats()
 
     def _loop(self) -> None:
         turn = beat = 0.0
@@ -440,5 +455,20 @@ class Drain:
 
 
 def drain_queue(work: Work, *, feeding: Callable[[], bool] = lambda: False, seed: int = 0) -> None:
-    """Drain the queue as one shard; ``feeding`` says whether more rows may still come from a harvest beside us."""
-    Drain(work, feeding=feeding, seed=seed).run()
+    """Drain the queue as one shard; ``feeding`` says whether more rows may still come from a harvest beside us.
+
+    A lost connection costs what was under way: it is given back, and the drain goes on when the server is there again.
+    """
+    idle = 0
+    while True:
+        drain, fetched = Drain(work, feeding=feeding, seed=seed), work.totals.sum("pages_fetched")
+        try:
+            drain.run()
+            return
+        except psycopg.OperationalError as error:
+            idle = 0 if work.totals.sum("pages_fetched") > fetched else idle + 1
+            if idle > RECONNECTS or not drain.cut_off:
+                raise
+            log.warning("the connection to the database was lost (%s); the drain goes on", error)
+        with connect_again(work.url, name="fill drain") as conn:
+            drain.leave(conn)

@@ -11,7 +11,7 @@ from uuid import UUID
 
 import psycopg
 
-from fill_pipeline.crawl.archive import ArchiveRef, ArchiveWriter
+from fill_pipeline.crawl.archive import ArchiveFullError, ArchiveRef, ArchiveWriter
 from fill_pipeline.crawl.config import DetailPolicy, PaginationType, SourceConfig
 from fill_pipeline.crawl.fetch import Fetcher, FetchResponse
 from fill_pipeline.crawl.harvest import HarvestPage, SourceToCrawl, harvest_many
@@ -59,7 +59,7 @@ class SourceHarvest:
             return
         try:
             self.take(page)
-        except psycopg.OperationalError:
+        except (psycopg.OperationalError, ArchiveFullError):
             raise
         except Exception as error:
             self.broken = True

@@ -14,7 +14,7 @@ from fill_pipeline.crawl.config import ConfigError, SourceConfig, parse_source_c
 from fill_pipeline.crawl.fetch_settings import FetchSettings
 from fill_pipeline.crawl.pagination import StopReason
 from fill_pipeline.db import pace, registry
-from fill_pipeline.db.connect import Connection, connect
+from fill_pipeline.db.connect import Connection, connect_again
 from fill_pipeline.db.ledger import SourceStats
 from fill_pipeline.db.registry import SourceRow
 from fill_pipeline.db.seal import SealError
@@ -78,8 +78,8 @@ class Work:
     totals: Totals = field(default_factory=Totals)
 
     def connect(self, name: str) -> Connection:
-        """A connection named in ``pg_stat_activity``."""
-        return connect(self.url, name=f"fill {name}")
+        """A connection named in ``pg_stat_activity``; a server that restarts is waited for."""
+        return connect_again(self.url, name=f"fill {name}")
 
     def stopping(self) -> bool:
         """Whether to leave off: told to, or out of time."""

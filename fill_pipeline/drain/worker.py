@@ -21,8 +21,8 @@ from uuid import UUID
 
 import psycopg
 
-from fill_pipeline.db import ledger
-from fill_pipeline.db.connect import Connection, connect
+from fill_pipeline.db import ledger, queue
+from fill_pipeline.db.connect import Connection, connect_again
 from fill_pipeline.db.ledger import SourceStats
 from fill_pipeline.drain.read import RawPage, Reading, ReadPage, read_page
 from fill_pipeline.drain.write import Commit, in_transaction, write_pages
@@ -148,18 +148,35 @@ def _serve(pipe: Pipe, url: str, settings: Settings, parent: int) -> None:
     """The worker's life: batches in, answers out, until the pipe closes or the parent is gone."""
     die_with_parent(parent)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
-    conn = connect(url, name="fill worker")
+    conn = connect_again(url, name="fill worker")
     asker = _asker(conn, settings)
     gate: Gate | None = None
     try:
         while True:
             batch: Batch = pipe.recv()
             gate = gate or Gate.of(settings, batch.now.year)
-            pipe.send(work_batch(conn, batch, gate, asker))
+            try:
+                done = work_batch(conn, batch, gate, asker)
+            except psycopg.OperationalError as error:
+                if not conn.broken:
+                    raise
+                log.warning("the connection to the database was lost (%s); a batch is written again", error)
+                conn = connect_again(url, name="fill worker")
+                asker = _asker(conn, settings)
+                done = _work_again(conn, batch, gate, asker)
+            pipe.send(done)
     except (EOFError, OSError):
         return
     finally:
         conn.close()
+
+
+def _work_again(conn: Connection, batch: Batch, gate: Gate, asker: Asker | None) -> BatchDone:
+    """What of a batch was not committed when the connection was lost; once, lest a page that breaks it goes round."""
+    held = queue.held_by(conn, batch.owner)
+    left = replace(batch, pages=[page for page in batch.pages if page.queue_id in held])
+    done = work_batch(conn, left, gate, asker) if left.pages else BatchDone(batch.number)
+    return replace(done, queue_ids=[page.queue_id for page in batch.pages if page.queue_id is not None])
 
 
 def die_with_parent(parent: int) -> None:

@@ -36,6 +36,13 @@ SET next_slot_at = h.first_slot + :n * h.pace * interval '1 millisecond'
 FROM here h WHERE st.source_id = h.source_id
 RETURNING h.first_slot, round(h.pace)::int, true;
 
+-- name: forget_far_slots
+-- Slots are reserved less than a minute and a few paces ahead; five minutes are left for clocks that differ.
+UPDATE source_state SET next_slot_at = :now
+WHERE next_slot_at > greatest(:now, hold_until, breaker_until) + interval '5 minutes'
+                     + 10 * pace_ms(source_state, :now) * interval '1 millisecond'
+RETURNING source_id;
+
 -- name: hold!
 -- The site asked for silence, or its rules cannot be had: nothing of it is fetched before that time.
 UPDATE source_state SET hold_until = greatest(hold_until, :until), hold_reason = :reason WHERE source_id = :source_id;

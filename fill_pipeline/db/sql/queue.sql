@@ -123,6 +123,9 @@ SET status = CASE WHEN q.attempts >= q.max_attempts THEN 'dead' ELSE 'pending' E
 FROM expired e WHERE q.id = e.id
 RETURNING q.id, q.status;
 
+-- name: held_by
+SELECT id FROM import_queue WHERE status = 'processing' AND lease_owner = :owner;
+
 -- name: owners
 -- Who holds pages now; through the index of leases.
 SELECT DISTINCT lease_owner FROM import_queue WHERE status = 'processing' AND lease_expires_at IS NOT NULL;
