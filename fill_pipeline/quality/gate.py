@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from uuid import UUID
 
 from fill_pipeline.quality.columns import listing_columns
-from fill_pipeline.quality.expectations import Expectation, Result, Suite, evaluate, holds
+from fill_pipeline.quality.expectations import Columns, Expectation, Kind, Result, Suite, evaluate, holds
 from fill_pipeline.quality.suites import batch_suite
 from fill_pipeline.settings import Settings
 from fill_pipeline.vehicles.store import ListingToWrite
@@ -100,15 +100,31 @@ class Gate:
         return held
 
     def _judge(self, source_id: UUID, part: Sequence[ListingToWrite]) -> tuple[Expectation, int, int] | None:
-        columns = listing_columns([r.listing for r in part], [r.quarantine for r in part], [r.agreement for r in part])
         unmet: list[tuple[Expectation, int, int]] = []
-        for result in evaluate(self.rules.suite, columns):
+        for result in _results(self.rules.suite, part):
             seen = self._seen[source_id, result.expectation.name]
             considered, unexpected = seen.considered + result.considered, seen.unexpected + len(result.unexpected)
             if result.unexpected and is_unmet(result.expectation, considered, unexpected, self.rules.least):
                 unmet.append((result.expectation, considered, unexpected))
             seen.add(result.considered, len(result.unexpected))
         return max(unmet, key=lambda one: one[2] / one[1], default=None)
+
+
+def _results(suite: Suite, part: Sequence[ListingToWrite]) -> list[Result]:
+    """The suite over a part; a card whose own page is still to be read need not say everything."""
+    whole = [row for row in part if row.judged]
+    if len(whole) == len(part):
+        return evaluate(suite, _columns(part))
+    asks_all = tuple(one for one in suite.expectations if one.kind is Kind.FILLED)
+    others = tuple(one for one in suite.expectations if one.kind is not Kind.FILLED)
+    return [
+        *evaluate(Suite(suite.name, asks_all), _columns(whole)),
+        *evaluate(Suite(suite.name, others), _columns(part)),
+    ]
+
+
+def _columns(part: Sequence[ListingToWrite]) -> Columns:
+    return listing_columns([r.listing for r in part], [r.quarantine for r in part], [r.agreement for r in part])
 
 
 def is_unmet(expectation: Expectation, considered: int, unexpected: int, least: int) -> bool:

@@ -83,6 +83,17 @@ def test_a_card_and_its_page_in_one_batch_are_one_advertisement(gate: Gate) -> N
     assert gate.screen(rows(A, [*once, *once])) == []
 
 
+def test_cards_whose_pages_are_still_to_be_read_need_not_say_everything_but_nothing_wrong(gate: Gate) -> None:
+    def cards(source_id: UUID, **fields: object) -> list[ListingToWrite]:
+        found = rows(source_id, [car(n, model=None, **fields) for n in range(12)])
+        for row in found:
+            row.judged = False
+        return found
+
+    assert gate.screen(cards(A)) == []
+    assert [held.expectation.name for held in gate.screen(cards(B, price=55_512_345))] == ["price_range"]
+
+
 def test_twenty_new_cars_of_one_trim_at_one_price_are_no_misreading(gate: Gate) -> None:
     new = [car(n, condition="new", mileage=None, year=2025, model="Civic", price=28_450) for n in range(20)]
     assert gate.screen(rows(A, new)) == []
