@@ -7,7 +7,7 @@ import re
 from selectolax.lexbor import LexborHTMLParser
 
 from fill_pipeline.extract.cleaning import clean
-from fill_pipeline.extract.dom import Words, css, drop_foreign, drop_menus, read_words, strip_noise
+from fill_pipeline.extract.dom import Words, ancestors, css, drop_foreign, drop_menus, read_words, strip_noise
 from fill_pipeline.extract.evidence import Reading
 from fill_pipeline.extract.finish import headline
 from fill_pipeline.extract.gazetteer import find_make_model
@@ -41,7 +41,7 @@ def read_detail(tree: LexborHTMLParser, page: str, reading: Reading, *, url: str
     offer_mileage(reading, words, Layer.TEXT, subject)
     offer_vin(reading, words, Layer.TEXT)
     offer_place(reading, words, Layer.TEXT)
-    offer_seller(reading, words, tree)
+    offer_seller(reading, words, tree, tag_title)
     offer_specs(reading, words)
     _judge_auction(reading, words)
     if reading.confidence("description") < 0.6:
@@ -131,6 +131,12 @@ _DESCRIPTIONS = (
     "[itemprop=description], [id*=description], [class*=description], [id*=postingbody], "
     "[class*=comments], [id*=comments]"
 )
+_ABOUT = re.compile(
+    r"(?:(?:seller|dealer|owner|vehicle)(?:['’]s)? )?(?:notes?|comments?|description)(?: (?:from|by|of) .{2,30})?:?|"
+    r"(?:fahrzeug)?beschreibung(?: laut anbieter)?:?|(?:voertuig)?omschrijving:?|beschrijving:?|opis:?|beskrivning:?|"
+    r"descri(?:zione|pción|ção):?|beskrivelse:?",
+    re.I,
+)
 _THREAD = re.compile(r"\b(?:repl(?:y|ies)|newest|oldest|upvote|flag as|(?:add|leave|post) a comment|log in)\b", re.I)
 _UNMET = re.compile(r"\breserve (?:was )?not met\b", re.I)
 _ENDED = re.compile(r"^(?:auction |bidding |sale )?(?:has )?ended\b|\bauction (?:has )?ended\b", re.I | re.M)
@@ -145,8 +151,12 @@ def _judge_auction(reading: Reading, words: Words) -> None:
 
 
 def _read_description(tree: LexborHTMLParser, words: Words, page: str, reading: Reading, url: str) -> None:
+    text = _under_heading(words)
+    if text:
+        offer_value(reading, "description", text, Layer.TEXT, "heading", 0.62, url)
+        return
     if any(hint in page for hint in ("escription", "comments", "postingbody")):
-        nodes = css(tree, _DESCRIPTIONS)[:16]
+        nodes = [node for node in css(tree, _DESCRIPTIONS)[:16] if not css(node, "button, input, h1")]
         texts = (node.text(separator="\n", strip=True) for node in nodes)
         best = max((text for text in texts if not _THREAD.search(text)), key=len, default="")
         if len(best) > 60:
@@ -155,6 +165,20 @@ def _read_description(tree: LexborHTMLParser, words: Words, page: str, reading: 
     text = _longest_run(words)
     if len(text) > 120:
         offer_value(reading, "description", text, Layer.TEXT, "paragraphs", 0.4, url)
+
+
+def _under_heading(words: Words) -> str:
+    """The text of the part of the page that a heading such as "Seller's notes" opens."""
+    for heading, node in zip(words.texts, words.nodes, strict=True):
+        if len(heading) > 60 or not _ABOUT.fullmatch(heading):
+            continue
+        for parent in ancestors(node)[:4]:
+            text = parent.text(separator="\n", strip=True).strip()
+            if not text.startswith(heading):
+                break
+            if len(text) - len(heading) >= 60:
+                return text[len(heading) :].strip()
+    return ""
 
 
 def _longest_run(words: Words) -> str:

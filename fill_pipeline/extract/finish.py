@@ -23,6 +23,18 @@ from fill_pipeline.extract.urls import host_of, id_in_url
 _DOLLARS = {"ca": "CAD", "au": "AUD", "nz": "NZD"}  # country of a host → what its "$" means
 _CROWNS = {"no": "NOK", "dk": "DKK", "se": "SEK", "is": "ISK"}  # the same for "kr"
 _MILES_CURRENCIES = frozenset(("USD", "GBP"))
+_BODIES = (
+    r"sedan|saloon|coup[eé]|convertible|cabriolet|cabrio|roadster|hatchback|station wagon|wagon|estate|suv|pickup|"
+    r"minivan|crossover|hardtop|fastback"
+)
+_BODY = re.compile(rf"\b(?:{_BODIES})\b", re.I)
+# What follows a trim in a title and is another field's value.
+_TRIM_TAIL = re.compile(
+    rf"(?:\s+(?:{_BODIES}|truck|van|sport utility|\d ?-?drs?|\d-door|[2-5]d|[af24r]wd|4x[24]|automatic|manual|auto|cvt|"
+    r"(?:crew|double|extended|quad|regular|king|access|mega) ?(?:cab|max)|super ?c(?:rew|ab)|"
+    r"\d(?: \d/\d)? ft\.?)\b[,.]?)+\Z",
+    re.I,
+)
 _CITY_REGION = re.compile(
     r"([^,\d(]{2,40}?),\s*([A-Z]{2}|[A-Z][a-zA-Z .]{3,24})(?:[,\s]+([A-Z]\d[A-Z] ?\d[A-Z]\d|\d{5}(?:-\d{4})?))?\Z"
 )
@@ -136,6 +148,8 @@ def _read_title(reading: Reading) -> None:
         if found.model and found.rest and not reading.has("trim"):
             trim = clean_trim(found.rest)
             reading.offer("trim", trim, Layer.TITLE, "title", 0.5)
+            body = _BODY.search(found.rest[:80])
+            reading.offer("body_style", body[0] if body else None, Layer.TITLE, "title", 0.4)
     if title and not reading.has("mileage"):
         mileage = read_mileage(title)
         if mileage:
@@ -144,8 +158,10 @@ def _read_title(reading: Reading) -> None:
 
 
 def clean_trim(rest: str) -> str | None:
-    """The trim in the words that follow the model in a title; None when they are a sentence or nothing."""
+    """The trim in the words that follow the model in a title, without the body, doors and drive behind it; None when
+    they are a sentence or nothing."""
     text = _TRIM_STOP.sub("", " " + rest).strip(" -–,.:;/")
+    text = _TRIM_TAIL.sub("", " " + text).strip(" -–,.:;/")
     if not text or len(text) > 60 or not any(char.isalnum() for char in text):
         return None
     return text

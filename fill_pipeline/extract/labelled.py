@@ -54,6 +54,9 @@ _SECTIONS = frozenset(("exterior", "interior", "ext", "int", "upholstery", "pain
 _NO_ENGINE = re.compile(
     r"\b(?:years?|months?|miles|warranty|jahre|monate|garantie)\b|\A0+(?:[.,]0+)?\s*(?:\D{1,4})?\Z", re.I
 )
+_STATE = re.compile(
+    r"(?:used|new|certified|pre-?owned|cpo|gebr|neu|nieuw|occasion|neuf|usat|nuov|usad|nuev|begagnad)", re.I
+)
 _SELLER_KIND = re.compile(
     r"(?:händler|dealer|gewerblich\w*|rivenditore|concessionari[ao]|profesional|professionnel|autobedrijf|privat\w*|"
     r"particul\w+|firma|forhandler|företag)(?: (?:anbieter|verkäufer|seller|nutzer|party|owner))?",
@@ -151,6 +154,8 @@ def read_labels(words: Words, reading: Reading, base_url: str, *, layer: Layer =
             tail = text.rfind(" ")
             if tail > 0 and text[tail + 1 :].lower() in _TRAILING_WORDS:
                 _offer_trailing(text, reading, base_url, layer)
+        elif len(text) <= _VALUE_LENGTH and text.endswith((" engine", " Engine")):
+            _offer_trailing(text, reading, base_url, layer)
         colon = text.find(":", 1, _LABEL_LENGTH)
         several = colon > 0 and text.find(":", colon + 1, 400) > 0
         if several and _read_several(text, reading, base_url, layer):
@@ -246,8 +251,10 @@ def _labelled(words: Words, at: int, field: str, reading: Reading, base_url: str
         end += 1
     limit = 2 * _VALUE_LENGTH if known in _LONG_FIELDS else _VALUE_LENGTH
     sure = colon or known not in _LOOSE or _is_cell(words.nodes[positions[-1]])
-    if known == "seller_name" and not sure:
-        sure = is_name(value) and _is_heading(words.nodes[positions[-1]])
+    if known in ("seller_name", "seller_type") and not sure:
+        sure = _SELLER_KIND.fullmatch(value) is not None or (
+            known == "seller_name" and is_name(value) and _is_heading(words.nodes[positions[-1]])
+        )
     if known and sure and len(value) <= limit:
         _offer(reading, known, value, layer, label, 0.84 if colon else 0.76, base_url)
     return after
@@ -314,6 +321,8 @@ def _offer(
     if not field:
         return
     label = label.strip(" :\u00a0")
+    if field == "kind":
+        field = "condition" if _STATE.match(value) else "body_style"
     if field == "msrp":
         field, confidence = "price", 0.66
     elif field == "make_model":

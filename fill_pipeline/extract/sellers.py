@@ -33,18 +33,27 @@ _NO_NAME = re.compile(
     r"member|since|kontakt|zum|alle|nummer|anbieter|händler|impressum|bekijk|toon|voir|contacter)\b",
     re.I,
 )
+_BY = re.compile(r"\bby (owner|dealer)\b|\A(private) (?:seller|owner|party)\b", re.I)
 _USER = re.compile(r"[A-Za-z][\w.\-]{2,29}")
 _OTHERS = re.compile(r"bank|leasing|versicher|financ|insur|carfax|autocheck|copyright|©|credit|warranty", re.I)
 _PHONE = re.compile(r"(?<![\d.\-])(?:\+?1[ .\-]?)?\(?[2-9]\d{2}\)?[ .\-]\s?[2-9]\d{2}[ .\-]\d{4}(?!\d)")
 _MAX_LINES = 800
 
 
-def offer_seller(reading: Reading, words: Words, tree: LexborHTMLParser) -> None:
+def offer_seller(reading: Reading, words: Words, tree: LexborHTMLParser, page_title: str) -> None:
     """Offer the seller's name and telephone number, where only one of each can be meant."""
     if not reading.has("seller_name"):
         name = _name(words)
         if name:
             reading.offer("seller_name", name, Layer.TEXT, "seller", 0.5)
+    if not reading.has("seller_type"):
+        kinds = {
+            "dealer" if said[0].lower().endswith("dealer") else "private"
+            for line in (page_title[:60], *(line for _, line in words.lines[:_MAX_LINES]))
+            if len(line) <= 60 and (said := _BY.search(line))
+        }
+        if len(kinds) == 1:
+            reading.offer("seller_type", kinds.pop(), Layer.TEXT, "by", 0.5)
     if not reading.has("seller_phone"):
         phone = _phone(words, tree)
         if phone:

@@ -128,6 +128,8 @@ def offer_value(
         _offer_coordinate(reading, field, value, layer, locator, confidence)
     elif field == "description":
         text = clean_markup(value) if isinstance(value, str) else ""
+        if len(text) < 160 and _PRICED.search(text):
+            confidence *= 0.6  # made for search engines
         if len(text) > 1:
             reading.offer("description", text, layer, locator, confidence)
     elif field == "posted_at":
@@ -169,6 +171,8 @@ def _offer_text(reading: Reading, field: str, value: Any, layer: Layer, locator:
         text = number[0]
     if field == "seller_type":
         text = seller_type(text)
+    if field == "condition" and len(text) == 1:
+        text = {"N": "New", "U": "Used"}.get(text.upper(), "")
     if field == "title" and _PRICED.search(text):
         confidence *= 0.7  # made for search engines; the page's heading is the title
     if field == "engine" and _NOTHING.fullmatch(text):

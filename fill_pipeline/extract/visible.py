@@ -331,6 +331,5 @@ def offer_place(reading: Reading, words: Words, layer: Layer) -> None:
     place = find_place(chain(words.texts[:400], lines), french=french)
     if place is not None:
         reading.offer("place", place.text, layer, "text", 0.6)
-        if french and place.postal_code:
-            reading.offer("city", place.city, layer, "text", 0.57)
-            reading.offer("postal_code", place.postal_code, layer, "text", 0.57)
+        for field in ("city", "region", "postal_code", "country"):
+            reading.offer(field, getattr(place, field), layer, "text", 0.57)

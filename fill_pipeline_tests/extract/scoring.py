@@ -22,6 +22,12 @@ from fill_pipeline.extract.page import PageResult, extract_page
 FACTS = Path(__file__).with_name("corpus_facts.json")
 CORPUS = Path(__file__).parents[3] / "shared" / "corpus"
 PAGE_URL = "https://www.example.com/cars/page"
+# Fields that every detail page's facts are complete for: what has no entry is not said on the page.
+AUDITED = (
+    "trim", "price_kind", "engine", "fuel_type", "transmission", "drivetrain", "body_style", "exterior_color",
+    "interior_color", "doors", "seats", "condition", "place", "city", "region", "postal_code", "country", "seller_name",
+    "seller_type", "seller_phone", "status", "images", "description",
+)  # fmt: skip
 AUTOTRADER_FIELDS = ("vin", "title", "make", "model", "year", "price", "mileage")
 
 
@@ -50,6 +56,16 @@ class Score:
         right, wrong, missing = self.right[name], self.wrong[name], self.missing[name]
         return 2 * right / (2 * right + wrong + missing) if right else 0.0
 
+    def precision(self, name: str) -> float:
+        """Right values among those given; 1 where none was given."""
+        right, wrong = self.right[name], self.wrong[name]
+        return right / (right + wrong) if right + wrong else 1.0
+
+    def recall(self, name: str) -> float:
+        """Right values among those that the pages say; 1 where none says any."""
+        right, missing = self.right[name], self.missing[name]
+        return right / (right + missing) if right + missing else 1.0
+
     def accuracy(self) -> float:
         """Right values among all that were asked for."""
         right = sum(self.right.values())
@@ -57,7 +73,9 @@ class Score:
 
 
 def same(truth: Any, value: Any) -> bool:
-    """Equality as a person sees it: numbers exactly, words without case and punctuation."""
+    """Equality as a person sees it: numbers exactly, words without case and punctuation; any of a list of truths."""
+    if isinstance(truth, list):
+        return any(same(item, value) for item in truth)
     if isinstance(truth, str) and isinstance(value, str):
         return fold(truth) == fold(value)
     return bool(truth == value)
@@ -83,7 +101,8 @@ def score_details(corpus: Path, *, structured: bool, kind: str = "auto") -> Scor
         result = read(corpus / "sites" / name, structured=structured, kind=kind)
         listing = result.listings[0] if result.listings else Listing()
         for key, value in _asked(truth, structured):
-            score.add(key, value, getattr(listing, key), name)
+            if key not in AUDITED:
+                score.add(key, value, getattr(listing, key), name)
     return score
 
 
@@ -91,6 +110,27 @@ def _asked(truth: dict[str, Any], structured: bool) -> Iterator[tuple[str, Any]]
     yield from ((key, value) for key, value in truth.items() if key != "unseen")
     if structured:
         yield from truth.get("unseen", {}).items()
+
+
+def audit_details(corpus: Path, *, structured: bool) -> Score:
+    """Every audited field of every detail page, also those that the page does not say."""
+    score = Score()
+    for name, truth in facts()["detail"].items():
+        if not structured and name.endswith(".json.gz"):
+            continue
+        result = read(corpus / "sites" / name, structured=structured)
+        listing = result.listings[0] if result.listings else Listing()
+        said = dict(_asked(truth, structured))
+        hidden = set() if structured else set(truth.get("unseen", {})) - set(said)
+        for key in AUDITED:
+            wanted, got = said.get(key), getattr(listing, key)
+            if key == "images":
+                wanted, got = wanted or None, bool(got) or None
+            elif key == "description" and isinstance(wanted, str) and got is not None:
+                wanted, got = (got, got) if wanted in got else (wanted, got[:60])
+            if key not in hidden or got is not None:
+                score.add(key, wanted, got, name)
+    return score
 
 
 def autotrader_truth(corpus: Path) -> dict[str, list[dict[str, Any]]]:
@@ -179,6 +219,12 @@ def main(corpus: Path) -> None:
             *details.misses[:20],
             sep="\n  ",
         )
+        audit = audit_details(corpus, structured=structured)
+        print("audited fields of detail pages: precision, recall (right, wrong, missing)")
+        for key in AUDITED:
+            counts = (audit.right[key], audit.wrong[key], audit.missing[key])
+            print(f"  {key:15} {audit.precision(key):.3f} {audit.recall(key):.3f} {counts}")
+        print(*audit.misses, sep="\n  ")
         swde = score_swde(corpus, structured=structured)
         print("swde-aol F1:", {name: round(swde.f1(name), 4) for name in ("model", "price", "fuel_economy")})
         print("search pages short of their facts:", searches_short(corpus, structured=structured) or "none")

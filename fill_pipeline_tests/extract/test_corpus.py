@@ -8,7 +8,9 @@ import pytest
 
 from fill_pipeline.extract.page import PageKind
 from fill_pipeline_tests.extract.scoring import (
+    AUDITED,
     AUTOTRADER_FIELDS,
+    audit_details,
     facts,
     read,
     score_autotrader,
@@ -61,3 +63,11 @@ def test_pages_without_a_vehicle_say_why(corpus: Path) -> None:
 def test_every_search_page_is_told_from_a_detail_page(corpus: Path) -> None:
     wrong = [name for name in facts()["search"] if read(corpus / "sites" / name).kind is not PageKind.SEARCH]
     assert wrong == []
+
+
+@pytest.mark.parametrize(("structured", "recall"), [(True, 0.95), (False, 0.9)])
+def test_every_field_of_a_detail_page_is_right_or_absent(corpus: Path, structured: bool, recall: float) -> None:
+    audit = audit_details(corpus, structured=structured)
+    assert {name: audit.precision(name) for name in AUDITED if audit.precision(name) < 0.95} == {}, audit.misses
+    said = sum(audit.right.values()) + sum(audit.missing.values())
+    assert sum(audit.right.values()) / said >= recall, audit.misses
