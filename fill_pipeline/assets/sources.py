@@ -16,9 +16,10 @@ from dagster import (
 from fill_pipeline.assets.action import ActionConfig, carry_out, progress_log
 from fill_pipeline.assets.catalogue import PREFIX, UNLISTED, Catalogue, Node
 from fill_pipeline.assets.windows import WINDOWS
+from fill_pipeline.cycle.clock import utc_now
 from fill_pipeline.cycle.state import ActionKind
 from fill_pipeline.cycle.window import window_of_key
-from fill_pipeline.db import cycles, ledger, registry
+from fill_pipeline.db import cycles, ledger, pace, registry
 from fill_pipeline.db.connect import Connection
 from fill_pipeline.resources import Fill
 
@@ -50,9 +51,11 @@ def build_sources(catalogue: Catalogue) -> AssetsDefinition:
             outcome = _by_hand(context, fill, [slug for slugs in members.values() for slug in slugs])
         with fill.connect("sources") as conn:
             health = {s.slug: s.last_health for s in ledger.source_states(conn, outcome.cycle_id, _previous(conn))}
+            slugs = {row.id: row.slug for row in registry.sources(conn)}
+            paces = {slugs[i]: one.in_words for i, one in pace.paces(conn, slugs, now=utc_now()).items()}
         for name in sorted(chosen):
             yield MaterializeResult(
-                asset_key=[PREFIX, name], metadata=_metadata(outcome, members.get(name, ()), health)
+                asset_key=[PREFIX, name], metadata=_metadata(outcome, members.get(name, ()), health, paces)
             )
 
     return sources
@@ -90,7 +93,7 @@ def _previous(conn: Connection) -> str | None:
 
 
 def _metadata(
-    outcome: "Outcome", slugs: Sequence[str], health: Mapping[str, str | None]
+    outcome: "Outcome", slugs: Sequence[str], health: Mapping[str, str | None], paces: Mapping[str, str]
 ) -> dict[str, int | str | MarkdownMetadataValue]:
     """The sums over the sources an asset stands for; for several, a row of each."""
     parts = [outcome.sources[slug] for slug in slugs if slug in outcome.sources]
@@ -98,6 +101,7 @@ def _metadata(
     facts |= {name: sum(int(getattr(part, name)) for part in parts) for name in FIGURES}
     if len(slugs) == 1:
         facts["health"] = health.get(slugs[0]) or "not judged yet"
+        facts["pace"] = paces.get(slugs[0], "")
     elif parts:
         facts["sources"] = MetadataValue.md(_table(parts, health))
     notes = [note for part in parts for note in part.notes][:5]

@@ -14,7 +14,7 @@ import typer
 from fill_pipeline.cli.output import console, fail, print_json, print_table
 from fill_pipeline.crawl.config import ConfigError, SourceKind, load_source_file, parse_source_config
 from fill_pipeline.cycle.clock import utc_now
-from fill_pipeline.db import cycles, ledger, registry
+from fill_pipeline.db import cycles, ledger, pace, registry
 from fill_pipeline.db.connect import Connection, connect
 from fill_pipeline.db.migrate import migrate
 from fill_pipeline.db.registry import SourceRow
@@ -51,8 +51,10 @@ def show(slug: Slug, json: Json = False) -> None:
         versions = registry.versions(conn, row.id)
         last = next(iter(cycles.latest(conn, 1)), None)
         health = next((h for h in ledger.health(conn, last.cycle_id) if h.source_id == row.id), None) if last else None
+        how = pace.paces(conn, [row.id], now=utc_now())[row.id]
     plain = _plain(row) | {
         "health": None if health is None else {"status": health.status, "reason": health.reason},
+        "pace": how.in_words,
         "versions": [
             {"version": v.version, "live": v.live, "made_by": v.made_by, "reason": v.reason, "created_at": v.created_at}
             for v in versions

@@ -61,6 +61,22 @@ class Pace:
         pause = self.breaker_until if self.breaker == Breaker.OPEN else None
         return max((until for until in (self.hold_until, pause) if until is not None), default=None)
 
+    @property
+    def in_words(self) -> str:
+        """All of it in one line, for people."""
+        usual = max(self.delay_ms, self.robots_delay_ms)
+        parts = [f"a request every {self.pace_ms / 1000:g} s"]
+        if self.pace_ms > usual:
+            parts[0] += f" (slowed from {usual / 1000:g} s, since it throttled us)"
+        if self.concurrency is not None and self.latency_ms is not None:
+            parts.append(f"{int(self.concurrency)} of {self.max_concurrency} at once, {self.latency_ms:.0f} ms each")
+        parts.append(f"{self.budget_used:,} of {self.daily_requests:,} requests today")
+        if self.hold_until is not None:
+            parts.append(f"left alone until {self.hold_until:%Y-%m-%d %H:%M} UTC: {self.hold_reason}")
+        if self.breaker_until is not None:
+            parts.append(f"circuit breaker {self.breaker.replace('_', ' ')} until {self.breaker_until:%H:%M:%S} UTC")
+        return "; ".join(parts)
+
 
 def set_pace(conn: Connection, source_id: UUID, *, delay_ms: int, max_concurrency: int, daily_requests: int) -> None:
     """Bring the pace of a source to its config."""

@@ -84,6 +84,7 @@ def test_one_source_alone_is_fetched_now_and_what_it_gave_stands_in_its_metadata
     given = facts(result, f"sources/{one}")
     live = len(web.get(f"/truth?slug={one.replace('_', '-')}"))
     assert given["found"] == given["vehicles_added"] == live > 0
+    assert "at once" in str(given["pace"])
     assert facts(result, "vehicles")["vehicles_added"] == live
     assert conn.execute("SELECT DISTINCT source FROM listing_records").fetchall() == [(one,)]
     assert {e.asset_key.path[-1] for e in result.get_asset_materialization_events() if e.asset_key} == {one, "vehicles"}

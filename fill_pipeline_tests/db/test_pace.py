@@ -150,6 +150,19 @@ def test_what_a_source_takes_at_once_is_kept(conn: Connection, source: UUID) -> 
     assert (how(conn, source).concurrency, how(conn, source).latency_ms) == (2.5, 140.0)
 
 
+def test_how_a_source_may_be_asked_is_told_in_words(conn: Connection, source: UUID) -> None:
+    assert how(conn, source).in_words == "a request every 0.5 s; 0 of 1,000 requests today"
+    pace.save_concurrency(conn, source, concurrency=2.5, latency_ms=140.0)
+    pace.slow_down(conn, source, NOW)
+    pace.hold(conn, source, NOW + SECOND, "it asked us to slow down")
+    pace.note_failures(conn, source, 10, NOW)
+    assert how(conn, source).in_words == (
+        "a request every 1 s (slowed from 0.5 s, since it throttled us); 2 of 4 at once, 140 ms each; "
+        "0 of 1,000 requests today; left alone until 2025-12-24 18:00 UTC: it asked us to slow down; "
+        "circuit breaker open until 18:00:30 UTC"
+    )
+
+
 def test_a_robots_file_outlives_the_failure_to_have_it_again(conn: Connection) -> None:
     origin = "https://s.example:443"
     registry.save_robots_failure(conn, origin, status=0, failed_at=NOW)
