@@ -18,6 +18,7 @@ from fill_pipeline.assets.catalogue import PREFIX
 from fill_pipeline.assets.reports import REPORTS
 from fill_pipeline.assets.vehicles import VEHICLES
 from fill_pipeline.automation.requests import IN_FLIGHT
+from fill_pipeline.automation.searches import run_saved_search
 from fill_pipeline.cycle.clock import utc_now
 from fill_pipeline.cycle.lifecycle import ensure_open, open_by_hand, policy_of, tick
 from fill_pipeline.resources import Fill
@@ -98,4 +99,4 @@ def prune_dagster() -> None:
 
 
 ACTION_JOBS = (harvest, drain, discover, repair, improve, close_cycle)
-JOBS = (fill_cycle, *ACTION_JOBS, find_deals, write_report, prune_dagster)
+JOBS = (fill_cycle, *ACTION_JOBS, find_deals, run_saved_search, write_report, prune_dagster)

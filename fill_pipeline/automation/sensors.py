@@ -19,11 +19,12 @@ from fill_pipeline.assets.catalogue import Catalogue
 from fill_pipeline.assets.windows import CYCLE_TAG
 from fill_pipeline.automation.jobs import ACTION_JOBS, find_deals, waits, write_report
 from fill_pipeline.automation.requests import ACTION_TAG, JOBS, wanted_runs
+from fill_pipeline.automation.searches import search_sensor
 from fill_pipeline.cycle.clock import utc_now
 from fill_pipeline.cycle.lifecycle import ensure_open, policy_of, tick
 from fill_pipeline.cycle.state import ActionKind
 from fill_pipeline.cycle.window import window_at, window_of_key
-from fill_pipeline.db import cycles, registry
+from fill_pipeline.db import cycles, deals, registry
 from fill_pipeline.db.connect import Connection
 from fill_pipeline.resources import SENSOR_SECONDS, Fill
 
@@ -59,6 +60,7 @@ def build_sensors(catalogue: Catalogue) -> list[SensorDefinition]:
         ),
         _registry_sensor(catalogue),
         deals_sensor,
+        search_sensor,
         failed_run_sensor,
     ]
 
@@ -136,13 +138,16 @@ def _reload_soon(context: SensorEvaluationContext) -> None:
 
 @sensor(
     job=find_deals,
-    description="Has the listings of a closed cycle valued.",
+    description="Has the listings of a closed cycle valued, and runs the deal finder jobs that somebody asked for.",
     minimum_interval_seconds=DEALS_SECONDS,
     default_status=DefaultSensorStatus.RUNNING,
 )
 def deals_sensor(context: SensorEvaluationContext, fill: Fill) -> RunRequest | SkipReason:
     with fill.connect("deals_sensor", statement_seconds=SENSOR_SECONDS) as conn:
         closed = next(iter(cycles.latest(conn, 1)), None)
+        asked = deals.next_pending(conn)
+    if asked is not None:
+        return RunRequest(run_key=f"deals/{asked}", partition_key=window_at(utc_now()).key)
     if closed is None or context.cursor == closed.cycle_id:
         return SkipReason("no cycle closed since the last valuation")
     context.update_cursor(closed.cycle_id)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from fill_pipeline.cli import cycle, extract, show, sources, up
+from fill_pipeline.cli import cycle, deals, extract, search, show, sources, up
 
 app = typer.Typer(
     name="fill",
@@ -22,3 +22,5 @@ app.command("status")(show.status)
 app.command("report")(show.report)
 app.command("extract")(extract.extract)
 app.add_typer(sources.app, name="sources")
+app.add_typer(search.app, name="search")
+app.add_typer(deals.app, name="deals")

@@ -7,14 +7,12 @@ from typing import Annotated
 
 import typer
 
+from fill_pipeline.cli.database import open_database
 from fill_pipeline.cli.output import fail, print_json, print_table, stdout
 from fill_pipeline.cycle.assess import assess
 from fill_pipeline.cycle.clock import utc_now
 from fill_pipeline.cycle.report import recent_reports, report_markdown
 from fill_pipeline.db import cycles, ledger
-from fill_pipeline.db.connect import connect
-from fill_pipeline.db.migrate import migrate
-from fill_pipeline.db.server import database_url
 from fill_pipeline.quality.metrics import evidence_of, issues, quality_rows
 from fill_pipeline.settings import Settings
 
@@ -32,9 +30,7 @@ def status(json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = F
     """Say how the fill stands: the open cycle, or the last one, and the totals."""
     settings = Settings()
     now = utc_now()
-    url = database_url(settings)
-    migrate(url)
-    with connect(url, name="fill status") as conn:
+    with open_database("status") as conn:
         cycle = cycles.open_one(conn) or next(iter(cycles.latest(conn, 1)), None)
         if cycle is None:
             fail("no cycle has run yet; `fill cycle` runs one, `fill up` runs them every two hours")
@@ -73,9 +69,7 @@ def report(
     markdown: Annotated[bool, typer.Option("--markdown", help="Print it for people.")] = False,
 ) -> None:
     """Print a report as it was written."""
-    url = database_url(Settings())
-    migrate(url)
-    with connect(url, name="fill report") as conn:
+    with open_database("report") as conn:
         known = cycles.reports(conn, kind, 100 if list_ else 1)
         if list_:
             rows = [

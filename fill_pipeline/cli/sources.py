@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
@@ -11,12 +9,12 @@ from typing import Annotated
 import orjson
 import typer
 
+from fill_pipeline.cli.database import open_database
 from fill_pipeline.cli.output import console, fail, print_json, print_table
 from fill_pipeline.crawl.config import ConfigError, SourceKind, load_source_file, parse_source_config
 from fill_pipeline.cycle.clock import utc_now
 from fill_pipeline.db import cycles, ledger, pace, registry
-from fill_pipeline.db.connect import Connection, connect
-from fill_pipeline.db.migrate import migrate
+from fill_pipeline.db.connect import Connection
 from fill_pipeline.db.registry import SourceRow
 from fill_pipeline.db.server import database_url
 from fill_pipeline.settings import Settings
@@ -29,7 +27,7 @@ Slug = Annotated[str, typer.Argument(help="The source's slug or name.")]
 @app.command("list")
 def list_sources(json: Json = False) -> None:
     """List every source and how it stands."""
-    with _database() as conn:
+    with open_database("sources") as conn:
         rows = registry.sources(conn)
         last = next(iter(cycles.latest(conn, 1)), None)
         health = {h.slug: h for h in ledger.health(conn, last.cycle_id)} if last else {}
@@ -46,7 +44,7 @@ def list_sources(json: Json = False) -> None:
 @app.command()
 def show(slug: Slug, json: Json = False) -> None:
     """Show one source: its configuration (secrets masked), its versions, its last health."""
-    with _database() as conn:
+    with open_database("sources") as conn:
         row = _find(conn, slug)
         versions = registry.versions(conn, row.id)
         last = next(iter(cycles.latest(conn, 1)), None)
@@ -85,7 +83,7 @@ def add(
     if not what.startswith(("http://", "https://")):
         _add_file(Path(what))
         return
-    with _database() as conn:
+    with open_database("sources") as conn:
         if config:
             text = _read(config)
             parse_source_config(text)
@@ -117,7 +115,7 @@ def resume(slug: Slug) -> None:
 @app.command()
 def rollback(slug: Slug, version: Annotated[int, typer.Argument(help="The version to bring back.")]) -> None:
     """Bring back an earlier configuration, as a new version."""
-    with _database() as conn:
+    with open_database("sources") as conn:
         row = _find(conn, slug)
         if not registry.roll_back(conn, row.id, version, made_by="operator", reason="rolled back on the command line"):
             fail(f"source {row.slug!r} has no version {version}; `fill sources show {row.slug}` lists them")
@@ -131,7 +129,7 @@ def try_out(slug: Slug, json: Json = False) -> None:
     from fill_pipeline.drain.work import Source, Work
 
     settings = Settings()
-    with _database() as conn:
+    with open_database("sources") as conn:
         row = _find(conn, slug)
         source = Source(row, parse_source_config(row.config))
         now = utc_now()
@@ -153,7 +151,7 @@ def _add_file(path: Path) -> None:
     if not files or not all(f.is_file() for f in files):
         fail(f"{path}: no such file; name a YAML file of sources, a folder of them, or a URL")
     declarations = [declaration for file in files for declaration in load_source_file(file)]
-    with _database() as conn:
+    with open_database("sources") as conn:
         for d in declarations:
             row = registry.declare_source(
                 conn,
@@ -199,7 +197,7 @@ def _probe(conn: Connection, url: str) -> None:
 
 
 def _switch(slug: str, active: bool) -> None:
-    with _database() as conn:
+    with open_database("sources") as conn:
         row = _find(conn, slug)
         registry.set_active(conn, row.slug, active)
         console.print(f"[bold]{row.slug}[/] is {'active again' if active else 'paused'}")
@@ -250,11 +248,3 @@ def _name_of(url: str) -> str:
     from urllib.parse import urlsplit
 
     return (urlsplit(url).hostname or "source").removeprefix("www.").replace(".", "_")
-
-
-@contextmanager
-def _database() -> Iterator[Connection]:
-    url = database_url(Settings())
-    migrate(url)
-    with connect(url, name="fill sources") as conn:
-        yield conn

@@ -146,9 +146,10 @@ def cycles_since(conn: Connection, since: datetime) -> list[str]:
     return [row[0] for row in _sql.cycles_since(conn, since=since)]
 
 
-def pending_jobs(conn: Connection) -> int:
-    """How many jobs were asked for and have not begun."""
-    return int(_sql.pending_jobs(conn))
+def next_pending(conn: Connection) -> UUID | None:
+    """The job asked for and not yet begun that comes next (``run_now`` first), or None."""
+    found: UUID | None = _sql.next_pending(conn)
+    return found
 
 
 def oracle_calls_since(conn: Connection, since: datetime) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -60,6 +60,29 @@ class SearchJob:
     attempts: int
     created_at: datetime
     started_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class JobEnd:
+    """How the latest job of a search stands; times are UTC."""
+
+    id: UUID
+    status: str
+    result: dict[str, Any] | None
+    error_message: str | None
+    started_at: datetime | None
+    finished_at: datetime | None
+    run_id: str | None
+
+    def as_json(self) -> dict[str, Any]:
+        """The row as plain data."""
+        return asdict(self)
+
+
+def last_job(conn: Connection, search_id: UUID) -> JobEnd | None:
+    """The job made last for a search, or None."""
+    rows = [JobEnd(*row) for row in _sql.last_job(conn, search_id=search_id)]
+    return rows[0] if rows else None
 
 
 def searches(conn: Connection) -> list[Search]:

@@ -1,4 +1,4 @@
-"""Saved searches: when each is due, what it asks its source for, and the job that runs it.
+"""Saved searches: what each asks its source for, and the job that runs it.
 
 How a source is searched is its configuration's ``extra.search``; what it cannot filter by is filtered
 here, as far as the result's card says it. A search never delists: what it does not show may still be there.
@@ -10,13 +10,11 @@ import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from statistics import median
 from typing import Annotated, Any
 from urllib.parse import quote
-from zoneinfo import ZoneInfo
 
-from croniter import croniter
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from fill_pipeline.crawl.config import DetailPolicy
@@ -28,7 +26,7 @@ from fill_pipeline.crawl.urls import url_hash
 from fill_pipeline.db import registry
 from fill_pipeline.db import searches as db
 from fill_pipeline.db.connect import Connection
-from fill_pipeline.db.searches import Search, SearchIncident, SearchJob, run_now
+from fill_pipeline.db.searches import Search, SearchIncident, SearchJob
 from fill_pipeline.drain.harvest import SourceHarvest
 from fill_pipeline.drain.robots import load_robots, save_robots
 from fill_pipeline.drain.work import Source, Totals, Work, load_sources, reserve_slot
@@ -36,31 +34,13 @@ from fill_pipeline.extract.gazetteer import canonical_make, canonical_model, fol
 from fill_pipeline.extract.listing import Listing
 from fill_pipeline.vehicles.vocabulary import canonical_term
 
-__all__ = [
-    "ScheduleError",
-    "Search",
-    "SearchJob",
-    "add_search",
-    "create_jobs",
-    "due_searches",
-    "latest_tick",
-    "run_next_job",
-    "run_now",
-    "run_search_job",
-]
-
 LEASE = timedelta(minutes=5)
 USUAL_JOBS = 10
 """So many finished jobs say how much a search usually finds."""
 KM_PER_MILE = 1.609344
 _PARAM = re.compile(r"\{(\w+)\}")
-_LOOK_BACK = 60  # ticks looked through for one that really happened
 _TERMS = ("body_style", "fuel_type", "transmission", "drivetrain", "condition", "seller_type")
 _RANGES = {"year": "year", "price": "price", "mileage": "mileage"}
-
-
-class ScheduleError(ValueError):
-    """A search's schedule or time zone cannot be read; the message says what is allowed."""
 
 
 class SearchMapping(BaseModel):
@@ -100,98 +80,6 @@ class _Run:
     out_of_time: bool = False
     leased: bool = True
     seen: set[str] = field(default_factory=set)
-
-
-# ── When ──
-
-
-def check_schedule(schedule: str, time_zone: str) -> None:
-    """Raise ScheduleError unless the schedule is a cron line of five fields and the zone an IANA name."""
-    if len(schedule.split()) != 5 or not croniter.is_valid(schedule):
-        raise ScheduleError(f"schedule {schedule!r} is not a cron line of five fields, such as '0 */2 * * *'")
-    try:
-        ZoneInfo(time_zone)
-    except (KeyError, ValueError, OSError):
-        raise ScheduleError(f"time zone {time_zone!r} is not an IANA name, such as 'America/Los_Angeles'") from None
-
-
-def latest_tick(schedule: str, time_zone: str, now: datetime) -> datetime | None:
-    """The last time (UTC) at or before ``now`` that the schedule names in its zone; None if there was none.
-
-    As cron does it: a fixed hour runs once in the night the clocks go back and an hour later in the night
-    they go forward; a schedule of every hour or every few minutes simply goes on.
-    """
-    check_schedule(schedule, time_zone)
-    zone = ZoneInfo(time_zone)
-    minute, hour = schedule.split()[:2]
-    steady = minute.startswith("*") or hour.startswith("*")
-    local = now.astimezone(zone).replace(tzinfo=None)
-    ticks: list[datetime] = []
-    for start in (local, local + timedelta(hours=1)):
-        before = croniter(schedule, start + timedelta(microseconds=1), ret_type=datetime)
-        for _ in range(_LOOK_BACK):
-            try:
-                naive = before.get_prev(datetime)
-            except ValueError:  # no such day in half a century
-                break
-            found = [t for t in _instants(naive, zone, steady) if t <= now]
-            if found:
-                ticks += found
-                break
-    return max(ticks, default=None)
-
-
-def _instants(naive: datetime, zone: ZoneInfo, steady: bool) -> list[datetime]:
-    """When a local time happens: once; twice as clocks go back (for steady schedules); never as they go forward."""
-    first, second = (naive.replace(tzinfo=zone, fold=fold).astimezone(UTC) for fold in (0, 1))
-    if not steady:
-        return [first]
-    return [t for t in (first, second) if t.astimezone(zone).replace(tzinfo=None) == naive]
-
-
-def due_searches(conn: Connection, now: datetime) -> list[tuple[Search, datetime]]:
-    """The active searches with a tick since their last one (or their creation), each with its latest tick.
-
-    After a pause or downtime only the latest tick counts: a search catches up once. A search whose
-    schedule cannot be read opens an incident and is left out.
-    """
-    due: list[tuple[Search, datetime]] = []
-    for search in db.searches(conn):
-        if not search.active:
-            continue
-        try:
-            tick = latest_tick(search.schedule, search.time_zone, now)
-        except ScheduleError as error:
-            details = {"search": search.name, "schedule": search.schedule, "time_zone": search.time_zone}
-            db.open_incident(conn, SearchIncident.SCHEDULE, str(search.id), str(error), details=details, now=now)
-            continue
-        if tick is not None and tick > (search.last_tick or search.created_at):
-            due.append((search, tick))
-    return due
-
-
-def create_jobs(conn: Connection, now: datetime) -> list[SearchJob]:
-    """Queue a job for every due search; returns the new ones. However often and wherever called, one job per tick."""
-    created = {db.create_job(conn, search.id, tick=tick, now=now) for search, tick in due_searches(conn, now)}
-    return [job for job in db.waiting_jobs(conn, now=now) if job.id in created]
-
-
-def add_search(
-    conn: Connection,
-    *,
-    name: str,
-    params: dict[str, Any],
-    schedule: str,
-    now: datetime,
-    source: str = "offerup",
-    time_zone: str = "UTC",
-) -> Search:
-    """Save a search after checking its schedule; raises ScheduleError."""
-    check_schedule(schedule, time_zone)
-    new = db.add_search(conn, name=name, params=params, schedule=schedule, source=source, time_zone=time_zone, now=now)
-    found = db.search(conn, new)
-    assert found is not None
-    return found
 
 
 # ── Running ──
@@ -255,8 +143,9 @@ def _crawl(conn: Connection, work: Work, search: Search, job: SearchJob, run: _R
         first = error.errors()[0]
         return f"source {source.slug}: config.extra.search.{'.'.join(map(str, first['loc']))}: {first['msg']}"
     matcher = Matcher(search.params, mapping)
-    index = source.config.index.model_copy(update={"urls": [search_url(mapping, search.params)]})
-    source = replace(source, config=source.config.model_copy(update={"index": index, "detail_urls": []}))
+    if "search" in source.config.extra:  # a source that cannot be asked is read whole, and filtered here
+        index = source.config.index.model_copy(update={"urls": [search_url(mapping, search.params)]})
+        source = replace(source, config=source.config.model_copy(update={"index": index, "detail_urls": []}))
     store = SourceHarvest(work, source, conn)
     robots = RobotsCache()
     load_robots(conn, robots, [source.row.base_url], now=work.now_fn())

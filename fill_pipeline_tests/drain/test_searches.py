@@ -19,19 +19,9 @@ from hypothesis import strategies as st
 from fill_pipeline.db import cycles, registry
 from fill_pipeline.db import searches as db
 from fill_pipeline.db.connect import Connection
-from fill_pipeline.db.searches import Search
-from fill_pipeline.drain.searches import (
-    Matcher,
-    ScheduleError,
-    SearchMapping,
-    add_search,
-    create_jobs,
-    latest_tick,
-    run_next_job,
-    run_now,
-    run_search_job,
-    search_url,
-)
+from fill_pipeline.db.searches import Search, run_now
+from fill_pipeline.drain.search_schedule import ScheduleError, add_search, create_jobs, latest_tick
+from fill_pipeline.drain.searches import Matcher, SearchMapping, run_next_job, run_search_job, search_url
 from fill_pipeline.drain.work import Work
 from fill_pipeline.extract.listing import Listing
 from fill_pipeline.settings import Settings

@@ -54,9 +54,9 @@ ORDER BY j.finished_at DESC, j.started_at DESC LIMIT 1;
 -- The cycles begun at or after this time.
 SELECT cycle_id FROM fill_cycles WHERE started_at >= :since ORDER BY started_at;
 
--- name: pending_jobs$
--- Jobs asked for (run_now or not) and not yet begun.
-SELECT count(*) FROM deal_finder_jobs WHERE status = 'pending';
+-- name: next_pending$
+-- The job that somebody asked for and that comes next.
+SELECT id FROM deal_finder_jobs WHERE status = 'pending' ORDER BY run_now DESC, created_at, id LIMIT 1;
 
 -- name: oracle_calls_since$
 -- Calls to the oracle since this time, for its budget.

@@ -83,6 +83,10 @@ WHERE (s.active OR j.run_now)
   AND (j.status = 'pending' OR (j.status = 'running' AND coalesce(j.lease_expires_at, '-infinity') <= :now))
 ORDER BY j.run_now DESC, j.created_at, j.id;
 
+-- name: last_job
+SELECT id, status, result, error_message, started_at, finished_at, run_id FROM offerup_jobs
+WHERE search_id = :search_id ORDER BY created_at DESC LIMIT 1;
+
 -- name: recent_found
 -- How many listings the latest finished jobs of a search found, the latest first.
 SELECT (result ->> 'listings_found')::int FROM offerup_jobs
