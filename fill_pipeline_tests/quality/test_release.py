@@ -12,6 +12,7 @@ import pytest
 from fill_pipeline.cycle.accounting import mismatches
 from fill_pipeline.db import holds, ledger
 from fill_pipeline.db.connect import Connection
+from fill_pipeline.quality.health import Diagnosis, HealthStatus, judge
 from fill_pipeline.quality.metrics import evidence_of, issues, quality_rows
 from fill_pipeline.quality.release import release_held
 from fill_pipeline.settings import Settings
@@ -70,6 +71,21 @@ def test_a_held_back_source_is_on_record_while_the_others_go_on(
     of_source = [r for r in rows if r.source_id == broken and r.issues]
     assert [(r.field_name, r.issues) for r in of_source] == [("price", told)]
     assert mismatches(conn, CYCLE) == []
+
+
+def test_a_held_back_source_is_failing_and_looks_redesigned_as_long_as_it_gives_the_same(
+    conn: Connection, drain: Drain, add_source: Callable[[str], UUID]
+) -> None:
+    source = add_source("broken")
+    for cycle_id, now in ((CYCLE, NOW), (NEXT, LATER)):
+        drain({source: bad(range(12))}, cycle_id=cycle_id, now=now)
+        (account,) = ledger.accounts(conn, cycle_id)
+        account.stats.pages_fetched = 12
+        (state,) = ledger.source_states(conn, cycle_id, None)
+        verdict = judge(state, account, ())
+        assert (verdict.status, verdict.diagnosis) == (HealthStatus.FAILING, Diagnosis.REDESIGNED)
+        assert account.stats.notes == ["held back: price_range"]
+    assert (held(conn), listings(conn)) == (12, 12)
 
 
 def test_listings_read_rightly_the_next_time_become_vehicles_and_are_no_longer_held(
