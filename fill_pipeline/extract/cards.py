@@ -11,6 +11,14 @@ from itertools import islice
 from selectolax.lexbor import LexborHTMLParser, LexborNode
 
 from fill_pipeline.extract.card_facts import read_cells, read_year
+from fill_pipeline.extract.card_links import (
+    leads_on,
+    leads_to_vehicle,
+    link_text,
+    names_vehicle,
+    only_link,
+    url_names_vehicle,
+)
 from fill_pipeline.extract.cleaning import clean
 from fill_pipeline.extract.dom import Words, attribute, css, read_words
 from fill_pipeline.extract.evidence import Reading
@@ -20,7 +28,7 @@ from fill_pipeline.extract.listing import Layer
 from fill_pipeline.extract.other_goods import Other, other_than_vehicle
 from fill_pipeline.extract.repeats import around_single, is_card_sized, repeated_elements
 from fill_pipeline.extract.rules import ExtractRules, apply_css, compiled_regex
-from fill_pipeline.extract.urls import absolute, id_in_url, link_shape
+from fill_pipeline.extract.urls import absolute, link_shape
 from fill_pipeline.extract.values import offer_value
 from fill_pipeline.extract.visible import image_links, offer_mileage, offer_place, offer_price, offer_vin
 
@@ -32,8 +40,9 @@ _MOST_EVIDENCE = 2.2  # a name, a price and a distance
 _PLAIN_TITLE = 1.95  # the score of a heading or link that gives year, make and model and nothing else
 _RUNS = re.compile(r"[0-9a-zA-Z\-]{4,}")  # where tokens can be
 _TOP = ("body", "html", "-document")
+# Ids in addresses, whole: a part of one, or a number as short as a model's ("silverado-1500"), tells no links apart.
 _TOKENS = re.compile(
-    r"[0-9a-f]{8}-[0-9a-f-]{27}|[0-9a-f]{24,40}|(?<![0-9a-z])(?=[a-z\d]*\d{4})[0-9a-hj-npr-z]{17}(?![0-9a-z])|\d{4,}",
+    r"[0-9a-f]{8}-[0-9a-f-]{27}|(?<![0-9a-z])(?:[0-9a-z]*\d{5,}[0-9a-z]*|(?=(?:[a-z]*\d){4})[0-9a-z]{12,})(?![0-9a-z])",
     re.I,
 )
 _PRICE = re.compile(r"[$€£]\s?\d|\d\s?[€£]|\b(?:USD|EUR|CAD|CHF)\s?\d|\d\s?(?:USD|EUR|CAD|CHF)\b")
@@ -81,7 +90,7 @@ def _repeated(tree: LexborHTMLParser) -> list[Card]:
     """Rows or boxes that name vehicles and give their prices, where no links or headings do."""
     best: tuple[float, list[Card]] = (0.0, [])
     for nodes in repeated_elements(tree):
-        cards = [Card(_only_link(node), [node], css(node, "a[href]")) for node in nodes[:_MAX_CARDS]]
+        cards = [Card(only_link(node), [node], css(node, "a[href]")) for node in nodes[:_MAX_CARDS]]
         for card in cards:
             card.evidence = card_evidence(card) if is_card_sized(card.nodes[0]) else 0.0
         cards = [card for card in cards if card.offered]
@@ -97,7 +106,7 @@ def single_card(tree: LexborHTMLParser, *, url: str) -> Card | None:
     found: dict[str, Card] = {}
     for node in css(tree, "a[href]")[:_MAX_LINKS]:
         target = absolute(url, attribute(node, "href"))
-        if target is None or not (_names_vehicle(_link_text(node)) or _url_names_vehicle(target)):
+        if target is None or not (names_vehicle(link_text(node)) or url_names_vehicle(target)):
             continue
         card = Card(target, [around_single(node)], [node])
         card.evidence = card_evidence(card)
@@ -115,9 +124,10 @@ def _best_cards(groups: list[_Group], bonus: float, least: float = 0.0) -> tuple
             continue
         cards = _cards_of(group)
         telling = sum(card.evidence >= 0.6 for card in cards)
-        if not bonus and (telling < 2 or telling * 5 < len(cards) * 2):
+        others = sum(card.other is not None for card in cards)
+        if not bonus and (telling < 2 or telling * 5 < len(cards) * 2 or others * 2 >= len(cards)):
             continue
-        score = sum(_worth(card.evidence) for card in cards) + bonus
+        score = sum(_worth(card.evidence) for card in cards) * (1.0 if any(card.url for card in cards) else 0.8) + bonus
         if score > best[0] + 1e-9:
             best = (score, cards)
     return best
@@ -155,7 +165,7 @@ def detail_links(tree: LexborHTMLParser, *, url: str, rules: ExtractRules | None
     out: list[str] = []
     for group in groups:
         named = [
-            links for links in group.links.values() if any(_leads_to_vehicle(node, href) for node, href in links[:3])
+            links for links in group.links.values() if any(leads_to_vehicle(node, href) for node, href in links[:3])
         ]
         if len(named) >= 2 and len(named) * 2 >= len(group.links):
             out.extend(links[0][1] for links in named)
@@ -221,7 +231,7 @@ def _heading_groups(tree: LexborHTMLParser) -> list[_Group]:
     """Headings of one kind that name vehicles, each standing for a card of its own: for cards that are no links."""
     kinds: dict[tuple[str, str], list[LexborNode]] = defaultdict(list)
     for node in css(tree, "h1, h2, h3, h4, h5, h6")[:_MAX_CARDS]:
-        if _names_vehicle(_link_text(node)):
+        if names_vehicle(link_text(node)):
             kinds[_signature(node)].append(node)
     groups = [
         _Group({str(at): [(node, "")] for at, node in enumerate(nodes)}) for nodes in kinds.values() if len(nodes) > 2
@@ -234,8 +244,7 @@ def _promise(group: _Group) -> float:
     """How likely a group of links is to be the listing's: number of targets, those that name vehicles counting most."""
     sample = list(group.links.values())[:24]
     named = sum(
-        any(_names_vehicle(_link_text(node)) or _url_names_vehicle(href) for node, href in links[:3])
-        for links in sample
+        any(names_vehicle(link_text(node)) or url_names_vehicle(href) for node, href in links[:3]) for links in sample
     )
     return len(group.links) * (0.1 + named / len(sample))
 
@@ -267,13 +276,23 @@ def _cards_of(group: _Group) -> list[Card]:
         chains[key] = [_chain(node, key, owners) for node, _ in links[:_MAX_LINKS_OF_CARD]]
         roots = [chain[-1] for chain in chains[key]]
         best = max(roots, key=lambda root: len(root.text(deep=True))) if len(roots) > 1 else roots[0]
-        cards.append(Card(links[0][1] or _only_link(best), [best], [node for node, _ in links]))
+        cards.append(Card(links[0][1] or only_link(best), [best], [node for node, _ in links]))
     _cut_down(cards, chains)
     _shrink(cards, chains)
     for card in cards:
         card.evidence = card_evidence(card)
     _grow(cards)
+    offered = [card for card in cards if card.offered]
+    if len(offered) > 2 and 3 * sum(map(_is_own_link, offered)) < len(offered):
+        for card in cards:
+            card.url = None
     return cards
+
+
+def _is_own_link(card: Card) -> bool:
+    """Whether one of a card's links leads to its vehicle."""
+    wraps = any(node.mem_id == card.nodes[0].mem_id for node in card.links[:6])
+    return wraps or any(map(leads_on, card.links[:6])) or bool(card.url and url_names_vehicle(card.url))
 
 
 def _owners(group: _Group) -> dict[int, str | None]:
@@ -302,12 +321,6 @@ def _chain(node: LexborNode, key: str, owners: dict[int, str | None]) -> list[Le
         chain.append(parent)
         parent = parent.parent
     return chain
-
-
-def _only_link(node: LexborNode) -> str | None:
-    """The one page that the links of a card lead to, None where they lead to several."""
-    targets = {attribute(link, "href").split("#")[0] for link in css(node, "a[href]")} - {""}
-    return targets.pop() if len(targets) == 1 else None
 
 
 def _signature(node: LexborNode) -> tuple[str, str]:
@@ -370,7 +383,7 @@ def _grow(cards: list[Card]) -> None:
 def card_evidence(card: Card) -> float:
     """Evidence that a card is a vehicle for sale: its name, a price, a distance."""
     text = " ".join(node.text(separator=" ", strip=True)[:1_500] for node in card.nodes if node.tag != "-comment")
-    title = next((name for node in card.links if _names_vehicle(name := _link_text(node))), "")
+    title = next((name for node in card.links if names_vehicle(name := link_text(node))), "")
     score = 0.0
     found = find_make_model(clean(title or text, 200))
     if found is not None:
@@ -445,28 +458,3 @@ def _title_candidates(card: Card, words: Words) -> Iterator[tuple[float, str, st
 
 
 _SOLD = re.compile(r"\W*(?:sold|verkauft|verkocht|vendu)\W*\Z", re.I)
-
-
-def _link_text(node: LexborNode) -> str:
-    text = node.text(separator=" ", strip=True)[:200] or attribute(node, "title") or attribute(node, "aria-label")
-    return clean(text, 160)
-
-
-def _names_vehicle(text: str) -> bool:
-    found = find_make_model(text) if text else None
-    return found is not None and (found.year is not None or found.model is not None)
-
-
-def _leads_to_vehicle(node: LexborNode, url: str) -> bool:
-    """Whether a link leads to one vehicle rather than to all of a model: its words or its address give a year beside
-    the name, or it names a model and its address carries an id."""
-    found = find_make_model(_link_text(node))
-    if found is not None and found.model is not None and (found.year is not None or id_in_url(url)):
-        return not _YEAR.fullmatch(url.rstrip("/").rpartition("/")[2])
-    return _url_names_vehicle(url) and not _YEAR.fullmatch(url.rstrip("/").rpartition("/")[2])
-
-
-def _url_names_vehicle(url: str) -> bool:
-    path = url.split("?", 1)[0].split("://", 1)[-1].partition("/")[2]
-    found = find_make_model(re.sub(r"[/\-_.+]+", " ", path)[-160:])
-    return found is not None and found.year is not None

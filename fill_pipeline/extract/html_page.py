@@ -16,7 +16,7 @@ from fill_pipeline.extract.evidence import CORE_FIELDS, Reading
 from fill_pipeline.extract.finish import finish, is_listing
 from fill_pipeline.extract.gazetteer import MakeModel, find_make_model
 from fill_pipeline.extract.labelled import read_labels
-from fill_pipeline.extract.listing import Layer
+from fill_pipeline.extract.listing import Layer, Listing
 from fill_pipeline.extract.microdata import meta_record, microdata_records, rdfa_records
 from fill_pipeline.extract.other_goods import Other
 from fill_pipeline.extract.pagination import next_link, stated_count, stated_total
@@ -63,6 +63,7 @@ _LABELLED_FACTS = (
 )
 # What the visible page can still add to complete structured data.
 _WANTED = (*CORE_FIELDS, "currency", "mileage_unit", "place")
+_LEAST_PRICE = 500  # of a vehicle that tells no year, mileage or VIN
 _LEAST_EVIDENCE = 0.3  # of a card that is a vehicle at all: a make, a year or a price
 _OTHERS: dict[str, str] = {Other.GOODS: "parts or toys", Other.ARTICLE: "articles", Other.CATEGORY: "ways to them"}
 _MANY_OFFERS = 10  # cards with prices that a page of one vehicle rarely has
@@ -330,10 +331,7 @@ class HtmlPage:
                     join(listed, more)
             readings = listed
         listings = [finish(reading, url=None) for reading in readings[:MAX_LISTINGS]]
-        result.listings = [listing for listing in listings if is_listing(listing)]
-        if len(result.listings) * 10 > len(listings) * 6:
-            # Among vehicles a name and a price are enough: some makers are in no list.
-            result.listings = [item for item in listings if is_listing(item) or (item.title and item.price)]
+        result.listings = _vehicles(listings)
         result.links = [listing.url for listing in result.listings if listing.url]
         if not result.links:
             result.links = detail_links(self._bare_tree(), url=self.url, rules=self.rules)
@@ -414,6 +412,18 @@ class HtmlPage:
 
 
 _HREF = re.compile(r"""\bhref\s*=\s*["']?([^"'\s>]{1,2000})""", re.I)
+
+
+def _vehicles(listings: list[Listing]) -> list[Listing]:
+    """Those of a page's cards that are vehicles. Among vehicles a name and a price are enough: some makers are in no
+    list, and some sites give a make, a model and a price alone."""
+    sure = [listing for listing in listings if is_listing(listing)]
+    likely = sum(
+        is_listing(item) or bool(item.make and item.model and (item.price or 0) >= _LEAST_PRICE) for item in listings
+    )
+    if likely * 10 > len(listings) * 6:
+        return [item for item in listings if is_listing(item) or (item.title and item.price)]
+    return sure
 
 
 def _joined(readings: list[Reading], more: list[Reading]) -> list[Reading]:
