@@ -1,8 +1,8 @@
 """CPU time and memory of the extraction, beside parsing alone and other people's tools.
 
 ``python benchmarks/extract.py [--corpus DIR] [--mutations N [--first SEED] [--only-mutations]]`` prints a table; its
-last line is one JSON object. The detail pages are made here (about 40 KB each, one with JSON-LD, one with a table only); search pages come from the
-corpus where it is there, else they are made too.
+last line is one JSON object. The detail pages are made here (about 40 KB each, one with JSON-LD, one with a table
+only); search pages come from the corpus where it is there, else they are made too.
 """
 
 from __future__ import annotations
