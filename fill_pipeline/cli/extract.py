@@ -13,17 +13,17 @@ import msgspec
 import orjson
 import typer
 
-from fill_pipeline.cli.output import fail
-from fill_pipeline.crawl.fetch import DecodeError, Fetcher, FetchRequest, decode_body
-from fill_pipeline.crawl.fetch_settings import FetchSettings
 from fill_pipeline.cycle.clock import utc_now
 from fill_pipeline.extract.listing import Listing
 from fill_pipeline.extract.page import PageResult, extract_page
-from fill_pipeline.settings import Settings
 from fill_pipeline.vehicles.clean import clean
 
 MAX_FILE_BYTES = 64_000_000
+_SHOWN = 160  # characters of a value in an explanation
 _INTERNAL = ("raw", "raw_payload", "provenance")
+
+
+app = typer.Typer(name="fill", pretty_exceptions_enable=False, add_completion=False)
 
 
 class Kind(StrEnum):
@@ -40,6 +40,12 @@ class Layer(StrEnum):
     STRUCTURED = "structured"
 
 
+@app.callback()
+def _command() -> None:
+    """Fill a database with accurate vehicle data, at scale, and account for it."""
+
+
+@app.command("extract")
 def extract(
     pages: Annotated[list[str], typer.Argument(help="HTML or JSON files (plain or gzipped), or URLs.")],
     url: Annotated[str, typer.Option(help="The address a file was saved from; links are resolved against it.")] = "",
@@ -54,7 +60,7 @@ def extract(
         try:
             body, address, content_type = _read(page, url)
         except (OSError, EOFError, zlib.error, ValueError) as error:
-            print(f"fill: {page}: {error}", file=sys.stderr)
+            print(f"fill: {page}: {_cure(error)}", file=sys.stderr)
             failed += 1
             continue
         found = extract_page(
@@ -72,14 +78,35 @@ def extract(
         raise typer.Exit(1)
 
 
+def _cure(error: Exception) -> str:
+    """What went wrong, in one line, with what to do about it."""
+    if isinstance(error, PermissionError):
+        return "may not be read; change its permissions or run as its owner"
+    if isinstance(error, (EOFError, zlib.error, gzip.BadGzipFile)):
+        return f"is no whole gzip file ({error}); save it again"
+    return " ".join(str(error).split())
+
+
 def _print(page: str, found: PageResult, explain: bool) -> None:
     out = sys.stdout.buffer
     for listing in found.listings:
         out.write(orjson.dumps(_plain(page, listing), default=str) + b"\n")
     if explain:
         for item in found.explain:
-            out.write(orjson.dumps({"file": page, "explain": msgspec.to_builtins(item)}, default=str) + b"\n")
+            row = msgspec.to_builtins(item)
+            row["value"] = _short(row["value"])
+            row["confidence"] = round(row["confidence"], 3)
+            out.write(orjson.dumps({"file": page, "explain": row}, default=str) + b"\n")
     out.flush()
+
+
+def _short(value: Any) -> Any:
+    """A value as a line of an explanation shows it: long texts cut, lists by their first entries."""
+    if isinstance(value, str) and len(value) > _SHOWN:
+        return value[:_SHOWN] + "…"
+    if isinstance(value, list) and len(value) > 3:
+        return [*value[:3], f"… {len(value)} in all"]
+    return value
 
 
 def _plain(page: str, listing: Listing) -> dict[str, Any]:
@@ -105,6 +132,11 @@ def _read(page: str, url: str) -> tuple[bytes, str, str | None]:
 
 
 def _fetch(url: str) -> tuple[bytes, str, str | None]:
+    # Only an address needs the fetcher: files are read without loading it.
+    from fill_pipeline.crawl.fetch import DecodeError, Fetcher, FetchRequest, decode_body
+    from fill_pipeline.crawl.fetch_settings import FetchSettings
+    from fill_pipeline.settings import Settings
+
     settings = Settings()
     limits = FetchSettings(
         allow_nets=settings.allow_nets,
@@ -115,7 +147,7 @@ def _fetch(url: str) -> tuple[bytes, str, str | None]:
     with Fetcher(limits) as fetcher:
         response = fetcher.fetch(FetchRequest(url=url))
     if response.failure is not None:
-        fail(f"{url}: {response.failure}: {response.error}")
+        raise ValueError(f"{response.failure}: {response.error}")
     try:
         return decode_body(response, limits.max_decompressed), response.final_url, response.content_type
     except DecodeError as error:

@@ -13,6 +13,7 @@ from fill_pipeline.extract.finish import headline
 from fill_pipeline.extract.gazetteer import find_make_model
 from fill_pipeline.extract.labelled import read_labels
 from fill_pipeline.extract.listing import Layer, PriceKind
+from fill_pipeline.extract.numbers import says_no_price
 from fill_pipeline.extract.sellers import offer_seller
 from fill_pipeline.extract.specs import offer_specs
 from fill_pipeline.extract.values import offer_value
@@ -38,6 +39,10 @@ def read_detail(tree: LexborHTMLParser, page: str, reading: Reading, *, url: str
         _read_name_line(words, reading)
     subject = find_make_model(title) if title else None
     offer_price(reading, words, start, Layer.TEXT, subject=subject)
+    if not reading.has("price"):
+        withheld = next((text for text in words.texts[:600] if len(text) <= 60 and says_no_price(text)), None)
+        if withheld:
+            reading.note("price", withheld)
     offer_mileage(reading, words, Layer.TEXT, subject)
     offer_vin(reading, words, Layer.TEXT)
     offer_place(reading, words, Layer.TEXT)

@@ -29,11 +29,12 @@ class Reading:
     With ``keep_all`` every offer is kept for an explanation.
     """
 
-    __slots__ = ("_all", "_best", "aliases", "payload")
+    __slots__ = ("_all", "_best", "_notes", "aliases", "payload")
 
     def __init__(self, keep_all: bool = False) -> None:
         self._best: dict[str, tuple[float, Any, Layer, str, str | None]] = {}
         self._all: list[tuple[str, Layer, str, Any, float]] | None = [] if keep_all else None
+        self._notes: dict[str, str] = {}
         self.payload: dict[str, Any] | None = None
         self.aliases: set[tuple[str, str]] = set()  # what other readings of the same vehicle are known by
 
@@ -48,6 +49,10 @@ class Reading:
         held = self._best.get(field)
         if held is None or confidence > held[0]:
             self._best[field] = (confidence, value, layer, locator, raw)
+
+    def note(self, field: str, words: str) -> None:
+        """Keep the words that a page has in place of a value ("Call for price")."""
+        self._notes.setdefault(field, words)
 
     @property
     def explains(self) -> bool:
@@ -104,7 +109,7 @@ class Reading:
         """The merged listing with its provenance."""
         values: dict[str, Any] = {}
         provenance: dict[str, Evidence] = {}
-        words: dict[str, str] = {}
+        words = {field: note[:200] for field, note in self._notes.items() if field not in self._best}
         for field, (confidence, value, layer, locator, raw) in self._best.items():
             values[field] = value
             provenance[field] = Evidence(layer, locator, round(confidence, 3))

@@ -227,7 +227,8 @@ def _labelled(words: Words, at: int, field: str, reading: Reading, base_url: str
             after += 1
             continue
         following = field_of_label(text)
-        if following is None or len(fields) >= 24:
+        kind = fields[-1] == "seller_name" and _SELLER_KIND.fullmatch(text) is not None  # "Dealer" may be a value
+        if following is None or kind or len(fields) >= 24:
             break
         fields.append(following)
         names.append(text)

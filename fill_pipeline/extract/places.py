@@ -43,7 +43,7 @@ _CODE = r"(?P<code>\d{5}(?:-\d{4})?|[A-Z]\d[A-Z] ?\d[A-Z]\d|\d{4})(?![\w])"
 _COUNTRY = "(?P<country>" + "|".join(sorted(map(re.escape, _COUNTRIES), key=len, reverse=True)) + ")"
 _WESTERN = re.compile(rf"{_CITY}(?:, ?| ){_REGION}(?:,? +{_CODE})?(?:,? +(?i:{_COUNTRY}))?\.?")
 _CONTINENTAL = re.compile(
-    r"(?:(?P<plate>[A-Z]{1,2})[- ])?(?P<code>\d{4,5}|\d{4} [A-Z]{2}|\d{3} \d{2}) "
+    r"(?:(?P<plate>[A-Z]{1,2})[- ])?(?P<code>\d{4} [A-Z]{2}(?= [A-Z])|\d{4,5}|\d{3} \d{2}) "
     rf"{_CITY}(?: ?[-–(/,] ?(?P<rest>[\w.'’ \-]{{2,40}}?)\)?)?"
 )
 _FRENCH = re.compile(rf"{_CITY} \(?(?P<code>\d{{5}})\)?(?: \d{{1,2}}(?:er?|e|ème) Arrondissement)?")

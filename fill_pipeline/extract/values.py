@@ -203,7 +203,9 @@ def _offer_price(
             amount = found.amount
             if found.currency:
                 reading.offer("currency", found.currency, layer, locator, confidence - 0.02, raw=found.raw)
-        elif found is None and not says_no_price(raw):
+        elif found is None and says_no_price(raw):
+            reading.note("price", raw)
+        elif found is None:
             plain = _DECIMAL.fullmatch(raw)
             amount = int(float(raw)) if plain else read_bare_price(raw)
     if amount is None or not 1 <= amount <= MAX_PRICE:
