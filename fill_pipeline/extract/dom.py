@@ -98,8 +98,13 @@ class Words:
     _lines: list[tuple[int, str]] | None = None
     _text: str | None = None
 
-    def forget(self) -> None:
-        """Drop what was put together from the words before they were changed."""
+    def take_out(self, roots: Iterable[LexborNode]) -> None:
+        """Leave out the words inside some elements."""
+        gone = {node.mem_id for root in roots for node in root.traverse(include_text=True, skip_empty=True)}
+        keep = [node.mem_id not in gone for node in self.nodes]
+        self.texts = list(compress(self.texts, keep))
+        self.glued = list(compress(self.glued, keep))
+        self.nodes = list(compress(self.nodes, keep))
         self._lines = self._text = None
 
     @property
@@ -317,18 +322,9 @@ def drop_foreign(tree: LexborHTMLParser, words: Words, page: str) -> None:
             if not css(node, "h1") and len(css(node, "a")) >= 2:
                 doomed.append(node)
     if doomed:
-        _take_out(words, doomed)
-
-
-def _take_out(words: Words, doomed: list[LexborNode]) -> None:
-    gone = {node.mem_id for root in doomed for node in root.traverse(include_text=True, skip_empty=True)}
-    keep = [node.mem_id not in gone for node in words.nodes]
-    words.texts = list(compress(words.texts, keep))
-    words.glued = list(compress(words.glued, keep))
-    words.nodes = list(compress(words.nodes, keep))
-    words.forget()
-    for node in _outermost(doomed):
-        node.decompose()
+        words.take_out(doomed)
+        for node in _outermost(doomed):
+            node.decompose()
 
 
 def _outermost(nodes: list[LexborNode]) -> list[LexborNode]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from typing import Any
 
 from selectolax.lexbor import LexborHTMLParser
@@ -11,7 +12,7 @@ from fill_pipeline.extract.card_facts import read_attributes
 from fill_pipeline.extract.cards import Card, detail_links, find_cards, other_things, read_card, single_card
 from fill_pipeline.extract.choose import best_group, join, mentions, richness
 from fill_pipeline.extract.detail import read_detail
-from fill_pipeline.extract.dom import attribute, css, parse, read_words, strip_noise
+from fill_pipeline.extract.dom import Words, attribute, css, parse, read_words, strip_noise
 from fill_pipeline.extract.evidence import CORE_FIELDS, Reading
 from fill_pipeline.extract.finish import finish, is_listing
 from fill_pipeline.extract.gazetteer import MakeModel, find_make_model
@@ -195,8 +196,11 @@ class HtmlPage:
         return [found for text in texts if (found := find_make_model(text))]
 
     def _kind_by_sight(self) -> str:
-        cards = self._find_cards()
         named = self._headings()
+        sure = any(found.year and found.model for found in named)
+        if sure and self._facts_stated_once() >= 3:
+            return "detail"
+        cards = self._find_cards()
         if sum(card.offered for card in cards) < 1 and not any(found.model for found in named):
             other = other_things(self._bare_tree(), url=self.url)
             if other is not None:
@@ -213,23 +217,27 @@ class HtmlPage:
             return "search"
         if self._labelled_facts(cards) >= 3:
             return "detail"
-        sure = any(found.year and found.model for found in named)
         return "detail" if sure and offered < _MANY_OFFERS else "search"
+
+    def _facts_stated_once(self) -> int:
+        """How many facts about one vehicle have one label on the whole page: in cards they would have several."""
+        reading = Reading(keep_all=True)
+        read_labels(self._all_words(), reading, self.url)
+        stated = Counter(offer.field for offer in reading.explanations())
+        return sum(stated[field] == 1 for field in _LABELLED_FACTS)
 
     def _labelled_facts(self, cards: list[Card]) -> int:
         """How many facts about one vehicle stand outside the cards."""
-        body = self.tree.body
-        if body is None:
-            return 0
-        words = read_words([body])
-        inside = {node.mem_id for card in cards for root in card.nodes for node in root.traverse(include_text=True)}
-        keep = [at for at, node in enumerate(words.nodes) if node.mem_id not in inside]
-        words.texts = [words.texts[at] for at in keep]
-        words.glued = [words.glued[at] for at in keep]
-        words.nodes = [words.nodes[at] for at in keep]
+        words = self._all_words()
+        words.take_out(root for card in cards for root in card.nodes)
         reading = Reading()
         read_labels(words, reading, self.url)
         return reading.count(*_LABELLED_FACTS)
+
+    def _all_words(self) -> Words:
+        """The visible words of the whole page."""
+        body = self._bare_tree().body
+        return read_words([body]) if body is not None else Words()
 
     # -- detail ---------------------------------------------------------------------------
 
