@@ -85,6 +85,7 @@ _NEVER_OPEN = frozenset(
      "li", "p", "option", "dt", "dd", "path", "tr", "td", "th", "tbody", "thead")
 )  # fmt: skip
 _MAX_DROPPED = 200  # parts of a page taken out at once
+_MAX_HEADINGS = 13  # above lists of other vehicles
 _DEEP = 400  # nesting beyond which a page is not walked upwards
 
 
@@ -304,19 +305,8 @@ def drop_hidden(tree: LexborHTMLParser, page: str) -> None:
 def drop_foreign(tree: LexborHTMLParser, words: Words, page: str) -> None:
     """Take out of a detail page, and of its words, what is about other vehicles: "similar cars" and their like."""
     doomed: list[LexborNode] = []
-    lowered = words.text.lower()
-    hints = [hint for hint in _SIMILAR_HINTS if hint in lowered]
-    if hints:
-        headings = 0
-        for text, node in zip(words.texts, words.nodes, strict=True):
-            if len(text) > 70:
-                continue
-            low = text.lower()
-            if any(hint in low for hint in hints) and _SIMILAR.search(low):
-                doomed.extend(_below(node, text))
-                headings += 1
-                if headings > 12:
-                    break
+    for at in _headings_of_others(words.texts)[:_MAX_HEADINGS]:
+        doomed.extend(_below(words.nodes[at], words.texts[at]))
     if "similar" in page or "related" in page or "recommend" in page:
         for node in css(tree, _SIMILAR_CLASSES):
             if not css(node, "h1") and len(css(node, "a")) >= 2:
@@ -325,6 +315,21 @@ def drop_foreign(tree: LexborHTMLParser, words: Words, page: str) -> None:
         words.take_out(doomed)
         for node in _outermost(doomed):
             node.decompose()
+
+
+def _headings_of_others(texts: list[str]) -> list[int]:
+    """The positions of short words that say that other vehicles follow."""
+    short = [at for at, text in enumerate(texts) if len(text) <= 70]
+    lowered = "\n".join([texts[at] for at in short]).lower()
+    lines = lowered.split("\n")
+    hinted = {
+        at
+        for hint in _SIMILAR_HINTS
+        if hint in lowered
+        for at, line in zip(short, lines, strict=True)
+        if hint in line
+    }
+    return [at for at in sorted(hinted) if _SIMILAR.search(texts[at])]
 
 
 def _outermost(nodes: list[LexborNode]) -> list[LexborNode]:

@@ -298,8 +298,7 @@ def image_links(nodes: list[LexborNode]) -> list[str]:
             if not source or source.startswith("data:"):
                 continue
             source = source.split(",")[0].split()[0] if "srcset" in name and source.strip() else source
-            low = source.lower()
-            if not any(word in low for word in _NO_PHOTO):
+            if not _NO_PHOTO.search(source.lower()):
                 out.append(source)
                 break
     pictures = [link for link in out if _PICTURE.search(link)]
@@ -316,10 +315,10 @@ _PICTURE = re.compile(
     r"\.(?:jpe?g|webp|png|avif|heic)\b|/(?:[\w-]*image|[\w-]*photo|[\w-]*picture|media|img|uploads)", re.I
 )
 _PHOTO = re.compile(r"\.(?:jpe?g|webp|png)(?:\?|\Z)", re.I)
-_NO_PHOTO = (
-    "logo", "icon", "sprite", "pixel", "blank", "spacer", "placeholder", "avatar", "badge", "button", "banner", "/flag",
-    "loading", ".svg", "1x1", "captcha", "facebook", "twitter", "tracking", ".gif",
-)  # fmt: skip
+_NO_PHOTO = re.compile(
+    r"logo|icon|sprite|pixel|blank|spacer|placeholder|avatar|badge|button|banner|/flag|loading|\.svg|1x1|captcha|"
+    r"facebook|twitter|tracking|\.gif"
+)
 
 
 def offer_place(reading: Reading, words: Words, layer: Layer) -> None:
