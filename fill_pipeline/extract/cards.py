@@ -38,7 +38,8 @@ _MAX_LINKS_OF_CARD = 12
 _OFFERED = 1.5
 _MOST_EVIDENCE = 2.2  # a name, a price and a distance
 _PLAIN_TITLE = 1.95  # the score of a heading or link that gives year, make and model and nothing else
-_RUNS = re.compile(r"[0-9a-zA-Z\-]{4,}")  # where tokens can be
+_LONG_RUN = 17  # characters of the shortest token that is not digits alone
+_RUNS = re.compile(rf"[0-9a-zA-Z\-]{{{_LONG_RUN},}}|\d{{4,}}")  # where tokens can be
 _TOP = ("body", "html", "-document")
 # Ids in addresses, whole: a part of one, or a number as short as a model's ("silverado-1500"), tells no links apart.
 _TOKENS = re.compile(
@@ -252,7 +253,11 @@ def _promise(group: _Group) -> float:
 def _by_target(links: list[tuple[LexborNode, str]]) -> dict[str, list[tuple[LexborNode, str]]]:
     """Links by the page they lead to. Links with the same id lead to one page, whatever else differs."""
     tokens = [
-        [token for run in _RUNS.findall(target.partition("://")[2] or target) for token in _TOKENS.findall(run)]
+        [
+            token
+            for run in _RUNS.findall(target.partition("://")[2] or target)
+            for token in (_TOKENS.findall(run) if len(run) >= _LONG_RUN else [run])
+        ]
         for _, target in links
     ]
     spread = Counter(token for found in tokens for token in set(found))

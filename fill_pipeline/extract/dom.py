@@ -323,11 +323,7 @@ def _headings_of_others(texts: list[str]) -> list[int]:
     lowered = "\n".join([texts[at] for at in short]).lower()
     lines = lowered.split("\n")
     hinted = {
-        at
-        for hint in _SIMILAR_HINTS
-        if hint in lowered
-        for at, line in zip(short, lines, strict=True)
-        if hint in line
+        at for hint in _SIMILAR_HINTS if hint in lowered for at, line in zip(short, lines, strict=True) if hint in line
     }
     return [at for at in sorted(hinted) if _SIMILAR.search(texts[at])]
 

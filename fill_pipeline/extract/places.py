@@ -69,6 +69,7 @@ _LABEL = re.compile(
     re.I,
 )
 _MAX_LINE = 140
+_DIGIT = re.compile(r"\d")
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,10 +159,15 @@ def _is_vehicle(text: str) -> bool:
 def find_place(lines: Iterable[str], *, french: bool) -> Place | None:
     """The first of some lines that is a place or an address ending in one; ``french`` allows "Lyon 69003"."""
     for line in lines:
-        if not 5 <= len(line) <= _MAX_LINE or not ("," in line or line[-1].isdigit() or any(c.isdigit() for c in line)):
-            continue
-        bare = _LABEL.sub("", line.strip("()• ")).replace(" , ", ", ")
-        place = read_place(bare) or read_address(line) or (read_city_code(bare) if french else None)
-        if place is not None and not _is_vehicle(place.text):
-            return place
+        if 5 <= len(line) <= _MAX_LINE and ("," in line or _DIGIT.search(line)):
+            place = _place_in(line, french)
+            if place is not None:
+                return place
     return None
+
+
+@lru_cache(maxsize=4096)
+def _place_in(line: str, french: bool) -> Place | None:
+    bare = _LABEL.sub("", line.strip("()• ")).replace(" , ", ", ")
+    place = read_place(bare) or read_address(line) or (read_city_code(bare) if french else None)
+    return place if place is not None and not _is_vehicle(place.text) else None

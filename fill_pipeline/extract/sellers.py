@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from functools import lru_cache
 
 from selectolax.lexbor import LexborHTMLParser
 
@@ -37,7 +38,9 @@ _BY = re.compile(r"\bby (owner|dealer)\b|\A(private) (?:seller|owner|party)\b", 
 _USER = re.compile(r"[A-Za-z][\w.\-]{2,29}")
 _OTHERS = re.compile(r"bank|leasing|versicher|financ|insur|carfax|autocheck|copyright|©|credit|warranty", re.I)
 _PHONE = re.compile(r"(?<![\d.\-])(?:\+?1[ .\-]?)?\(?[2-9]\d{2}\)?[ .\-]\s?[2-9]\d{2}[ .\-]\d{4}(?!\d)")
+_DIGIT = re.compile(r"\d")
 _MAX_LINES = 800
+_MAX_TEXTS = 2_000
 
 
 def offer_seller(reading: Reading, words: Words, tree: LexborHTMLParser, page_title: str) -> None:
@@ -78,7 +81,7 @@ def is_name(text: str) -> bool:
 def _name(words: Words) -> str | None:
     lines = [line for _, line in words.lines[:_MAX_LINES]]
     for at, line in enumerate(lines[1:], start=1):
-        if any(char.isdigit() for char in line) and read_address(line) is not None:
+        if _DIGIT.search(line) and read_address(line) is not None:
             for above in (at - 1, at - 2):
                 if (
                     above >= 0
@@ -86,12 +89,17 @@ def _name(words: Words) -> str | None:
                     and (_TRADE.search(lines[above]) or find_make_model(lines[above]) is not None)
                 ):
                     return lines[above]
-    companies = Counter(line for line in lines if len(line) <= 60 and _COMPANY.search(line) and is_name(line))
+    companies = Counter(line for line in lines if len(line) <= 60 and _is_company(line))
     if companies:
         name, times = companies.most_common(1)[0]
         if len(companies) == 1 or times > 1:
             return name
     return None
+
+
+@lru_cache(maxsize=8192)
+def _is_company(line: str) -> bool:
+    return _COMPANY.search(line) is not None and is_name(line)
 
 
 def _phone(words: Words, tree: LexborHTMLParser) -> str | None:
@@ -104,5 +112,6 @@ def _phone(words: Words, tree: LexborHTMLParser) -> str | None:
         digits, link = next(iter(called.items()))
         text = " ".join(link.text().split())
         return text if re.sub(r"\D", "", text)[-7:] == digits[-7:] and len(text) <= 30 else digits
-    found = {re.sub(r"\D", "", match[0])[-10:]: match[0] for match in _PHONE.finditer(words.text[:60_000])}
+    numbered = (text for text in words.texts[:_MAX_TEXTS] if _DIGIT.search(text))
+    found = {re.sub(r"\D", "", match[0])[-10:]: match[0] for text in numbered for match in _PHONE.finditer(text)}
     return next(iter(found.values())) if len(found) == 1 else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from fill_pipeline.extract.dom import Words
 from fill_pipeline.extract.evidence import Reading
@@ -33,15 +34,22 @@ _MAX_LINES = 600
 
 def offer_specs(reading: Reading, words: Words) -> None:
     """Offer the engine and the transmission, where all short lines that name one name the same."""
-    for field, pattern in (("engine", _ENGINE), ("transmission", _TRANSMISSION)):
+    for field in ("engine", "transmission"):
         if reading.has(field):
             continue
         found: dict[str, str] = {}
         for _, line in words.lines[:_MAX_LINES]:
-            if len(line) <= _LONGEST and (match := pattern.search(line)):
-                found.setdefault(_core(match[0]), match[0])
+            if len(line) <= _LONGEST and (named := _named(field, line)):
+                found.setdefault(_core(named), named)
         if len(found) == 1:
             reading.offer(field, next(iter(found.values())), Layer.TEXT, "text", 0.45)
+
+
+@lru_cache(maxsize=8192)
+def _named(field: str, line: str) -> str | None:
+    """The engine or the transmission that a line names."""
+    match = (_ENGINE if field == "engine" else _TRANSMISSION).search(line)
+    return match[0] if match else None
 
 
 def _core(words: str) -> str:
