@@ -7,7 +7,7 @@ import re
 from selectolax.lexbor import LexborHTMLParser
 
 from fill_pipeline.extract.cleaning import clean
-from fill_pipeline.extract.dom import Words, ancestors, css, drop_foreign, drop_menus, read_words, strip_noise
+from fill_pipeline.extract.dom import Words, ancestors, css, drop_foreign, drop_menus, read_words
 from fill_pipeline.extract.evidence import Reading
 from fill_pipeline.extract.finish import headline
 from fill_pipeline.extract.gazetteer import find_make_model
@@ -23,15 +23,15 @@ _SITE_SUFFIX = re.compile(r"\s+(?:[|–—»«•]|-|::|\|\|)\s+")
 _PLACE_IN_TITLE = re.compile(r"\(([^()\d]{3,40})\)\s*\Z")
 
 
-def read_detail(tree: LexborHTMLParser, page: str, reading: Reading, *, url: str) -> Words:
-    """Offer what the visible part of a detail page says; gives its words for further use. Changes the tree."""
+def read_detail(tree: LexborHTMLParser, reading: Reading, *, url: str) -> Words:
+    """Offer what the visible part of a detail page, taken out of its noise, says; gives its words for further use.
+    Changes the tree."""
     title_tag = tree.css_first("title")
     tag_title = clean(title_tag.text()) if title_tag is not None else ""
-    strip_noise(tree)
-    drop_menus(tree, page)
+    drop_menus(tree)
     body = tree.body
     words = read_words([body]) if body is not None else Words()
-    drop_foreign(tree, words, page)
+    drop_foreign(tree, words)
     start = _read_title(tree, words, tag_title, reading)
     read_labels(words, reading, url)
     title = reading.value("title")
@@ -50,7 +50,7 @@ def read_detail(tree: LexborHTMLParser, page: str, reading: Reading, *, url: str
     offer_specs(reading, words)
     _judge_auction(reading, words)
     if reading.confidence("description") < 0.6:
-        _read_description(tree, words, page, reading, url)
+        _read_description(tree, words, reading, url)
     if not reading.has("images"):
         links = image_links(css(tree, "img"))
         links += photo_targets(css(tree, "a[href]"))
@@ -155,17 +155,16 @@ def _judge_auction(reading: Reading, words: Words) -> None:
             reading.replace("price_kind", PriceKind.RESERVE.value)
 
 
-def _read_description(tree: LexborHTMLParser, words: Words, page: str, reading: Reading, url: str) -> None:
+def _read_description(tree: LexborHTMLParser, words: Words, reading: Reading, url: str) -> None:
     text = _under_heading(words)
     if text:
         offer_value(reading, "description", text, Layer.TEXT, "heading", 0.62, url)
         return
-    if any(hint in page for hint in ("escription", "comments", "postingbody")):
-        nodes = [node for node in css(tree, _DESCRIPTIONS)[:16] if not css(node, "button, input, h1")]
-        texts = (node.text(separator="\n", strip=True) for node in nodes)
-        best = max((text for text in texts if not _THREAD.search(text)), key=len, default="")
-        if len(best) > 60:
-            offer_value(reading, "description", best, Layer.TEXT, "description", 0.6, url)
+    nodes = [node for node in css(tree, _DESCRIPTIONS)[:16] if not css(node, "button, input, h1")]
+    texts = [node.text(separator="\n", strip=True) for node in nodes]
+    for text in sorted((text for text in texts if len(text) > 60), key=len, reverse=True):
+        if not _THREAD.search(text):
+            offer_value(reading, "description", text, Layer.TEXT, "description", 0.6, url)
             return
     text = _longest_run(words)
     if len(text) > 120:

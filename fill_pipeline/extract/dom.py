@@ -257,12 +257,7 @@ _SIMILAR = re.compile(
 )
 
 
-_MENUS = (
-    ("nav", "<nav"),
-    ("footer", "<footer"),
-    ("[role=navigation]", "navigation"),
-    ("[role=contentinfo]", "contentinfo"),
-)
+_MENUS = "nav, footer, [role=navigation], [role=contentinfo]"
 _SIMILAR_CLASSES = (
     "[class*=similar], [class*=related], [class*=recommend], [id*=similar], [id*=related], [id*=recommend]"
 )
@@ -275,13 +270,10 @@ _SIMILAR_HINTS = (
 )  # fmt: skip
 
 
-def drop_menus(tree: LexborHTMLParser, page: str) -> None:
+def drop_menus(tree: LexborHTMLParser) -> None:
     """Take out menus and the page's foot, unless the page's own heading is in them."""
-    for selector, hint in _MENUS:
-        if hint in page:
-            for node in _outermost(css(tree, selector)):
-                if not css(node, "h1"):
-                    node.decompose()
+    for node in _outermost([node for node in css(tree, _MENUS) if not css(node, "h1")]):
+        node.decompose()
 
 
 _HIDDEN = (
@@ -302,15 +294,14 @@ def drop_hidden(tree: LexborHTMLParser, page: str) -> None:
                     node.decompose()
 
 
-def drop_foreign(tree: LexborHTMLParser, words: Words, page: str) -> None:
+def drop_foreign(tree: LexborHTMLParser, words: Words) -> None:
     """Take out of a detail page, and of its words, what is about other vehicles: "similar cars" and their like."""
     doomed: list[LexborNode] = []
     for at in _headings_of_others(words.texts)[:_MAX_HEADINGS]:
         doomed.extend(_below(words.nodes[at], words.texts[at]))
-    if "similar" in page or "related" in page or "recommend" in page:
-        for node in css(tree, _SIMILAR_CLASSES):
-            if not css(node, "h1") and len(css(node, "a")) >= 2:
-                doomed.append(node)
+    for node in css(tree, _SIMILAR_CLASSES):
+        if not css(node, "h1") and len(css(node, "a")) >= 2:
+            doomed.append(node)
     if doomed:
         words.take_out(doomed)
         for node in _outermost(doomed):

@@ -285,7 +285,7 @@ class HtmlPage:
                 reading.absorb(self._read_linked(max(items[:20], key=richness), "microdata"))
             self._read_meta(reading)
         if not reading.has(*_WANTED):
-            read_detail(tree, self.markup, reading, url=self.url)
+            read_detail(self._bare_tree(), reading, url=self.url)
 
     def _read_meta(self, reading: Reading) -> None:
         meta = meta_record(self.tree)

@@ -86,11 +86,11 @@ def page_text(body: bytes, content_type: str | None = None, *, limit: int = MAX_
     heading = clean(title.text(), 200) if title is not None else ""
     strip_noise(tree)
     drop_hidden(tree, page)
-    drop_menus(tree, page)
+    drop_menus(tree)
     if tree.body is None:
         return ""
     words = read_words([tree.body])
-    drop_foreign(tree, words, page)
+    drop_foreign(tree, words)
     lines: list[str] = []
     left = limit
     for line in [heading, *(line for _, line in words.lines)]:

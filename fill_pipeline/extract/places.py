@@ -69,7 +69,8 @@ _LABEL = re.compile(
     re.I,
 )
 _MAX_LINE = 140
-_DIGIT = re.compile(r"\d")
+_POSTAL = re.compile(r"[0-9](?:[0-9]{3}|[A-Z])")  # without it there is no postal code
+_DIGIT = re.compile(r"[0-9]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +144,7 @@ def _continental(code: str, city: str, found: dict[str, str | None]) -> bool:
 
 def read_address(line: str) -> Place | None:
     """The town at the end of an address on one line ("1050 Baltimore Pike, Glen Mills, PA 19342"), None without one."""
-    match = _ADDRESS.search(line)
+    match = _ADDRESS.search(line) if _POSTAL.search(line) else None
     if match is None:
         return None
     words = _STREET.sub("", match["place"])

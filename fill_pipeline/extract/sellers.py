@@ -38,7 +38,8 @@ _BY = re.compile(r"\bby (owner|dealer)\b|\A(private) (?:seller|owner|party)\b", 
 _USER = re.compile(r"[A-Za-z][\w.\-]{2,29}")
 _OTHERS = re.compile(r"bank|leasing|versicher|financ|insur|carfax|autocheck|copyright|©|credit|warranty", re.I)
 _PHONE = re.compile(r"(?<![\d.\-])(?:\+?1[ .\-]?)?\(?[2-9]\d{2}\)?[ .\-]\s?[2-9]\d{2}[ .\-]\d{4}(?!\d)")
-_DIGIT = re.compile(r"\d")
+_LOCAL = re.compile(r"[0-9]{3}[ .\-][0-9]{4}")  # the end of every telephone number that is read
+_DIGIT = re.compile(r"[0-9]")
 _MAX_LINES = 800
 _MAX_TEXTS = 2_000
 
@@ -112,6 +113,6 @@ def _phone(words: Words, tree: LexborHTMLParser) -> str | None:
         digits, link = next(iter(called.items()))
         text = " ".join(link.text().split())
         return text if re.sub(r"\D", "", text)[-7:] == digits[-7:] and len(text) <= 30 else digits
-    numbered = (text for text in words.texts[:_MAX_TEXTS] if _DIGIT.search(text))
+    numbered = (text for text in words.texts[:_MAX_TEXTS] if _LOCAL.search(text))
     found = {re.sub(r"\D", "", match[0])[-10:]: match[0] for text in numbered for match in _PHONE.finditer(text)}
     return next(iter(found.values())) if len(found) == 1 else None

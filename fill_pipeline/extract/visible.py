@@ -36,6 +36,7 @@ _OTHER_HINT = re.compile(
 _CODES = ("USD", "EUR", "CAD", "GBP", "CHF", "AUD", "SEK", "NOK", "DKK", "PLN", "Fr.", " kr", "zł", "¥")
 _CODE_HINT = re.compile(r"\b(?:USD|EUR|CAD|GBP|CHF|AUD|SEK|NOK|DKK|PLN|Fr\.|kr)|zł|¥")
 _GROUPED = re.compile(r"\d{1,3}(?:[., '\u00a0\u202f]\d{3}){1,2}\Z")
+_DIGIT = re.compile(r"[0-9]")
 _UNIT = re.compile(r"(?:mi|km|miles|mls|kilom\w*|cc|hp|lbs|kg|rpm)\b", re.I)
 _DISTANCE_HINT = re.compile(r"\d[^\d]{0,24}?(?:mi|km|kilo|mls|tkm|tsd)|(?:odo|kilom|mileage|tacho)\D{0,30}\d")
 _MAX_PHOTOS = 80
@@ -243,8 +244,12 @@ def offer_mileage(reading: Reading, words: Words, layer: Layer, subject: MakeMod
     before = ""
     looked = 0
     for at, line in words.lines:
-        low = line.lower()
-        if ("mi" in low or "km" in low or "kilo" in low or "odo" in low or "ml" in low) and _DISTANCE_HINT.search(low):
+        low = line.lower() if _DIGIT.search(line) else ""
+        if (
+            low
+            and ("mi" in low or "km" in low or "kilo" in low or "odo" in low or "ml" in low)
+            and _DISTANCE_HINT.search(low)
+        ):
             head = before[-30:] + "\n" if len(before) < 50 else ""
             looked += 1
             if looked > _MAX_AMOUNTS:
