@@ -19,7 +19,8 @@ RETURNING q.id;
 -- name: claim
 -- Lease up to batch pages and reserve a time slot of its source for each, in one statement: the
 -- source's next_slot_at moves on by n delays, so any number of claimers together keep one rate.
--- Rows of a source somebody else is claiming from are left to them. slot_at says when to fetch.
+-- Sources somebody else is claiming from are left to them, so that their rows need no locks of their own.
+-- slot_at says when to fetch.
 WITH ready AS (
     SELECT st.source_id, s.slug, s.name, s.base_url, s.config, s.config_version, s.kind, st.max_concurrency,
            greatest(st.next_slot_at, :now) AS first_slot, pace.ms AS delay_ms,
@@ -45,8 +46,7 @@ WITH ready AS (
         SELECT id, priority FROM import_queue
         WHERE source_id = r.source_id AND status = 'pending' AND not_before <= :now
         ORDER BY priority DESC, id
-        LIMIT greatest(r.allowed, 0)
-        FOR UPDATE SKIP LOCKED
+        LIMIT least(greatest(r.allowed, 0), :batch::int)
     ) q
 ), chosen AS (
     SELECT * FROM picked ORDER BY place, source_id LIMIT :batch
@@ -65,7 +65,7 @@ UPDATE import_queue q
 SET status = 'processing', attempts = q.attempts + 1, lease_owner = :owner,
     lease_expires_at = (:now)::timestamptz + :lease_seconds * interval '1 second', processed_cycle = :cycle_id
 FROM chosen c JOIN ready r USING (source_id)
-WHERE q.id = c.id
+WHERE q.id = c.id AND q.status = 'pending'
 RETURNING q.id, q.source_id, q.listing_url, q.url_hash, q.listing_id, q.hint, q.attempts, q.max_attempts,
           r.first_slot + (c.place - 1) * r.delay_ms * interval '1 millisecond' AS slot_at;
 
