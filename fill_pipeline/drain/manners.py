@@ -21,7 +21,9 @@ from fill_pipeline.drain.robots import load_robots, obey_delay, save_robots
 from fill_pipeline.drain.work import Source, Work
 
 THROTTLE_PAUSE = timedelta(seconds=60)
-LATE_SECONDS = 0.25  # a request that misses its slot by more gets another: late ones must not come in a bunch
+# A request that misses its slot by more than the time between two gets another, so that late ones never come in a
+# bunch; within these bounds, since no clock is perfect and a quarter of a second is nothing to a slow source.
+LEAST_LATE_SECONDS, MOST_LATE_SECONDS = 0.1, 0.25
 SOURCE_TROUBLE = frozenset(
     {
         FailureCategory.DNS,
@@ -118,7 +120,7 @@ class Manners:
         """Whether a request has missed its slot (monotonic) by too much to be sent now."""
         known = self._paces.get(source.id)
         delay_ms = known.pace_ms if known is not None else source.config.delay_seconds * 1000
-        return delay_ms > 0 and now - slot > LATE_SECONDS
+        return delay_ms > 0 and now - slot > min(max(delay_ms / 1000, LEAST_LATE_SECONDS), MOST_LATE_SECONDS)
 
     def has_slowed(self, source: Source) -> bool:
         """Whether the source must be asked more slowly than when its slots were reserved."""

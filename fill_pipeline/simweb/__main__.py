@@ -31,6 +31,7 @@ def main() -> None:
     parser.add_argument("--scale", type=float, default=1.0, help="1 is about 3,600 cars and 2,400 new ads in 2 hours")
     parser.add_argument("--corpus", type=Path, help="serve the saved pages of this folder instead")
     parser.add_argument("--ready-file", type=Path, help="gets {port, pid} once it listens")
+    parser.add_argument("--also", action="append", default=[], metavar="ADDRESS", help="listen there beside loopback")
     parser.add_argument("--parent", type=int, help="end when this process is no longer the parent")
     arguments = parser.parse_args()
     with socket.create_server(("127.0.0.1", arguments.port), backlog=1024) as listener:
@@ -42,14 +43,18 @@ def main() -> None:
             app.router.warm()
             answer = app.answer
         gc.freeze()  # thousands of ads that stay: not worth looking at in every collection
-        asyncio.run(_serve(listener, answer, arguments.ready_file, arguments.parent))
+        asyncio.run(_serve(listener, arguments.also, answer, arguments.ready_file, arguments.parent))
 
 
-async def _serve(listener: socket.socket, answer: Answer, ready_file: Path | None, parent: int | None) -> None:
+async def _serve(
+    listener: socket.socket, also: list[str], answer: Answer, ready_file: Path | None, parent: int | None
+) -> None:
     loop, stopped = asyncio.get_running_loop(), asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopped.set)
     server = await loop.create_server(lambda: Connection(answer), sock=listener)
+    if also:
+        await loop.create_server(lambda: Connection(answer), also, listener.getsockname()[1])
     if ready_file:
         written = ready_file.with_suffix(".tmp")
         written.write_text(json.dumps({"port": listener.getsockname()[1], "pid": os.getpid()}))

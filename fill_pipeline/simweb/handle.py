@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from os import getpid
 from pathlib import Path
@@ -59,8 +60,12 @@ class SimWeb:
         self.stop()
 
 
-def start_simweb(port: int = 0, seed: int = 7, scale: float = 1.0, corpus: Path | str | None = None) -> SimWeb:
+def start_simweb(
+    port: int = 0, seed: int = 7, scale: float = 1.0, corpus: Path | str | None = None, also: Sequence[str] = ()
+) -> SimWeb:
     """Starts the simulated web, or with ``corpus`` a server of saved pages, and waits until it listens.
+
+    It listens on loopback, and on the addresses in ``also``.
 
     It ends with ``stop()``, or by itself within two seconds of this process' death. Raises RuntimeError with the
     child's error output when it does not start.
@@ -70,6 +75,7 @@ def start_simweb(port: int = 0, seed: int = 7, scale: float = 1.0, corpus: Path 
         command = [sys.executable, "-m", "fill_pipeline.simweb", "--port", str(port), "--ready-file", str(ready)]
         command += ["--parent", str(getpid())]
         command += ["--corpus", str(corpus)] if corpus is not None else ["--seed", str(seed), "--scale", str(scale)]
+        command += [word for address in also for word in ("--also", address)]
         with errors.open("wb") as stderr:
             process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=stderr)
         deadline = monotonic() + START_TIMEOUT
