@@ -31,6 +31,8 @@ from fill_pipeline_tests.vehicles.snapshots import dealer_files, number, read_da
 START = datetime(2025, 6, 1, tzinfo=UTC)
 _BATCH = 300
 _VIN_CHARACTERS = "ABCDEFGHJKLMNPRSTUVWXYZ0123456789"
+_DRIVEN = 300
+"""Miles or kilometres below which an odometer tells no new cars apart."""
 _COMPARED = (
     "mileage",
     "price",
@@ -72,8 +74,8 @@ class Judged:
     """How well pairs of advertisements of one car were found, by the kind of the pair.
 
     ``right`` are the pairs that are one car, ``found`` those of them put together, ``wrong`` pairs put together that
-    are not; ``undecidable`` are the right pairs, not found, of which one advertisement agrees with another car at
-    least as well as with its own.
+    are not; ``undecidable`` are the right pairs, not found, of which one advertisement without a VIN agrees with
+    another car at least as well as with its own, or says nothing that could tell.
     """
 
     ads: int = 0
@@ -410,12 +412,15 @@ def _block(item: Listing) -> str:
 def _undecidable(label: dict[int, LabelledAd], alike: dict[str, list[int]], a: int, b: int) -> bool:
     """Whether one of two advertisements of a car, its VIN aside, agrees with another car at least as well.
 
-    That is so where in everything in which it agrees with its own car it also agrees with the other.
+    That is so where in everything in which it agrees with its own car it also agrees with the other, and where it
+    says neither who sells it nor where nor how far it was driven: it could be any of its kind in the country.
     """
     for one, own in ((a, b), (b, a)):
         item = label[one].listing
         if item.vin is not None:
             continue
+        if not (item.mileage or 0) >= _DRIVEN and not (item.city or item.postal_code or item.seller_name):
+            return True
         shared = _agreeing(item, label[own].listing)
         for other in alike[_block(item)]:
             if label[other].car != label[one].car and _agreeing(item, label[other].listing) >= shared:
