@@ -141,7 +141,9 @@ def _start(data: Path) -> str:
         try:
             fresh = not (data / "PG_VERSION").exists()
             # cleanup_mode=None: with the wheel's own stop mode one killed client leaves the server running for ever.
-            server = get_server(str(data), cleanup_mode=None)
+            # Started by itself: get_server takes one this process knew before for running, though it was stopped since.
+            server = get_server(str(data), cleanup_mode=None, start=False)
+            server.start()
             if fresh:
                 with psycopg.connect(server.get_uri(), autocommit=True) as conn:
                     for name, value in TUNING.items():
