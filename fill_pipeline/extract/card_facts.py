@@ -7,11 +7,11 @@ import re
 from selectolax.lexbor import LexborNode
 
 from fill_pipeline.extract.cleaning import clean
-from fill_pipeline.extract.dom import Words, css
+from fill_pipeline.extract.dom import Words, css, read_words
 from fill_pipeline.extract.evidence import Reading
 from fill_pipeline.extract.keys import field_of_key
 from fill_pipeline.extract.labels import field_of_label
-from fill_pipeline.extract.listing import Layer
+from fill_pipeline.extract.listing import Layer, PriceKind
 from fill_pipeline.extract.values import offer_value
 
 _REGISTERED = re.compile(
@@ -21,6 +21,10 @@ _ALONE = re.compile(r"(19[2-9]\d|20[0-4]\d)(?:\s*\(\d\d reg\.?\))?")
 _COUNTED = re.compile(r"(?:mi|km|miles|cc|ccm|cm|hp|ps|kw|lbs|kg|reviews?|photos?)\b", re.I)
 _BETWEEN = re.compile(r"\s[•·|]\s|,\s")
 _LONGEST_FACTS = 200  # characters of a line of facts
+_TRIM = "[class*=trim], [class*=Trim], [data-test*=rim], [data-testid*=rim]"
+_LONGEST_TRIM = 40
+_NO_TRIM = re.compile(r"[$€£]\s?\d|\d\s*(?:mi|km|miles)\b|\btrim\b", re.I)
+_OUTCOME = re.compile(r"(reserve not met|not sold)|\bsold (?:on|for|at)\b", re.I)
 _DATA_FIELDS = frozenset(("vin", "price", "mileage", "year", "make", "model", "trim", "exterior_color", "body_style"))
 _MAX_CARRIERS = 12  # elements of a card whose attributes are looked at
 
@@ -80,6 +84,30 @@ def read_attributes(nodes: list[LexborNode], reading: Reading, base_url: str) ->
                 known = field_of_key(name[5:])
                 if known and known[0] in _DATA_FIELDS:
                     offer_value(reading, known[0], value, Layer.STRUCTURED, name, 0.72 * known[1], base_url, key=name)
+
+
+def read_trim(nodes: list[LexborNode], reading: Reading, base_url: str) -> None:
+    """Offer the words of the element that is marked up as the trim."""
+    for node in nodes[:2]:
+        for marked in css(node, _TRIM)[:1] if node.is_element_node else []:
+            text = next(iter(read_words([marked]).texts), "")
+            if len(text) <= _LONGEST_TRIM and not _NO_TRIM.search(text) and any(char.isalpha() for char in text):
+                offer_value(reading, "trim", text, Layer.CARD, "trim", 0.6, base_url)
+                return
+
+
+def read_outcome(words: Words, reading: Reading) -> None:
+    """Offer what became of an auction whose price stands in a line that says so: "Sold on 3/4/24 for $18,000"."""
+    raw = reading.raw("price")
+    if raw is None or reading.value("price_kind") != PriceKind.ASKING:
+        return
+    line = next((text for _, text in words.lines if raw in text and len(text) < _LONGEST_FACTS), "")
+    match = _OUTCOME.search(line)
+    if match:
+        kind = PriceKind.RESERVE if match[1] else PriceKind.SOLD
+        confidence = reading.confidence("price_kind")
+        reading.drop("price_kind")
+        reading.offer("price_kind", kind.value, Layer.CARD, "outcome", confidence, raw=line)
 
 
 def _cells(row: LexborNode) -> list[LexborNode]:

@@ -10,7 +10,7 @@ from itertools import islice
 
 from selectolax.lexbor import LexborHTMLParser, LexborNode
 
-from fill_pipeline.extract.card_facts import read_cells, read_year
+from fill_pipeline.extract.card_facts import read_cells, read_outcome, read_trim, read_year
 from fill_pipeline.extract.card_links import (
     leads_on,
     leads_to_vehicle,
@@ -186,6 +186,7 @@ def read_card(card: Card, reading: Reading, *, url: str, rules: ExtractRules | N
         read_cells(card.nodes[0], reading, url)
     read_labels(words, reading, url, layer=Layer.CARD)
     offer_price(reading, words, 0, Layer.CARD, ceiling=0.85)
+    read_outcome(words, reading)
     offer_mileage(reading, words, Layer.CARD)
     offer_vin(reading, words, Layer.CARD)
     if not reading.has("images"):
@@ -198,6 +199,7 @@ def read_card(card: Card, reading: Reading, *, url: str, rules: ExtractRules | N
     offer_place(reading, words, Layer.CARD)
     if not reading.has("year") and not _LED_BY_YEAR.match(reading.value("title") or ""):
         read_year(words, reading)
+    read_trim(card.nodes, reading, url)
     if any(len(text) < 16 and _SOLD.match(text) for text in words.texts):
         reading.offer("status", "sold", Layer.CARD, "text", 0.7)
 
@@ -375,14 +377,27 @@ def _grow(cards: list[Card]) -> None:
     parents = Counter(parent.mem_id for card in cards if (parent := card.nodes[0].parent) is not None)
     if not parents or parents.most_common(1)[0][1] < max(2, len(cards) // 2):
         return
-    for card in cards:
+    most = 0  # elements between one card and the next
+    for card in sorted(cards, key=lambda card: not _followed(card, roots)):
         sibling = card.nodes[0].next
-        for _ in range(12):
-            if sibling is None or sibling.mem_id in roots:
-                break
+        bound = 12 if _followed(card, roots) else most  # after the last card comes the page's foot
+        while sibling is not None and sibling.mem_id not in roots and len(card.nodes) <= bound:
             card.nodes.append(sibling)
             sibling = sibling.next
+        most = max(most, len(card.nodes) - 1)
         card.evidence = card_evidence(card)
+
+
+def _followed(card: Card, roots: set[int]) -> bool:
+    """Whether another card follows among a card's next siblings."""
+    sibling = card.nodes[0].next
+    for _ in range(13):
+        if sibling is None:
+            return False
+        if sibling.mem_id in roots:
+            return True
+        sibling = sibling.next
+    return False
 
 
 def card_evidence(card: Card) -> float:

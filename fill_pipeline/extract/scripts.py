@@ -131,7 +131,7 @@ def state_data(page: str, scripts: list[Script]) -> Iterator[ScriptData]:
         yield from _flight_data(flight)
 
 
-_OPENINGS = ('="{&quot;', '="[{&quot;', "='{\"", "='[{\"", '="{&#34;', '="[{&#34;')
+_OPENINGS = ('="{&quot;', '="[{&quot;', "='{&quot;", "='[{&quot;", "='{\"", "='[{\"", '="{&#34;', '="[{&#34;')
 _MAX_ATTRIBUTES = 1_000
 _MAX_ATTRIBUTE = 1_000_000  # characters
 
