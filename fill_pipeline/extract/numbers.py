@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from fill_pipeline.extract.listing import PriceKind
 from fill_pipeline.extract.phrases import Said, said_before
@@ -99,7 +99,7 @@ class MileageReading:
 
     def raised(self, by: float) -> MileageReading:
         """The same reading with more confidence."""
-        return replace(self, confidence=self.confidence + by)
+        return MileageReading(self.value, self.unit, self.raw, self.confidence + by, self.start)
 
 
 def read_number(text: str) -> float | None:
@@ -161,7 +161,7 @@ def read_prices(text: str | None) -> list[PriceReading]:
             numbers = re.findall(_NUMBER, range_end[0])
             high = int(_to_number(numbers[-1])) if numbers else None
             high = high if high is not None and high > amount else None
-        if after[:2] in (",,", ",0", "..") or not 1 <= amount <= MAX_PRICE or _NOT_PRICE_AFTER.match(after):
+        if after[:2] in (",,", ",0", "..") or not 1 <= amount <= MAX_PRICE or _is_rate(after):
             continue
         said = said_before(before)
         if said is Said.OTHER or _DIFFERENCE.search(before):
@@ -176,6 +176,13 @@ def read_prices(text: str | None) -> list[PriceReading]:
             PriceReading(int(amount), currency, kind, " ".join(match[0].split()), confidence, high, match.start())
         )
     return found
+
+
+def _is_rate(after: str) -> bool:
+    """Whether the words after an amount make a rate, a fee or a difference of it."""
+    # All of them begin with a letter, "/" or "*".
+    first = after.lstrip()[:1]
+    return (first.isalpha() or first in ("/", "*")) and _NOT_PRICE_AFTER.match(after) is not None
 
 
 def _own_sign(text: str, match: re.Match[str]) -> re.Match[str]:

@@ -39,7 +39,6 @@ _USER = re.compile(r"[A-Za-z][\w.\-]{2,29}")
 _OTHERS = re.compile(r"bank|leasing|versicher|financ|insur|carfax|autocheck|copyright|©|credit|warranty", re.I)
 _PHONE = re.compile(r"(?<![\d.\-])(?:\+?1[ .\-]?)?\(?[2-9]\d{2}\)?[ .\-]\s?[2-9]\d{2}[ .\-]\d{4}(?!\d)")
 _LOCAL = re.compile(r"[0-9]{3}[ .\-][0-9]{4}")  # the end of every telephone number that is read
-_DIGIT = re.compile(r"[0-9]")
 _MAX_LINES = 800
 _MAX_TEXTS = 2_000
 
@@ -82,7 +81,7 @@ def is_name(text: str) -> bool:
 def _name(words: Words) -> str | None:
     lines = [line for _, line in words.lines[:_MAX_LINES]]
     for at, line in enumerate(lines[1:], start=1):
-        if _DIGIT.search(line) and read_address(line) is not None:
+        if read_address(line) is not None:
             for above in (at - 1, at - 2):
                 if (
                     above >= 0

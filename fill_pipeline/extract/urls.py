@@ -80,7 +80,13 @@ def _first_part(piece: str) -> str:
 
 def host_of(url: str) -> str:
     """The lower-case host of a URL, "" where it has none."""
+    path = url.find("/", url.find("://") + 3)
+    return _host(url if path < 0 else url[:path])
+
+
+@lru_cache(maxsize=1024)
+def _host(origin: str) -> str:
     try:
-        return (urlsplit(url).hostname or "").lower()
+        return (urlsplit(origin).hostname or "").lower()
     except ValueError:
         return ""
