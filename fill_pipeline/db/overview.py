@@ -11,6 +11,7 @@ from uuid import UUID
 from fill_pipeline.db.connect import Connection, queries
 
 _sql = queries("overview")
+IncidentLine = IncidentRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,18 +144,6 @@ class CandidateLine:
     at: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class IncidentLine:
-    """An incident not yet over."""
-
-    kind: str
-    subject: str
-    message: str
-    opened_at: datetime
-    updated_at: datetime
-    occurrences: int
-
-
 def recent_cycles(conn: Connection, *, midnight: datetime, n: int) -> list[CycleLine]:
     """The open cycle, those whose window began since ``midnight``, and the last ``n``; newest first."""
     return [CycleLine(*row) for row in _sql.recent_cycles(conn, midnight=midnight, n=n)]
@@ -205,8 +194,3 @@ def latest_repairs(conn: Connection, n: int) -> list[RepairLine]:
 def latest_candidates(conn: Connection, n: int) -> list[CandidateLine]:
     """The ``n`` candidates that moved last."""
     return [CandidateLine(*row) for row in _sql.latest_candidates(conn, n=n)]
-
-
-def open_incidents(conn: Connection, n: int) -> list[IncidentLine]:
-    """Incidents not yet over, the newest first."""
-    return [IncidentLine(*row) for row in _sql.open_incidents(conn, n=n)]

@@ -27,13 +27,6 @@ class JobStatus(StrEnum):
     ERROR = "error"  # ended badly
 
 
-class SearchIncident(StrEnum):
-    """What can be wrong with a search; the column ``incidents.kind``."""
-
-    EMPTY = "search_empty"  # it finds nothing where it usually finds something
-    SCHEDULE = "search_schedule"  # its schedule or time zone cannot be read
-
-
 @dataclass(frozen=True, slots=True)
 class Search:
     """A row of ``offerup_searches``: what to look for, where, and when."""
@@ -181,28 +174,6 @@ def waiting_jobs(conn: Connection, *, now: datetime) -> list[SearchJob]:
 def recent_found(conn: Connection, search_id: UUID, job_id: UUID, *, n: int) -> list[int]:
     """Listings found by the latest ``n`` finished jobs of a search beside this one."""
     return [row[0] or 0 for row in _sql.recent_found(conn, search_id=search_id, job_id=job_id, n=n)]
-
-
-def open_incident(
-    conn: Connection,
-    kind: SearchIncident,
-    subject: str,
-    message: str,
-    *,
-    details: dict[str, Any],
-    now: datetime,
-    cycle_id: str | None = None,
-) -> None:
-    """Say that something is wrong with a search; saying it again only counts on."""
-    text = orjson.dumps(details, default=str).decode()
-    _sql.open_incident(
-        conn, kind=kind.value, subject=subject, message=message, details=text, now=now, cycle_id=cycle_id
-    )
-
-
-def close_incident(conn: Connection, kind: SearchIncident, subject: str, *, now: datetime) -> None:
-    """It is right again."""
-    _sql.close_incident(conn, kind=kind.value, subject=subject, now=now)
 
 
 def known_urls(conn: Connection, source_id: UUID, hashes: Sequence[UUID]) -> set[UUID]:

@@ -8,9 +8,11 @@ from zoneinfo import ZoneInfo
 
 from croniter import croniter
 
+from fill_pipeline.db import incidents
 from fill_pipeline.db import searches as db
 from fill_pipeline.db.connect import Connection
-from fill_pipeline.db.searches import Search, SearchIncident, SearchJob
+from fill_pipeline.db.incidents import Incident, IncidentKind
+from fill_pipeline.db.searches import Search, SearchJob
 
 _LOOK_BACK = 60  # ticks looked through for one that really happened
 
@@ -70,18 +72,27 @@ def due_searches(conn: Connection, now: datetime) -> list[tuple[Search, datetime
     schedule cannot be read opens an incident and is left out.
     """
     due: list[tuple[Search, datetime]] = []
+    unreadable = incidents.open_subjects(conn, IncidentKind.SEARCH_SCHEDULE)
     for search in db.searches(conn):
         if not search.active:
             continue
         try:
             tick = latest_tick(search.schedule, search.time_zone, now)
         except ScheduleError as error:
-            details = {"search": search.name, "schedule": search.schedule, "time_zone": search.time_zone}
-            db.open_incident(conn, SearchIncident.SCHEDULE, str(search.id), str(error), details=details, now=now)
+            _report_unreadable(conn, search, error, now)
             continue
+        if str(search.id) in unreadable:
+            incidents.close_incident(conn, IncidentKind.SEARCH_SCHEDULE, str(search.id), now=now)
         if tick is not None and tick > (search.last_tick or search.created_at):
             due.append((search, tick))
     return due
+
+
+def _report_unreadable(conn: Connection, search: Search, error: ScheduleError, now: datetime) -> None:
+    facts = {"search": search.name, "schedule": search.schedule, "time zone": search.time_zone}
+    message = f"search {search.name!r} does not run: {error}"
+    found = Incident(IncidentKind.SEARCH_SCHEDULE, str(search.id), message, details={"facts": facts})
+    incidents.open_incident(conn, found, now=now)
 
 
 def create_jobs(conn: Connection, now: datetime) -> list[SearchJob]:

@@ -23,10 +23,11 @@ from fill_pipeline.crawl.harvest import HarvestPage, SourceToCrawl, StopReason, 
 from fill_pipeline.crawl.pagination import with_query
 from fill_pipeline.crawl.robots import RobotsCache
 from fill_pipeline.crawl.urls import url_hash
-from fill_pipeline.db import registry
+from fill_pipeline.db import incidents, registry
 from fill_pipeline.db import searches as db
 from fill_pipeline.db.connect import Connection
-from fill_pipeline.db.searches import Search, SearchIncident, SearchJob
+from fill_pipeline.db.incidents import Incident, IncidentKind
+from fill_pipeline.db.searches import Search, SearchJob
 from fill_pipeline.drain.harvest import SourceHarvest
 from fill_pipeline.drain.robots import load_robots, save_robots
 from fill_pipeline.drain.work import Source, Totals, Work, load_sources, reserve_slot
@@ -218,19 +219,14 @@ def _watch_for_silence(conn: Connection, work: Work, search: Search, job: Search
     """Open an incident when a search that usually finds something finds nothing; close it when it does again."""
     subject = str(search.id)
     if found:
-        db.close_incident(conn, SearchIncident.EMPTY, subject, now=work.now_fn())
+        incidents.close_incident(conn, IncidentKind.SEARCH_EMPTY, subject, now=work.now_fn())
         return
     usual = db.recent_found(conn, search.id, job.id, n=USUAL_JOBS)
     if usual and median(usual) >= 1:
-        db.open_incident(
-            conn,
-            SearchIncident.EMPTY,
-            subject,
-            f"search {search.name!r} on {search.source} found nothing; usually about {round(median(usual))}",
-            details={"search": search.name, "source": search.source, "job_id": str(job.id), "usual": usual},
-            now=work.now_fn(),
-            cycle_id=work.cycle_id,
-        )
+        facts = {"search": search.name, "source": search.source, "found": 0, "usually found": round(median(usual))}
+        message = f"search {search.name!r} on {search.source} found nothing; usually about {round(median(usual))}"
+        empty = Incident(IncidentKind.SEARCH_EMPTY, subject, message, details={"facts": facts}, occasion=str(job.id))
+        incidents.open_incident(conn, empty, now=work.now_fn(), cycle_id=work.cycle_id)
 
 
 def _source_of(conn: Connection, search: Search) -> Source | str:

@@ -79,7 +79,3 @@ CROSS JOIN LATERAL (
     SELECT * FROM source_candidates x WHERE x.status = k.status ORDER BY x.found_at DESC LIMIT :n
 ) c
 ORDER BY at DESC LIMIT :n;
-
--- name: open_incidents
-SELECT kind, subject, message, opened_at, updated_at, occurrences FROM incidents
-WHERE closed_at IS NULL ORDER BY opened_at DESC LIMIT :n;

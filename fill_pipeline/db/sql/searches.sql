@@ -93,16 +93,6 @@ SELECT (result ->> 'listings_found')::int FROM offerup_jobs
 WHERE search_id = :search_id AND status = 'finished' AND id <> :job_id
 ORDER BY finished_at DESC LIMIT :n;
 
--- name: open_incident!
--- Something about a search is not as it should be; told again it only counts on.
-INSERT INTO incidents AS i (kind, subject, message, details, opened_at, updated_at, opened_cycle)
-VALUES (:kind, :subject, :message, :details::jsonb, :now, :now, :cycle_id)
-ON CONFLICT (kind, subject) WHERE closed_at IS NULL
-DO UPDATE SET message = excluded.message, details = excluded.details, updated_at = excluded.updated_at, occurrences = i.occurrences + 1;
-
--- name: close_incident!
-UPDATE incidents SET closed_at = :now, updated_at = :now WHERE kind = :kind AND subject = :subject AND closed_at IS NULL;
-
 -- name: known_urls
 -- Which of these pages of a source were queued before now.
 SELECT url_hash FROM import_queue WHERE source_id = :source_id AND url_hash = ANY(:hashes);

@@ -1,0 +1,135 @@
+"""Incidents: what is wrong now, and since when. The one place that writes them, and the alerts that tell of them."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from enum import IntEnum, StrEnum
+from typing import Any
+
+import orjson
+
+from fill_pipeline.db.connect import Connection, queries
+
+_sql = queries("incidents")
+REMIND_HOURS = 24.0
+MOST_OPEN = 10_000
+MESSAGE_CHARS = 1000
+
+
+class IncidentKind(StrEnum):
+    """What can be wrong; the column ``incidents.kind``. The subject says where ("" for the whole system)."""
+
+    BELOW_TARGET = "below_target"  # too few vehicles, cycle after cycle
+    QUALITY_FALLING = "quality_falling"  # completeness is below its target, or far below what it was
+    SOURCE_FAILING = "source_failing"  # a source (its slug) fails, cycle after cycle
+    REPAIR_GAVE_UP = "repair_gave_up"  # a source (its slug) is set aside: nothing the system knows mends it
+    HELD_BACK = "held_back"  # listings of a source (its slug) are kept from becoming vehicles
+    QUEUE_STUCK = "queue_stuck"  # pages wait that may be fetched, and none is
+    DEAD_ROWS = "dead_rows"  # too many pages were given up
+    SILENT_JOB = "silent_job"  # an action, a search or a deal job gives no sign of life
+    JOB_FAILED = "job_failed"  # an action (its name) ends in errors
+    MISSED_CYCLE = "missed_cycle"  # a window passes without its cycle, or a cycle does not end
+    CHECK_FAILED = "check_failed"  # an asset check (its name) that must hold does not
+    DISK_FULL = "disk_full"  # the data folder or the archive has no room
+    SEARCH_EMPTY = "search_empty"  # a search (its id) finds nothing where it usually finds something
+    SEARCH_SCHEDULE = "search_schedule"  # a search's (its id) schedule or time zone cannot be read
+
+
+class Severity(IntEnum):
+    """How soon somebody should look."""
+
+    WARNING = 1  # today
+    CRITICAL = 2  # now
+
+
+class AlertEvent(StrEnum):
+    """Why people are told of an incident."""
+
+    OPENED = "opened"
+    WORSE = "worse"  # it became critical
+    REMINDER = "reminder"  # it is still open, and nobody was told for a day
+    RESOLVED = "resolved"
+
+
+@dataclass(frozen=True, slots=True)
+class Incident:
+    """Something that is wrong. ``details`` holds ``facts`` (name: figure) and ``did`` (what the system did, in words).
+
+    ``occasion`` (a cycle, a job) tells another occurrence from another look at the same one.
+    """
+
+    kind: IncidentKind
+    subject: str
+    message: str
+    severity: Severity = Severity.WARNING
+    details: dict[str, Any] = field(default_factory=dict)
+    occasion: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class IncidentRow:
+    """A row of ``incidents``; times in UTC, ``closed_at`` None while it is not over."""
+
+    id: int
+    kind: str
+    subject: str
+    severity: int
+    message: str
+    details: dict[str, Any]
+    opened_at: datetime
+    updated_at: datetime
+    closed_at: datetime | None
+    opened_cycle: str | None
+    occurrences: int
+    notified_at: datetime | None
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain data, the severity by name."""
+        return asdict(self) | {"severity": Severity(self.severity).name.lower()}
+
+
+def lock(conn: Connection) -> None:
+    """Let no other process judge until the transaction ends."""
+    _sql.lock(conn)
+
+
+def open_incident(conn: Connection, incident: Incident, *, now: datetime, cycle_id: str | None = None) -> None:
+    """Say that something is wrong; said again it is brought up to date.
+
+    An alert is written when it is new, when it became critical, and when nobody was told for a day: each once,
+    whoever else says the same at the same moment.
+    """
+    with conn.transaction():
+        row_id = _sql.open_incident(
+            conn,
+            kind=incident.kind.value,
+            subject=incident.subject,
+            severity=int(incident.severity),
+            message=incident.message[:MESSAGE_CHARS],
+            details=orjson.dumps(incident.details, default=str).decode().replace("\\u0000", ""),
+            occasion=incident.occasion,
+            now=now,
+            cycle_id=cycle_id,
+        )
+        _sql.tell(conn, id=row_id, now=now, remind_hours=REMIND_HOURS)
+
+
+def close_incident(conn: Connection, kind: IncidentKind, subject: str, *, now: datetime) -> None:
+    """Say that it is right again; an alert is written if it was open."""
+    _sql.close_incident(conn, kind=kind.value, subject=subject, now=now)
+
+
+def open_incidents(conn: Connection, n: int = MOST_OPEN) -> list[IncidentRow]:
+    """Incidents not yet over, the newest first."""
+    return [IncidentRow(*row) for row in _sql.open_incidents(conn, n=n)]
+
+
+def latest_incidents(conn: Connection, n: int) -> list[IncidentRow]:
+    """The last ``n`` incidents, over or not, the newest first."""
+    return [IncidentRow(*row) for row in _sql.latest_incidents(conn, n=n)]
+
+
+def open_subjects(conn: Connection, kind: IncidentKind) -> set[str]:
+    """What incidents of a kind are open about."""
+    return {row[0] for row in _sql.open_subjects(conn, kind=kind.value)}
