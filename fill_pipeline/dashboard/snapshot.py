@@ -15,9 +15,10 @@ from fill_pipeline.cycle.plan import plan
 from fill_pipeline.cycle.report import AT_RISK, CYCLES_PER_DAY, DAILY_STRETCH, Status
 from fill_pipeline.cycle.state import ActionKind, ActionStatus, CycleState
 from fill_pipeline.cycle.window import LENGTH, window_at
-from fill_pipeline.db import counters, cycles, language_model, ledger, overview
+from fill_pipeline.db import counters, cycles, incidents, language_model, ledger, overview
 from fill_pipeline.db.connect import Connection
 from fill_pipeline.db.cycles import ActionRow, CycleRow
+from fill_pipeline.db.incidents import IncidentRow
 from fill_pipeline.db.language_model import Usage
 from fill_pipeline.db.ledger import HealthRow
 from fill_pipeline.db.overview import (
@@ -25,7 +26,6 @@ from fill_pipeline.db.overview import (
     CycleLine,
     FailureSum,
     FieldQuality,
-    IncidentLine,
     RepairLine,
     SourceLine,
     VehicleLine,
@@ -185,7 +185,7 @@ class Overview:
     sources: tuple[SourceView, ...]
     heat: Heat
     failures: tuple[FailureSum, ...]
-    incidents: tuple[IncidentLine, ...]
+    incidents: tuple[IncidentRow, ...]
     repairs: tuple[RepairLine, ...]
     candidates: tuple[CandidateLine, ...]
     vehicles: tuple[VehicleLine, ...]
@@ -234,7 +234,7 @@ def snapshot(conn: Connection, settings: Settings, now: datetime, past: Past | N
             sources=tuple(_source(row, past, waiting, now, live=open_line is not None) for row in rows),
             heat=_heat(settings, [*reversed(closed[:HEAT_CYCLES])], open_line, [*past.quality, *so_far]),
             failures=tuple(overview.failures(conn, recent, LATEST)),
-            incidents=tuple(overview.open_incidents(conn, LATEST)),
+            incidents=tuple(incidents.open_incidents(conn, LATEST)),
             repairs=tuple(overview.latest_repairs(conn, LATEST)),
             candidates=tuple(overview.latest_candidates(conn, LATEST)),
             vehicles=tuple(overview.latest_vehicles(conn, LATEST)),

@@ -9,11 +9,8 @@ from typing import Any
 from uuid import UUID
 
 from fill_pipeline.db.connect import Connection, queries
-from fill_pipeline.db.incidents import IncidentRow
-from fill_pipeline.db.incidents import open_incidents as open_incidents
 
 _sql = queries("overview")
-IncidentLine = IncidentRow
 
 
 @dataclass(frozen=True, slots=True)
