@@ -34,6 +34,7 @@ from fill_pipeline.extract.visible import image_links, offer_mileage, offer_plac
 
 _MAX_LINKS = 6_000
 _MAX_CARDS = 1_000
+_MAX_SINGLES = 120  # links that name vehicles on a page with one result
 _MAX_LINKS_OF_CARD = 12
 _OFFERED = 1.5
 _MOST_EVIDENCE = 2.2  # a name, a price and a distance
@@ -105,10 +106,14 @@ def single_card(tree: LexborHTMLParser, *, url: str) -> Card | None:
     """The one result of a page that lists one vehicle: the only link that names one and has a price or mileage beside
     it; None where there is none, or several."""
     found: dict[str, Card] = {}
+    looked = 0
     for node in css(tree, "a[href]")[:_MAX_LINKS]:
+        if len(found) > 1 or looked > _MAX_SINGLES:
+            return None
         target = absolute(url, attribute(node, "href"))
         if target is None or not (names_vehicle(link_text(node)) or url_names_vehicle(target)):
             continue
+        looked += 1
         card = Card(target, [around_single(node)], [node])
         card.evidence = card_evidence(card)
         if card.offered:

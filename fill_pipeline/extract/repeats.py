@@ -8,10 +8,11 @@ from collections.abc import Iterator
 
 from selectolax.lexbor import LexborHTMLParser, LexborNode
 
-from fill_pipeline.extract.dom import ancestors, attribute, css
+from fill_pipeline.extract.dom import attribute, css
 
 _MAX_ELEMENTS = 20_000
 _MAX_GROUPS = 12
+_LEVELS = 8  # elements of a card around its link
 _SHORTEST, _LONGEST = 12, 2_500  # characters of a card
 _AROUND = frozenset(("main", "aside", "header", "footer", "nav", "form", "body", "html", "table", "tbody"))
 
@@ -31,11 +32,13 @@ def repeated_elements(tree: LexborHTMLParser) -> Iterator[list[LexborNode]]:
 def around_single(link: LexborNode) -> LexborNode:
     """The part of the page that a single result takes up: the largest element around its link that is no part of the
     page's frame, holds no main heading and is no longer than a card."""
-    best = link
-    for node in ancestors(link):
-        if node.tag in _AROUND or len(node.text(strip=True)) > _LONGEST or css(node, "h1, nav, aside, form"):
+    best, node = link, link.parent
+    for _ in range(_LEVELS):
+        if node is None or node.tag in _AROUND or len(node.text(strip=True)) > _LONGEST:
             break
-        best = node
+        if css(node, "h1, nav, aside, form"):
+            break
+        best, node = node, node.parent
     return best
 
 
