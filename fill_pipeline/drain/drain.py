@@ -5,13 +5,12 @@ One process fetches; worker processes read and write. No transaction is open whi
 
 from __future__ import annotations
 
-import heapq
 import logging
 import random
 import time
 from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import timedelta
 from itertools import count
 from multiprocessing.connection import wait
@@ -23,13 +22,14 @@ from fill_pipeline.crawl.archive import ArchiveWriter
 from fill_pipeline.crawl.fetch import RETRYABLE, FailureCategory, Fetcher, FetchRequest, FetchResponse
 from fill_pipeline.crawl.urls import origin
 from fill_pipeline.db import ledger, pace, queue
-from fill_pipeline.db.archive import ArchivedKind, KnownPage
+from fill_pipeline.db.archive import ArchivedKind
 from fill_pipeline.db.connect import Connection, connect_again
 from fill_pipeline.db.ledger import SourceStats
 from fill_pipeline.db.queue import ClaimedPage, Failure
 from fill_pipeline.drain.manners import Manners, RobotsTag
 from fill_pipeline.drain.read import RawPage
 from fill_pipeline.drain.revisit import known_details, see_again
+from fill_pipeline.drain.waiting import Errand, Waiting
 from fill_pipeline.drain.work import Source, Work, load_sources
 from fill_pipeline.drain.worker import Batch, Worker, cores
 from fill_pipeline.drain.write import reading_of
@@ -49,16 +49,6 @@ MAX_OPEN_ARCHIVES = 100
 RECONNECTS = 5  # in a row, without a page between them
 
 
-@dataclass(frozen=True, slots=True)
-class _Tag:
-    """What a request is for, its slot (monotonic), and what was had of its page before."""
-
-    page: ClaimedPage
-    source: Source
-    slot: float
-    known: KnownPage | None
-
-
 class Drain:
     """One shard at work."""
 
@@ -69,10 +59,9 @@ class Drain:
         self._lease = timedelta(seconds=work.settings.lease_seconds)
         self._sources: dict[UUID, Source] = {}
         self._archives: dict[UUID, ArchiveWriter] = {}
-        self._waiting: list[tuple[float, int, _Tag]] = []
-        self._order = count()
+        self._waiting = Waiting()
         self._flying = 0
-        self._awaiting_robots: dict[str, list[_Tag]] = {}
+        self._awaiting_robots: dict[str, list[Errand]] = {}
         self._held: dict[int, ClaimedPage] = {}
         self._workers: list[Worker] = []
         self._ready: list[RawPage] = []
@@ -172,7 +161,7 @@ class Drain:
                 self._give_back([page.queue_id])
                 continue
             slot = at + max(0.0, (page.slot_at - now).total_seconds())
-            self._wait_for(_Tag(page, source, slot, known.get(page.queue_id)))
+            self._waiting.add(Errand(page, source, slot, known.get(page.queue_id)))
         return bool(pages)
 
     def _soon(self) -> bool:
@@ -183,36 +172,29 @@ class Drain:
         time.sleep(min(0.2, max(0.0, (ready_at - now).total_seconds())))
         return True
 
-    def _wait_for(self, tag: _Tag) -> None:
-        heapq.heappush(self._waiting, (tag.slot, next(self._order), tag))
-
     def _drop_stopped(self) -> None:
         """Give back what belongs to sources that were switched off meanwhile."""
-        waiting = {tag.source.id for _, _, tag in self._waiting}
-        waiting |= {tag.source.id for tags in self._awaiting_robots.values() for tag in tags}
+        waiting = self._waiting.sources()
+        waiting |= {errand.source.id for errands in self._awaiting_robots.values() for errand in errands}
         for source_id in waiting - self._sources.keys():
             self._hold_off(source_id)
 
     def _hold_off(self, source_id: UUID) -> None:
         """Give back what is still to be asked of a source that is left alone from now on."""
-        mine = [tag.page.queue_id for _, _, tag in self._waiting if tag.source.id == source_id]
-        if mine:
-            self._waiting = [entry for entry in self._waiting if entry[2].source.id != source_id]
-            heapq.heapify(self._waiting)
-        for of_origin, tags in self._awaiting_robots.items():
-            mine += [tag.page.queue_id for tag in tags if tag.source.id == source_id]
-            self._awaiting_robots[of_origin] = [tag for tag in tags if tag.source.id != source_id]
-        self._give_back(mine)
+        mine = self._waiting.take_all(source_id)
+        for of_origin, errands in self._awaiting_robots.items():
+            mine += [errand for errand in errands if errand.source.id == source_id]
+            self._awaiting_robots[of_origin] = [errand for errand in errands if errand.source.id != source_id]
+        self._give_back([errand.page.queue_id for errand in mine])
 
     def _stop_fetching(self) -> None:
-        untried = [tag.page.queue_id for _, _, tag in self._waiting]
-        untried += [tag.page.queue_id for tags in self._awaiting_robots.values() for tag in tags]
-        untried += [request.tag.page.queue_id for request in self._fetcher.abort() if isinstance(request.tag, _Tag)]
-        self._waiting.clear()
+        untried = [errand for source_id in self._waiting.sources() for errand in self._waiting.take_all(source_id)]
+        untried += [errand for errands in self._awaiting_robots.values() for errand in errands]
+        untried += [request.tag for request in self._fetcher.abort() if isinstance(request.tag, Errand)]
         self._awaiting_robots.clear()
         self._manners.in_flight.clear()
         self._flying = 0
-        self._give_back(untried)
+        self._give_back([errand.page.queue_id for errand in untried])
 
     def _give_back(self, ids: list[int]) -> None:
         queue.release(self._conn, ids, owner=self._work.owner)
@@ -223,31 +205,24 @@ class Drain:
 
     def _start_due(self) -> None:
         now = time.monotonic()
-        crowded: list[_Tag] = []
-        late: defaultdict[UUID, list[_Tag]] = defaultdict(list)
-        while self._waiting and self._waiting[0][0] <= now and self._flying < self._fetcher.settings.max_connections:
-            tag = heapq.heappop(self._waiting)[2]
-            if self._manners.is_late(tag.source, tag.slot, now):
-                late[tag.source.id].append(tag)
-            elif not self._manners.has_room(tag.source):
-                crowded.append(tag)
-            else:
-                self._start(tag)
-        for tag in crowded:
-            self._wait_for(tag)
-        for tags in late.values():
-            self._move(tags)
+        most = self._fetcher.settings.max_connections
+        for source_id in self._waiting.due_sources(now):
+            while self._flying < most and (errand := self._waiting.first(source_id, now)) is not None:
+                if not self._manners.has_room(errand.source):
+                    break
+                if self._manners.is_late(errand.source, errand.slot, now):
+                    self._move(self._waiting.take_due(source_id, now))
+                    break
+                self._start(self._waiting.take(source_id))
 
-    def _move(self, tags: list[_Tag]) -> None:
-        """Give these pages of one source new slots, after all others."""
-        moved = {tag.page.queue_id for tag in tags}
-        self._waiting = [entry for entry in self._waiting if entry[2].page.queue_id not in moved]
-        heapq.heapify(self._waiting)
-        tags = sorted(tags, key=lambda tag: tag.slot)
-        for tag, slot in zip(tags, self._manners.new_slots(tags[0].source, len(tags)), strict=True):
-            self._wait_for(replace(tag, slot=slot))
+    def _move(self, errands: list[Errand]) -> None:
+        """Give these errands of one source new slots, after all others."""
+        if errands:
+            slots = self._manners.new_slots(errands[0].source, len(errands))
+            for errand, slot in zip(errands, slots, strict=True):
+                self._waiting.add(replace(errand, slot=slot))
 
-    def _start(self, tag: _Tag) -> None:
+    def _start(self, tag: Errand) -> None:
         source, url, known = tag.source, tag.page.url, tag.known
         rules = self._manners.rules(source, url)
         if rules is None:
@@ -281,12 +256,12 @@ class Drain:
         tag = response.request.tag
         if isinstance(tag, RobotsTag):
             self._manners.take_robots(response)
-            for waiting in self._awaiting_robots.pop(tag.origin, []):
-                self._wait_for(waiting)
+            for errand in self._awaiting_robots.pop(tag.origin, []):
+                self._waiting.add(errand)
             if self._manners.has_slowed(tag.source):
-                self._move([waiting for _, _, waiting in self._waiting if waiting.source.id == tag.source.id])
+                self._move(self._waiting.take_all(tag.source.id))
             return
-        assert isinstance(tag, _Tag)
+        assert isinstance(tag, Errand)
         self._flying -= 1
         leave_alone = self._manners.answered(tag.source, response)
         if tag.page.queue_id not in self._held:
@@ -334,7 +309,7 @@ class Drain:
         self._archives[source.id] = writer
         return writer
 
-    def _fail(self, tag: _Tag, category: FailureCategory, error: str, retry_after: float | None = None) -> None:
+    def _fail(self, tag: Errand, category: FailureCategory, error: str, retry_after: float | None = None) -> None:
         now = self._work.now_fn()
         page, source_id = tag.page, tag.source.id
         backoff = min(BACKOFF_SECONDS * 2 ** (page.attempts - 1), MAX_BACKOFF_SECONDS)

@@ -22,8 +22,10 @@ from fill_pipeline.drain.work import Source, Work
 
 THROTTLE_PAUSE = timedelta(seconds=60)
 # A request that misses its slot by more than the time between two gets another, so that late ones never come in a
-# bunch; within these bounds, since no clock is perfect and a quarter of a second is nothing to a slow source.
+# bunch; within these bounds, since no clock is perfect and a quarter of a second is nothing to a slow source. To a
+# source that may be asked more than fifty times a second, its answers set the pace, and new slots would cost too much.
 LEAST_LATE_SECONDS, MOST_LATE_SECONDS = 0.1, 0.25
+FAST_PACE_MS, FAST_LATE_SECONDS = 20, 2.0
 SOURCE_TROUBLE = frozenset(
     {
         FailureCategory.DNS,
@@ -120,7 +122,9 @@ class Manners:
         """Whether a request has missed its slot (monotonic) by too much to be sent now."""
         known = self._paces.get(source.id)
         delay_ms = known.pace_ms if known is not None else source.config.delay_seconds * 1000
-        return delay_ms > 0 and now - slot > min(max(delay_ms / 1000, LEAST_LATE_SECONDS), MOST_LATE_SECONDS)
+        if delay_ms < FAST_PACE_MS:
+            return delay_ms > 0 and now - slot > FAST_LATE_SECONDS
+        return now - slot > min(max(delay_ms / 1000, LEAST_LATE_SECONDS), MOST_LATE_SECONDS)
 
     def has_slowed(self, source: Source) -> bool:
         """Whether the source must be asked more slowly than when its slots were reserved."""

@@ -1,0 +1,74 @@
+"""Claimed pages that wait for their slots, by source, each source's in the order of its slots."""
+
+from __future__ import annotations
+
+import heapq
+from dataclasses import dataclass
+from itertools import count
+from uuid import UUID
+
+from fill_pipeline.db.archive import KnownPage
+from fill_pipeline.db.queue import ClaimedPage
+from fill_pipeline.drain.work import Source
+
+
+@dataclass(frozen=True, slots=True)
+class Errand:
+    """A page to fetch: of which source, at which slot (monotonic), and what was had of it before."""
+
+    page: ClaimedPage
+    source: Source
+    slot: float
+    known: KnownPage | None
+
+
+class Waiting:
+    """The errands not yet begun."""
+
+    def __init__(self) -> None:
+        self._by_source: dict[UUID, list[tuple[float, int, Errand]]] = {}
+        self._order = count()
+
+    def __bool__(self) -> bool:
+        return bool(self._by_source)
+
+    def add(self, errand: Errand) -> None:
+        """Let an errand wait for its slot."""
+        entry = (errand.slot, next(self._order), errand)
+        heapq.heappush(self._by_source.setdefault(errand.source.id, []), entry)
+
+    def sources(self) -> set[UUID]:
+        """Whose errands wait."""
+        return set(self._by_source)
+
+    def due_sources(self, now: float) -> list[UUID]:
+        """The sources with an errand that is due, the longest overdue first."""
+        return [
+            source_id
+            for slot, source_id in sorted((errands[0][0], source_id) for source_id, errands in self._by_source.items())
+            if slot <= now
+        ]
+
+    def first(self, source_id: UUID, now: float) -> Errand | None:
+        """A source's next errand if it is due; it stays."""
+        errands = self._by_source.get(source_id)
+        return errands[0][2] if errands and errands[0][0] <= now else None
+
+    def take(self, source_id: UUID) -> Errand:
+        """Take a source's next errand out."""
+        errands = self._by_source[source_id]
+        errand = heapq.heappop(errands)[2]
+        if not errands:
+            del self._by_source[source_id]
+        return errand
+
+    def take_due(self, source_id: UUID, now: float) -> list[Errand]:
+        """Take out all of a source's errands that are due, in the order of their slots."""
+        taken = []
+        while self.first(source_id, now) is not None:
+            taken.append(self.take(source_id))
+        return taken
+
+    def take_all(self, source_id: UUID) -> list[Errand]:
+        """Take out all of a source's errands, in the order of their slots."""
+        return [errand for _, _, errand in sorted(self._by_source.pop(source_id, []))]
