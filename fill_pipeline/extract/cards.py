@@ -97,7 +97,7 @@ def _repeated(tree: LexborHTMLParser) -> list[Card]:
             card.evidence = card_evidence(card) if is_card_sized(card.nodes[0]) else 0.0
         cards = [card for card in cards if card.offered]
         score = sum(_worth(card.evidence) for card in cards)
-        if len(cards) > 1 and len(cards) * 2 >= len(nodes) and score > best[0]:
+        if len(cards) > 1 and len(cards) * 2 >= min(len(nodes), _MAX_CARDS) and score > best[0]:
             best = (score, cards)
     return best[1]
 

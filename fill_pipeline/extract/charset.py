@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import re
+import zlib
 
 MAX_BODY = 8_000_000  # bytes; what follows is not looked at
 _META = re.compile(rb"""<meta[^>]{0,200}?charset\s*=\s*["']?\s*([\w\-]{2,20})""", re.I)
@@ -13,13 +14,36 @@ _LEADING = bytes(range(0xC2, 0x100))  # first bytes of UTF-8 sequences
 _BOMS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
 
 
+def _unpacked(body: bytes) -> bytes:
+    """A body that is still compressed, as some servers and archives leave it, decompressed up to the bound."""
+    if not body.startswith(b"\x1f\x8b"):
+        return body
+    try:
+        return zlib.decompressobj(zlib.MAX_WBITS | 16).decompress(body, MAX_BODY)
+    except zlib.error:
+        return body
+
+
+def _wide(body: bytes) -> str | None:
+    """The UTF-16 that a body without a byte order mark is in: markup has a NUL in every second place then."""
+    head = body[:400]
+    if len(head) < 40 or head.count(0) * 5 < len(head) * 2:
+        return None
+    even, odd = head[::2].count(0), head[1::2].count(0)
+    return "utf-16-le" if odd > 8 * even else "utf-16-be" if even > 8 * odd else None
+
+
 def decode_body(body: bytes, content_type: str | None = None) -> str:
-    """The text of a body: byte order mark, then UTF-8 if it is valid, then the header's, the page's own word, then
-    Windows-1252. Never raises; at most :data:`MAX_BODY` bytes are read."""
-    body = body[:MAX_BODY]
+    """The text of a body, unpacked first if it is still gzip: by byte order mark, then UTF-16 told by its NULs, UTF-8
+    if it is valid, the header's word, the page's own, Windows-1252. Never raises; at most :data:`MAX_BODY` bytes are
+    read."""
+    body = _unpacked(body[:MAX_BODY])
     for mark, name in _BOMS:
         if body.startswith(mark):
             return body[len(mark) :].decode(name, "replace")
+    wide = _wide(body)
+    if wide is not None:
+        return body.decode(wide, "replace")
     try:
         return body.decode("utf-8")
     except UnicodeDecodeError:

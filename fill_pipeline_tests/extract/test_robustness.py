@@ -94,6 +94,12 @@ def test_charsets_are_told_from_header_page_and_bytes() -> None:
         (b"<meta charset=windows-1252>" + page.encode("cp1252"), None),
         (b"\xef\xbb\xbf" + page.encode(), "text/html; charset=nonsense"),
         (page.encode("utf-16"), None),
+        (page.encode("utf-16-le"), None),
+        (page.encode("utf-16-be"), "text/html; charset=utf-8"),
+        (page.encode("iso-8859-15"), "text/html; charset=iso-8859-15"),
+        (b'<meta http-equiv=content-type content="text/html; charset=iso-8859-1">' + page.encode("cp1252"), None),
+        (b"<meta charset=windows-1252>" + page.encode(), "text/html; charset=windows-1252"),
+        (gzip.compress(page.encode()), None),
         (page.encode("cp1252"), "text/html; charset=utf-8"),
     ]:
         listing = extract_page(body, url="https://x.example/1", content_type=header, kind="detail").listings[0]
