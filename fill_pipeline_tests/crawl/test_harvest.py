@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import itertools
 import json
+import re
 import time
 from datetime import UTC, datetime
 
@@ -183,6 +184,44 @@ def test_a_calendar_trap_ends(site, fetcher, make_answer):
     assert pages[-1].stop_reason is StopReason.NO_NEW_LISTINGS
     assert len(site.asked) < 8
     assert len(detail_urls(pages)) == 5
+
+
+def test_ever_new_session_ids_make_no_new_pages(site, fetcher, make_answer):
+    sessions = itertools.count(1)
+
+    def page(_asked):
+        session = f"?PHPSESSID={next(sessions):032x}"
+        cards = index_page(range(5), f"/list{session}").decode()
+        return make_answer(re.sub(r'href="(/car/\d+)"', rf'href="\1{session}"', cards).encode())
+
+    site.routes["/list"] = page
+    pages = run(source({"index": {"urls": ["/list"]}, "pagination": {"type": "next_link"}}), fetcher)
+    assert len(site.asked) <= 3
+    assert len(detail_urls(pages)) == 5
+
+
+def test_the_same_listings_under_ever_new_addresses_end(site, fetcher, make_answer):
+    def page(asked):
+        number = int(asked.path.partition("page=")[2])
+        return make_answer(index_page(range(5)) + b"<!-- %d -->" % number)
+
+    def turning(asked):
+        number = int(asked.path.partition("page=")[2])
+        return make_answer(index_page(range(number % 3 * 5, number % 3 * 5 + 5)))
+
+    for route in (page, turning):
+        site.routes["/list"], site.asked = route, []
+        pages = run(source({"index": {"urls": ["/list"]}, "pagination": {"type": "page"}}), fetcher)
+        assert pages[-1].stop_reason in (StopReason.NO_NEW_LISTINGS, StopReason.END)
+        assert len(site.asked) < 10
+
+
+def test_index_pages_and_sitemaps_that_redirect_inside_are_refused(site, fetcher, make_redirect):
+    site.routes["/"] = make_redirect("http://169.254.169.254/latest/meta-data/")
+    site.routes["/sitemap.xml"] = make_redirect("http://[::ffff:10.0.0.1]/sitemap.xml")
+    for config in ({"pagination": {"type": "next_link"}}, {"pagination": {"type": "sitemap"}}):
+        (page,) = run(source(config), fetcher)
+        assert (page.failure, page.stop_reason) == (FailureCategory.BLOCKED_ADDRESS, StopReason.FAILED)
 
 
 def test_a_circle_of_next_links_ends(site, fetcher, make_answer):
