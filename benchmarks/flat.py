@@ -18,6 +18,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -369,10 +370,8 @@ def _claim_ms(conn: Connection) -> float:
 
 
 def _claim_rate(url: str, seconds: float) -> float:
-    spawned = multiprocessing.get_context("spawn")
-    with spawned.Pool(CLAIMERS) as pool:
-        rates = pool.starmap(_claim_for, [(url, n, seconds) for n in range(CLAIMERS)])
-    return sum(rates)
+    with ProcessPoolExecutor(CLAIMERS, multiprocessing.get_context("spawn")) as pool:
+        return sum(pool.map(_claim_for, [url] * CLAIMERS, range(CLAIMERS), [seconds] * CLAIMERS))
 
 
 def _claim_for(url: str, number: int, seconds: float) -> float:
