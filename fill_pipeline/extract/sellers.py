@@ -51,9 +51,9 @@ def offer_seller(reading: Reading, words: Words, tree: LexborHTMLParser, page_ti
             reading.offer("seller_name", name, Layer.TEXT, "seller", 0.5)
     if not reading.has("seller_type"):
         kinds = {
-            "dealer" if said[0].lower().endswith("dealer") else "private"
+            kind
             for line in (page_title[:60], *(line for _, line in words.lines[:_MAX_LINES]))
-            if len(line) <= 60 and (said := _BY.search(line))
+            if len(line) <= 60 and (kind := _said_kind(line))
         }
         if len(kinds) == 1:
             reading.offer("seller_type", kinds.pop(), Layer.TEXT, "by", 0.5)
@@ -95,6 +95,13 @@ def _name(words: Words) -> str | None:
         if len(companies) == 1 or times > 1:
             return name
     return None
+
+
+@lru_cache(maxsize=8192)
+def _said_kind(line: str) -> str | None:
+    """The kind of seller that a line says it is by."""
+    said = _BY.search(line)
+    return None if said is None else "dealer" if said[0].lower().endswith("dealer") else "private"
 
 
 @lru_cache(maxsize=8192)
