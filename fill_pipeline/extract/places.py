@@ -144,7 +144,7 @@ def _continental(code: str, city: str, found: dict[str, str | None]) -> bool:
 
 def read_address(line: str) -> Place | None:
     """The town at the end of an address on one line ("1050 Baltimore Pike, Glen Mills, PA 19342"), None without one."""
-    match = _ADDRESS.search(line) if _POSTAL.search(line) else None
+    match = _ADDRESS.search(line) if len(line) <= _MAX_LINE and _POSTAL.search(line) else None
     if match is None:
         return None
     words = _STREET.sub("", match["place"])
