@@ -74,7 +74,7 @@ def link_shape(url: str) -> str:
 
 @lru_cache(maxsize=4096)
 def _first_part(piece: str) -> str:
-    """The first part of a path as links of one kind share it: numbers and makes of vehicles differ from link to link."""
+    """The first part of a path as links of one kind share it: numbers and makes differ from link to link."""
     return "{make}" if canonical_make(piece.replace("-", " ")) else _DIGITS.sub("0", piece)
 
 

@@ -38,7 +38,9 @@ _CODE_HINT = re.compile(r"\b(?:USD|EUR|CAD|GBP|CHF|AUD|SEK|NOK|DKK|PLN|Fr\.|kr)|
 _GROUPED = re.compile(r"\d{1,3}(?:[., '\u00a0\u202f]\d{3}){1,2}\Z")
 _DIGIT = re.compile(r"[0-9]")
 _UNIT = re.compile(r"(?:mi|km|miles|mls|kilom\w*|cc|hp|lbs|kg|rpm)\b", re.I)
-_DISTANCE_HINT = re.compile(r"\d[^\d]{0,24}?(?:mi|km|kilo|mls|tkm|tsd)|(?:odo|kilom|mileage|tacho)\D{0,30}\d")
+_DISTANCE = re.compile(r"[0-9][^0-9]{0,24}?(?:mi|km|kilo|mls|tkm|tsd)")
+_ODOMETER = re.compile(r"(?:odo|kilom|mileage|tacho)\D{0,30}\d")
+_ODOMETERS = ("odo", "kilom", "mileage", "tacho")
 _MAX_PHOTOS = 80
 _MAX_AMOUNTS = 300  # looked at in one page
 _LEAST = 0.35  # a price with a lower score is none
@@ -244,12 +246,7 @@ def offer_mileage(reading: Reading, words: Words, layer: Layer, subject: MakeMod
     before = ""
     looked = 0
     for at, line in words.lines:
-        low = line.lower() if _DIGIT.search(line) else ""
-        if (
-            low
-            and ("mi" in low or "km" in low or "kilo" in low or "odo" in low or "ml" in low)
-            and _DISTANCE_HINT.search(low)
-        ):
+        if _DIGIT.search(line) and _hints_at_distance(line.lower()):
             head = before[-30:] + "\n" if len(before) < 50 else ""
             looked += 1
             if looked > _MAX_AMOUNTS:
@@ -273,6 +270,15 @@ def offer_mileage(reading: Reading, words: Words, layer: Layer, subject: MakeMod
             reading.offer("mileage_unit", best.unit, layer, "text", confidence)
     elif reading.value("mileage") == best.value and best.unit and not reading.has("mileage_unit"):
         reading.offer("mileage_unit", best.unit, layer, "text", confidence)
+
+
+def _hints_at_distance(low: str) -> bool:
+    """A cheap look: words without which a line gives no mileage."""
+    if not ("mi" in low or "km" in low or "kilo" in low or "odo" in low or "ml" in low):
+        return False
+    if _DISTANCE.search(low):
+        return True
+    return any(word in low for word in _ODOMETERS) and _ODOMETER.search(low) is not None
 
 
 def offer_vin(reading: Reading, words: Words, layer: Layer) -> None:
