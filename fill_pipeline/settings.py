@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Self
@@ -11,6 +12,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 Network = IPv4Network | IPv6Network
 Words = Annotated[tuple[str, ...], NoDecode]
+_ADDRESS = r"^[^\s@,;:<>\"()\[\]\\]+@[^\s@,;:<>\"()\[\]\\]+$"  # of e-mail, without the rare forms
 
 
 def _absolute(path: Path) -> Path:
@@ -83,13 +85,33 @@ class Settings(BaseSettings):
     model_timeout: float = Field(default=30.0, gt=0, le=300)
     """Seconds an answer may take."""
 
+    alert_webhook: SecretStr | None = None
+    """Where alerts are posted as JSON; the address may itself be a secret, so it is shown nowhere."""
+    alert_webhook_token: SecretStr | None = None
+    """Sent with them, as a bearer token."""
+    smtp_url: str | None = Field(default=None, pattern=r"^smtps?://([^\s/@?#:]+@)?[^\s/@?#]+/?$")
+    """The mail server, ``smtp://user@host:587`` (STARTTLS) or ``smtps://user@host:465``."""
+    smtp_password: SecretStr | None = None
+    alert_email_to: Words = ()
+    """Who gets alerts by e-mail."""
+    alert_email_from: str | None = Field(default=None, pattern=_ADDRESS)
+    """The sender; default: the first of those who get them."""
+    alert_source_cycles: int = Field(default=2, ge=1, le=12)
+    """Cycles in a row that a source fails before there is an alert."""
+    alert_stuck_minutes: float = Field(default=30.0, gt=0)
+    """How long nothing may move in a queue that could be fetched from."""
+    alert_dead_rows: int = Field(default=1000, ge=1)
+    """Pages given up for good that are too many."""
+    alert_free_mb: int = Field(default=2048, ge=0)
+    """Room that the data folder and the archive must keep, in MiB."""
+
     ui_port: int = Field(default=3000, ge=0, le=65535)
     dashboard_port: int = Field(default=8080, ge=0, le=65535)
     dashboard_token: SecretStr | None = None
     """Who knows it may act on the dashboard (pause, run, requeue, roll back); unset means nobody may."""
     simweb_port: int = Field(default=8801, ge=0, le=65535)
 
-    @field_validator("core_fields", "connect_to", mode="before")
+    @field_validator("core_fields", "connect_to", "alert_email_to", mode="before")
     @classmethod
     def _split_words(cls, value: object) -> object:
         return tuple(w.strip() for w in value.split(",") if w.strip()) if isinstance(value, str) else value
@@ -100,17 +122,38 @@ class Settings(BaseSettings):
         words = [w.strip() for w in value.split(",") if w.strip()] if isinstance(value, str) else value
         return tuple(ip_network(w) if isinstance(w, str) else w for w in words)  # type: ignore[attr-defined]
 
-    @field_validator("model_key")
+    @field_validator("model_key", "alert_webhook_token")
     @classmethod
     def _check_key(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None and not (value.get_secret_value().isascii() and value.get_secret_value().isprintable()):
             raise ValueError("the key has characters that no HTTP header may have")
         return value
 
+    @field_validator("alert_webhook")
+    @classmethod
+    def _check_webhook(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not re.fullmatch(r"https?://[^\s@#]+", value.get_secret_value(), re.ASCII):
+            raise ValueError("not an http or https address; a token goes into FILL_ALERT_WEBHOOK_TOKEN")
+        return value
+
+    @field_validator("alert_email_to")
+    @classmethod
+    def _check_addresses(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for address in value:
+            if not re.fullmatch(_ADDRESS, address):
+                raise ValueError(f"{address!r} is not an e-mail address")
+        return value
+
     @model_validator(mode="after")
     def _check_model(self) -> Self:
         if self.model_url is not None and not self.model_name:
             raise ValueError("FILL_MODEL_URL is set: say which model to ask in FILL_MODEL_NAME")
+        return self
+
+    @model_validator(mode="after")
+    def _check_mail(self) -> Self:
+        if self.alert_email_to and self.smtp_url is None:
+            raise ValueError("FILL_ALERT_EMAIL_TO is set: name the mail server in FILL_SMTP_URL")
         return self
 
     @property

@@ -114,6 +114,7 @@ def test_schedules_and_sensors_run_from_the_start(edge: Connection) -> None:
         "registry_sensor",
         "deals_sensor",
         "search_sensor",
+        "incident_sensor",
         "run_failure_sensor",
     }
     assert all(s.default_status is DefaultScheduleStatus.RUNNING for s in repository.schedule_defs)

@@ -17,6 +17,8 @@ from fill_pipeline.assets.vehicles import VEHICLES
 from fill_pipeline.assets.windows import WINDOWS, cycle_of
 from fill_pipeline.cycle.accounting import mismatches
 from fill_pipeline.cycle.clock import utc_now
+from fill_pipeline.db import vitals
+from fill_pipeline.db.connect import Connection
 from fill_pipeline.quality.cycle_checks import CycleCheck, check_cycle, cycle_suites
 from fill_pipeline.quality.expectations import Severity
 from fill_pipeline.resources import Fill
@@ -41,10 +43,20 @@ def build_checks(settings: Settings) -> AssetChecksDefinition:
         with fill.connect("checks") as conn:
             cycle_id = cycle_of(context, conn)
             found = check_cycle(conn, fill.settings, cycle_id, names, mismatches=mismatches, now=utc_now())
+            with conn.transaction():
+                for name in names:
+                    _keep(conn, cycle_id, found[name])
         for name in names:
             yield _result(found[name], cycle_id)
 
     return vehicle_checks
+
+
+def _keep(conn: Connection, cycle_id: str, found: CycleCheck) -> None:
+    """In the database too: alerts are judged from there."""
+    one = found.checked.expectation
+    passed, words = found.checked.success, found.words
+    vitals.save_check(conn, cycle_id, one.name, passed=passed, severity=one.severity, words=words, now=utc_now())
 
 
 def _result(found: CycleCheck, cycle_id: str) -> AssetCheckResult:

@@ -17,6 +17,7 @@ from dagster._core.remote_origin import GrpcServerCodeLocationOrigin
 
 from fill_pipeline.assets.catalogue import Catalogue
 from fill_pipeline.assets.windows import CYCLE_TAG
+from fill_pipeline.automation.alerts import incident_sensor
 from fill_pipeline.automation.jobs import ACTION_JOBS, find_deals, waits, write_report
 from fill_pipeline.automation.requests import ACTION_TAG, JOBS, wanted_runs
 from fill_pipeline.automation.searches import search_sensor
@@ -61,6 +62,7 @@ def build_sensors(catalogue: Catalogue) -> list[SensorDefinition]:
         _registry_sensor(catalogue),
         deals_sensor,
         search_sensor,
+        incident_sensor,
         failed_run_sensor,
     ]
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import psycopg
 
+from fill_pipeline.alerts.watch import watch_after
 from fill_pipeline.cycle.assess import deadline
 from fill_pipeline.cycle.clock import utc_now
 from fill_pipeline.cycle.lifecycle import open_by_hand
@@ -223,7 +224,8 @@ _DEEDS: dict[ActionKind, Callable[[Connection, Work, Action], Outcome]] = {
 def close(cycle_id: str, *, settings: Settings, now_fn: Callable[[], datetime] = utc_now) -> dict[str, Any]:
     """Write a cycle's report and its day's, week's and month's summaries, and close it; returns the report.
 
-    A closed cycle's report may be written again (a backfill does); it then says when it was revised.
+    Then the watch looks: what is wrong is told. A closed cycle's report may be written again (a backfill does); it
+    then says when it was revised.
     """
     now = now_fn()
     with connect(database_url(settings), name="fill close") as conn:
@@ -231,6 +233,7 @@ def close(cycle_id: str, *, settings: Settings, now_fn: Callable[[], datetime] =
         cycle = cycles.cycle(conn, cycle_id)
         assert cycle is not None
         write_summaries(conn, settings, cycle.window_start.date(), now=now)
+        watch_after(conn, settings, now=now)
     return report
 
 

@@ -83,6 +83,7 @@ class IncidentRow:
     opened_cycle: str | None
     occurrences: int
     notified_at: datetime | None
+    occasion: str | None
 
     def as_json(self) -> dict[str, Any]:
         """Plain data, the severity by name."""
@@ -97,8 +98,7 @@ def lock(conn: Connection) -> None:
 def open_incident(conn: Connection, incident: Incident, *, now: datetime, cycle_id: str | None = None) -> None:
     """Say that something is wrong; said again it is brought up to date.
 
-    An alert is written when it is new, when it became critical, and when nobody was told for a day: each once,
-    whoever else says the same at the same moment.
+    An alert is written when it is new, and as by ``remind``.
     """
     with conn.transaction():
         row_id = _sql.open_incident(
@@ -112,7 +112,16 @@ def open_incident(conn: Connection, incident: Incident, *, now: datetime, cycle_
             now=now,
             cycle_id=cycle_id,
         )
-        _sql.tell(conn, id=row_id, now=now, remind_hours=REMIND_HOURS)
+        remind(conn, row_id, now=now)
+
+
+def remind(conn: Connection, incident_id: int, *, now: datetime) -> None:
+    """Write an alert of an open incident that became critical, or of which nobody was told for a day.
+
+    Each once, whoever else asks for it at the same moment; after each reminder the next one takes twice as long,
+    eight days at most.
+    """
+    _sql.tell(conn, id=incident_id, now=now, remind_hours=REMIND_HOURS)
 
 
 def close_incident(conn: Connection, kind: IncidentKind, subject: str, *, now: datetime) -> None:

@@ -16,7 +16,7 @@ RETURNING id;
 
 -- name: tell!
 -- Write an alert if there is something to tell of an open incident: it is new, it got worse, or nobody was told for
--- remind_hours (twice as long after each reminder, eight times at most). The row is locked by open_incident.
+-- remind_hours (twice as long after each reminder, eight times at most). Only one of several at once does.
 WITH before AS (
     SELECT id, notified_at, notified_severity FROM incidents
     WHERE id = :id AND closed_at IS NULL
@@ -47,12 +47,12 @@ SELECT id FROM closed;
 
 -- name: open_incidents
 -- Not yet over, the newest first; through the index of open ones.
-SELECT id, kind, subject, severity, message, details, opened_at, updated_at, closed_at, opened_cycle, occurrences, notified_at
+SELECT id, kind, subject, severity, message, details, opened_at, updated_at, closed_at, opened_cycle, occurrences, notified_at, occasion
 FROM incidents WHERE closed_at IS NULL ORDER BY opened_at DESC, id DESC LIMIT :n;
 
 -- name: latest_incidents
 -- The last ones, over or not, the newest first.
-SELECT id, kind, subject, severity, message, details, opened_at, updated_at, closed_at, opened_cycle, occurrences, notified_at
+SELECT id, kind, subject, severity, message, details, opened_at, updated_at, closed_at, opened_cycle, occurrences, notified_at, occasion
 FROM incidents ORDER BY id DESC LIMIT :n;
 
 -- name: open_subjects
