@@ -19,7 +19,7 @@ from fill_pipeline.extract.gazetteer import MakeModel, find_make_model
 from fill_pipeline.extract.labelled import read_labels
 from fill_pipeline.extract.listing import Layer, Listing
 from fill_pipeline.extract.microdata import meta_record, microdata_records, rdfa_records
-from fill_pipeline.extract.other_goods import Other
+from fill_pipeline.extract.other_goods import Other, other_than_vehicle
 from fill_pipeline.extract.pagination import next_link, stated_count, stated_total
 from fill_pipeline.extract.records import find_record_groups, is_linked_vehicle, linked_records, read_record
 from fill_pipeline.extract.result import MAX_LISTINGS, PageKind, PageResult
@@ -257,7 +257,7 @@ class HtmlPage:
             self._read_tree(reading)
         listing = finish(reading, url=self._canonical())
         result.explain = reading.explanations()
-        if is_listing(listing):
+        if is_listing(listing) and not _is_other(listing):
             result.listings = [listing]
         else:
             result.kind = self._empty_kind()
@@ -420,6 +420,13 @@ class HtmlPage:
 
 
 _HREF = re.compile(r"""\bhref\s*=\s*["']?([^"'\s>]{1,2000})""", re.I)
+
+
+def _is_other(listing: Listing) -> bool:
+    """Whether a page's title is that of a part or an article, and no VIN or mileage says otherwise."""
+    if not listing.title or listing.vin or listing.mileage:
+        return False
+    return other_than_vehicle(listing.title, listing.title, listing.price, year=True) is not None
 
 
 def _vehicles(listings: list[Listing]) -> list[Listing]:

@@ -188,6 +188,13 @@ def test_lists_of_other_things_give_no_vehicles_and_say_why(things: str) -> None
     assert result.reason
 
 
+def test_the_page_of_one_part_gives_no_vehicle() -> None:
+    page = "<title>2015-2018 Ford F-150 Grille</title><h1>2015-2018 Ford F-150 Grille</h1><b class=price>$189.99</b>"
+    result = extract_page(page.encode(), url=URL, kind="detail")
+    assert result.listings == []
+    assert result.reason
+
+
 def test_cards_of_real_pages_give_what_a_person_reads(corpus: Path) -> None:
     for structured in (True, False):
         assert score_cards(corpus, structured=structured).misses == []
