@@ -106,6 +106,8 @@ class Settings(BaseSettings):
     """Room that the data folder and the archive must keep, in MiB."""
 
     ui_port: int = Field(default=3000, ge=0, le=65535)
+    ui_url: str | None = Field(default=None, pattern=r"^https?://[^\s/@?#]+(/[^\s@?#]*)?$")
+    """Where a browser reaches the Dagster UI, for the dashboard's links; unset means ``ui_port`` of this machine."""
     dashboard_port: int = Field(default=8080, ge=0, le=65535)
     dashboard_token: SecretStr | None = None
     """Who knows it may act on the dashboard (pause, run, requeue, roll back); unset means nobody may."""

@@ -95,7 +95,7 @@ def dashboard(
         host=host,
         port=settings.dashboard_port if port is None else port,
         token=token,
-        dagster_url=f"http://127.0.0.1:{settings.ui_port}",
+        dagster_url=settings.ui_url or f"http://127.0.0.1:{settings.ui_port}",
     )
 
 

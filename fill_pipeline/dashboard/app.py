@@ -106,12 +106,31 @@ def build_app(settings: Settings, *, host: str, token: str | None, dagster_url: 
         binding_refresh_interval=None,
     )
     app.add_middleware(_Headers)
+    app.add_middleware(_OwnPagesOnly)
     app.add_middleware(GZipMiddleware, minimum_size=1000)
     if _is_loopback(host):
         app.add_middleware(
             TrustedHostMiddleware, allowed_hosts=["localhost", "*.localhost", "127.0.0.1", "::1", "[::1]"]
         )
     return app
+
+
+class _OwnPagesOnly:
+    """Refuses what the pages of other sites ask for: a browser says where a request comes from (RFC 6454)."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = dict(scope.get("headers", ()))
+        origin = headers.get(b"origin")
+        if origin is None or origin.partition(b"://")[2] == headers.get(b"host"):
+            await self._app(scope, receive, send)
+        elif scope["type"] == "websocket":
+            await receive()
+            await send({"type": "websocket.close", "code": 1008})
+        else:
+            await PlainTextResponse("only this dashboard's own pages may ask for that", 403)(scope, receive, send)
 
 
 class _Headers:
