@@ -89,7 +89,7 @@ class Settings(BaseSettings):
     """Where alerts are posted as JSON; the address may itself be a secret, so it is shown nowhere."""
     alert_webhook_token: SecretStr | None = None
     """Sent with them, as a bearer token."""
-    smtp_url: str | None = Field(default=None, pattern=r"^smtps?://([^\s/@?#:]+@)?[^\s/@?#]+/?$")
+    smtp_url: SecretStr | None = None
     """The mail server, ``smtp://user@host:587`` (STARTTLS) or ``smtps://user@host:465``."""
     smtp_password: SecretStr | None = None
     alert_email_to: Words = ()
@@ -137,6 +137,22 @@ class Settings(BaseSettings):
         if value is not None and not re.fullmatch(r"https?://[^\s@#]+", value.get_secret_value(), re.ASCII):
             raise ValueError("not an http or https address; a token goes into FILL_ALERT_WEBHOOK_TOKEN")
         return value
+
+    @field_validator("smtp_url")
+    @classmethod
+    def _check_mail_server(cls, value: SecretStr | None) -> SecretStr | None:
+        pattern = r"smtps?://([^\s/@?#:]+@)?[^\s/@?#:]+(:\d{1,5})?/?"
+        if value is not None and not re.fullmatch(pattern, value.get_secret_value(), re.ASCII):
+            raise ValueError(
+                "write smtp://user@host:587 or smtps://user@host:465; the password into FILL_SMTP_PASSWORD"
+            )
+        return value
+
+    @field_validator("model_key", "alert_webhook", "alert_webhook_token", "smtp_url", mode="before")
+    @classmethod
+    def _hide(cls, value: object) -> object:
+        """What is refused above stands in the error, unreadable; so this is the outermost, and the last one here."""
+        return SecretStr(value) if isinstance(value, str) else value
 
     @field_validator("alert_email_to")
     @classmethod

@@ -34,8 +34,8 @@ class Mail:
 
     name = "email"
 
-    def __init__(self, url: str, password: SecretStr | None, *, sender: str, to: Sequence[str]) -> None:
-        parts = urlsplit(url)
+    def __init__(self, url: SecretStr, password: SecretStr | None, *, sender: str, to: Sequence[str]) -> None:
+        parts = urlsplit(url.get_secret_value())
         self._scheme, self._host = parts.scheme, parts.hostname or ""
         self._port = parts.port or PORTS[parts.scheme]
         self._user = unquote(parts.username) if parts.username else None

@@ -104,9 +104,9 @@ def open_incident(conn: Connection, incident: Incident, *, now: datetime, cycle_
         row_id = _sql.open_incident(
             conn,
             kind=incident.kind.value,
-            subject=incident.subject,
+            subject=incident.subject.replace("\0", ""),
             severity=int(incident.severity),
-            message=incident.message[:MESSAGE_CHARS],
+            message=incident.message[:MESSAGE_CHARS].replace("\0", ""),
             details=orjson.dumps(incident.details, default=str).decode().replace("\\u0000", ""),
             occasion=incident.occasion,
             now=now,
