@@ -1,5 +1,6 @@
 """The reports: what each cycle did, and the day, week and month it belongs to as they stand after it."""
 
+from collections.abc import Mapping
 from datetime import date, datetime
 from typing import Any, Protocol
 
@@ -9,8 +10,10 @@ from fill_pipeline.assets.action import ActionConfig, carry_out
 from fill_pipeline.assets.vehicles import VEHICLES, figures
 from fill_pipeline.assets.windows import WINDOWS, cycle_of
 from fill_pipeline.cycle.clock import utc_now
-from fill_pipeline.cycle.report import recent_reports, report_markdown, write_daily, write_monthly, write_weekly
+from fill_pipeline.cycle.report import CHARTED, recent_reports
+from fill_pipeline.cycle.report_markdown import report_markdown
 from fill_pipeline.cycle.state import ActionKind
+from fill_pipeline.cycle.summary import write_daily, write_monthly, write_weekly
 from fill_pipeline.cycle.window import window_of_key
 from fill_pipeline.db import cycles
 from fill_pipeline.db.connect import Connection
@@ -18,7 +21,6 @@ from fill_pipeline.resources import Fill
 from fill_pipeline.settings import Settings
 
 GROUP = "reports"
-RECENT = 12  # cycles in a report's chart: a day's
 
 
 class Summary(Protocol):
@@ -64,11 +66,25 @@ REPORTS = (fill_cycle_report, daily_summary, weekly_summary, monthly_summary)
 
 
 def _shown(fill: Fill, report: dict[str, Any] | None) -> MaterializeResult[None]:
-    """A report as metadata: its figures, and a page with a table and a chart over the last cycles."""
+    """A report as metadata: its figures, and a page with tables and a chart."""
     if report is None:
         return MaterializeResult(metadata={"note": "another run writes it"})
     with fill.connect("report") as conn:
-        page = report_markdown(report, recent_reports(conn, RECENT))
-    words = {name: str(value) for name, value in report.items() if isinstance(value, str)}  # a StrEnum is refused
-    numbers = {name: value for name, value in report.items() if isinstance(value, int | float)}
-    return MaterializeResult(metadata={"report": MetadataValue.md(page), **words, **numbers})
+        page = report_markdown(report, recent_reports(conn, CHARTED) if "cycle_id" in report else ())
+    words = {name: value for name, value in report.items() if isinstance(value, str)}
+    return MaterializeResult(metadata={"report": MetadataValue.md(page), **words, **numbers(report)})
+
+
+def numbers(report: Mapping[str, Any]) -> dict[str, int | float | bool]:
+    """Every number of a report by name, one level deep, so that the UI plots each over time.
+
+    A field's completeness is ``completeness price``, a criterion's value ``criterion quality``. Sources have assets
+    of their own, and their figures there.
+    """
+    found = {name: value for name, value in report.items() if isinstance(value, int | float)}
+    for name, quality in (report.get("quality_by_field") or {}).items():
+        found |= {f"{kind} {name}": quality[kind] for kind in ("completeness", "accuracy") if quality[kind] is not None}
+    for name, criterion in (report.get("criteria") or {}).items():
+        if criterion["actual"] is not None:
+            found[f"criterion {name}"] = criterion["actual"]
+    return found

@@ -12,6 +12,7 @@ import typer
 from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 console = Console(stderr=True)
 stdout = Console()
@@ -30,8 +31,18 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]
     for column in columns:
         table.add_column(column, overflow="fold")
     for row in rows:
-        table.add_row(*("" if cell is None else str(cell) for cell in row))
+        table.add_row(*(Text("" if cell is None else visible(cell)) for cell in row))
     stdout.print(table)
+
+
+def visible(value: object) -> str:
+    """A value as text that cannot move a terminal's cursor: what the web wrote may hold control characters."""
+    return "".join(c if c in "\n\t" or c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in str(value))
+
+
+def say(text: str, *, bold: str = "") -> None:
+    """Print a line on standard output as it stands, after words in bold."""
+    stdout.print(Text.assemble((visible(bold), "bold"), visible(text)), soft_wrap=True)
 
 
 def fail(message: str) -> NoReturn:

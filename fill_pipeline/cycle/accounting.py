@@ -2,96 +2,102 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 
+from fill_pipeline.cycle.figures import Figures, reliability, throughput
 from fill_pipeline.db import counters, cycles, ledger, queue
 from fill_pipeline.db.connect import Connection
 from fill_pipeline.db.cycles import CycleRow
-from fill_pipeline.db.ledger import HealthRow, QualityRow, SourceAccount
-from fill_pipeline.quality.health import HealthStatus, health_row
-from fill_pipeline.quality.metrics import evidence_of, quality_rows
+from fill_pipeline.db.ledger import HealthRow, SourceAccount, SourceStateRow
+from fill_pipeline.quality.health import HealthStatus, health_row, is_in_work
+from fill_pipeline.quality.metrics import evidence_of, issues, quality_rows
 from fill_pipeline.settings import Settings
 
-HISTORY_CYCLES = 24
+HISTORY_CYCLES = 84  # a week: what is usual at an hour of day needs several days
+QUEUE_METRICS = ("queue.pending", "queue.processing", "queue.dead")
 OWN_METRICS = ("cycle.vehicles_added", "cycle.vehicles_merged", "cycle.queued")
 
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """A cycle's figures. Rates are per hour of the cycle's own running time; quality is 0 to 1.
+    """A cycle's figures and what they rest on.
 
     ``vehicles_merged`` of this cycle's vehicles turned out to be others we had; they are not in ``vehicles_added``.
     """
 
     cycle: CycleRow
-    vehicles_added: int
+    figures: Figures
     vehicles_merged: int
     vehicles_touched: int
-    vehicles_queued: int
-    quality: float | None
-    total_vehicles: int
-    pending: int
-    dead: int
-    sources_active: int
-    sources_healthy: int
-    sources_failing: int
     sources_discovered: int
-    vehicles_per_hour: float
-    queue_per_hour: float
-    extraction_success: float | None
     sources: tuple[SourceAccount, ...]
     health: tuple[HealthRow, ...]
-    quality_by_field: tuple[QualityRow, ...]
     failures: tuple[tuple[str, str, int], ...]
     mismatches: tuple[str, ...]
-
-    @property
-    def on_target(self) -> bool:
-        """Whether the vehicles added, and nothing else, reach the target."""
-        return self.vehicles_added >= self.cycle.target
 
 
 def settle(conn: Connection, settings: Settings, cycle: CycleRow, now: datetime) -> Account:
     """Judge every source, measure quality, write both, and return the reconciled account of a cycle."""
     accounts = ledger.accounts(conn, cycle.cycle_id)
-    by_source = {account.source_id: account for account in accounts}
-    past = ledger.history(conn, cycle.cycle_id, before=now, n=HISTORY_CYCLES)
-    previous = _previous_health(conn, cycle)
-    rows = [
-        row for row in ledger.source_states(conn, cycle.cycle_id, previous) if row.active and row.status != "retired"
-    ]
-    health = [health_row(row, by_source.get(row.id), past.get(row.id, ()), now) for row in rows]
+    states = ledger.source_states(conn, cycle.cycle_id, _previous_health(conn, cycle))
+    judged = _judged(conn, settings, cycle, states, accounts, now)
     quality = quality_rows(evidence_of(conn, cycle.cycle_id), settings)
     with conn.transaction():
-        ledger.save_health(conn, cycle.cycle_id, health)
+        health = ledger.save_health(conn, cycle.cycle_id, judged, until=cycle.window_start)
         ledger.save_quality(conn, cycle.cycle_id, quality, now=now)
     added, touched, score = ledger.vehicles_of_cycle(conn, cycle.cycle_id)
     own = counters.of_scope(conn, OWN_METRICS, cycle.cycle_id)
-    totals = counters.totals(conn, ("vehicles", "queue.pending", "queue.dead"))
-    hours = max(((cycle.completed_at or now) - cycle.started_at).total_seconds(), 1.0) / 3600
-    fetched = sum(a.stats.pages_fetched for a in accounts)
+    totals = counters.totals(conn, ("vehicles", *QUEUE_METRICS))
+    rates = throughput(
+        [account.stats for account in accounts],
+        added=added,
+        target=cycle.target,
+        started_at=cycle.started_at,
+        until=cycle.completed_at or now,
+    )
+    in_work = {row.id for row in states if is_in_work(row)}
+    standing = Counter(row.status for row in health if row.source_id in in_work)
+    figures = Figures(
+        vehicles_added=added,
+        target=cycle.target,
+        gap=max(0, cycle.target - added),
+        on_target=added >= cycle.target,
+        vehicles_queued=own["cycle.queued"],
+        queue_needed=rates.queue_needed,
+        queued_for_next_target=totals["queue.pending"] >= rates.queue_needed,
+        data_quality=None if score is None else round(score, 4),
+        quality_target=settings.quality_target,
+        quality_issues=tuple(issues(quality)),
+        sources_active=len(in_work),
+        sources_healthy=standing[HealthStatus.HEALTHY],
+        sources_degraded=standing[HealthStatus.DEGRADED],
+        sources_failing=standing[HealthStatus.FAILING],
+        sources_paused=sum(row.status != "retired" for row in states) - len(in_work),
+        vehicles_per_hour=rates.vehicles_per_hour,
+        queue_per_hour=rates.queue_per_hour,
+        total_vehicles=totals["vehicles"],
+        queue_pending=totals["queue.pending"],
+        queue_processing=totals["queue.processing"],
+        queue_dead=totals["queue.dead"],
+        extraction_success=rates.extraction_success,
+        quality_by_field={
+            row.field_name: {"completeness": row.completeness, "accuracy": row.accuracy, "sample_size": row.sample_size}
+            for row in quality
+            if row.source_id is None
+        },
+        **reliability({h.slug: (h.reliability_7d, h.reliability_30d) for h in health if h.source_id in in_work}),
+    )
     return Account(
         cycle=cycle,
-        vehicles_added=added,
+        figures=figures,
         vehicles_merged=own["cycle.vehicles_merged"],
         vehicles_touched=touched,
-        vehicles_queued=own["cycle.queued"],
-        quality=score,
-        total_vehicles=totals["vehicles"],
-        pending=totals["queue.pending"],
-        dead=totals["queue.dead"],
-        sources_active=len(rows),
-        sources_healthy=sum(h.status == HealthStatus.HEALTHY for h in health),
-        sources_failing=sum(h.status == HealthStatus.FAILING for h in health),
         sources_discovered=cycles.discovered_in_cycle(conn, cycle.cycle_id),
-        vehicles_per_hour=round(added / hours, 1),
-        queue_per_hour=round(fetched / hours, 1),
-        extraction_success=_success_rate(accounts),
         sources=tuple(accounts),
         health=tuple(health),
-        quality_by_field=tuple(row for row in quality if row.source_id is None),
         failures=tuple(queue.failures_by_category(conn, cycle.cycle_id)),
         mismatches=tuple(mismatches(conn, cycle.cycle_id)),
     )
@@ -120,8 +126,26 @@ def _previous_health(conn: Connection, cycle: CycleRow) -> str | None:
     return next((c.cycle_id for c in cycles.latest(conn, 2) if c.cycle_id != cycle.cycle_id), None)
 
 
-def _success_rate(accounts: Sequence[SourceAccount]) -> float | None:
-    """Of the listing pages that came, the share that showed a vehicle."""
-    fetched = sum(a.stats.pages_fetched - a.stats.index_pages for a in accounts)
-    empty = sum(a.stats.pages_empty for a in accounts)
-    return round(1 - empty / fetched, 4) if fetched > 0 else None
+def _judged(
+    conn: Connection,
+    settings: Settings,
+    cycle: CycleRow,
+    states: Sequence[SourceStateRow],
+    accounts: Sequence[SourceAccount],
+    now: datetime,
+) -> list[HealthRow]:
+    """Every active source's health, by what it did in this cycle and before it."""
+    by_source = {account.source_id: account for account in accounts}
+    past = ledger.history(conn, cycle.cycle_id, before=cycle.completed_at or now, n=HISTORY_CYCLES)
+    return [
+        health_row(
+            row,
+            by_source.get(row.id),
+            past.get(row.id, ()),
+            hour=cycle.window_start.astimezone(UTC).hour,
+            now=now,
+            freshness=timedelta(hours=settings.freshness_hours),
+        )
+        for row in states
+        if row.active and row.status != "retired"
+    ]

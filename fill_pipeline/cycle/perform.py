@@ -17,8 +17,9 @@ from fill_pipeline.cycle.assess import deadline
 from fill_pipeline.cycle.clock import utc_now
 from fill_pipeline.cycle.lifecycle import open_by_hand
 from fill_pipeline.cycle.plan import BY_HAND
-from fill_pipeline.cycle.report import write_cycle_report, write_summaries
+from fill_pipeline.cycle.report import write_cycle_report
 from fill_pipeline.cycle.state import Action, ActionKind
+from fill_pipeline.cycle.summary import write_summaries
 from fill_pipeline.cycle.window import Window, window_at
 from fill_pipeline.db import cycles
 from fill_pipeline.db.connect import Connection, connect

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 
 from fill_pipeline.dashboard.poller import Reading
-from fill_pipeline.dashboard.snapshot import RELIABLE_DAYS, CycleNow, Overview
+from fill_pipeline.dashboard.snapshot import CycleNow, Overview
+from fill_pipeline.db.ledger import RELIABLE_DAYS
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 

@@ -97,7 +97,7 @@ class Poller:
         try:
             conn = self._conn = self._conn or self._connect()
             began = time.perf_counter()
-            overview = snapshot(conn, self._settings, now, last.overview.past if last.overview else None)
+            overview = snapshot(conn, self._settings, now, last.overview)
             seconds = time.perf_counter() - began
         except (psycopg.Error, DatabaseUnavailableError) as error:
             self._drop()

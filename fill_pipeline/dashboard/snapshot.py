@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
@@ -10,11 +11,11 @@ from typing import Any
 from uuid import UUID
 
 from fill_pipeline.cycle.assess import assess
+from fill_pipeline.cycle.figures import FIGURES, Figures, reliability, throughput
+from fill_pipeline.cycle.forecast import DAILY_STRETCH, Status, day_of, forecast
 from fill_pipeline.cycle.lifecycle import policy_of
 from fill_pipeline.cycle.plan import plan
-from fill_pipeline.cycle.report import AT_RISK, CYCLES_PER_DAY, DAILY_STRETCH, Status
 from fill_pipeline.cycle.state import ActionKind, ActionStatus, CycleState
-from fill_pipeline.cycle.window import LENGTH, window_at
 from fill_pipeline.db import counters, cycles, incidents, language_model, ledger, overview
 from fill_pipeline.db.connect import Connection
 from fill_pipeline.db.cycles import ActionRow, CycleRow
@@ -30,14 +31,14 @@ from fill_pipeline.db.overview import (
     SourceLine,
     VehicleLine,
 )
-from fill_pipeline.quality.health import HealthStatus
+from fill_pipeline.quality.health import HealthStatus, is_in_work
 from fill_pipeline.settings import Settings
 
 RECENT_CYCLES = 24  # two days
 HEAT_CYCLES = 12
 SPARK_CYCLES = 12
 LATEST = 12
-RELIABLE_DAYS = (7, 30)
+QUALITY_AGE = timedelta(seconds=10)  # the mean over a cycle's vehicles costs the more, the more they are
 LADDER = (
     ActionKind.DRAIN,
     ActionKind.HARVEST,
@@ -74,7 +75,7 @@ class Rung:
 
 @dataclass(frozen=True, slots=True)
 class CycleNow:
-    """The open cycle as it stands, or the last one as it ended. Rates are per hour, quality 0 to 1."""
+    """The open cycle as it stands, or the last one as it ended. Rates are per hour, quality 0 to 1, as it was then."""
 
     cycle_id: str
     open: bool
@@ -85,6 +86,7 @@ class CycleNow:
     vehicles_added: int
     vehicles_queued: int
     quality: float | None
+    quality_at: datetime
     pages_fetched: int
     pages_failed: int
     vehicles_per_hour: float
@@ -102,6 +104,11 @@ class CycleNow:
         return max(0, self.target - self.vehicles_added)
 
     @property
+    def running(self) -> tuple[str, ...]:
+        """The rungs of the ladder that are at work."""
+        return tuple(rung.kind.value for rung in self.rungs if rung.last and rung.last.status == ActionStatus.RUNNING)
+
+    @property
     def on_target(self) -> bool:
         """Whether the vehicles added alone reach the target."""
         return self.vehicles_added >= self.target
@@ -109,7 +116,10 @@ class CycleNow:
 
 @dataclass(frozen=True, slots=True)
 class Today:
-    """The UTC day so far. ``forecast`` is where it ends if the windows to come give what the past ones gave."""
+    """The UTC day so far. ``forecast`` is where it ends if the windows to come give what the past ones gave.
+
+    ``says`` is the forecast in words.
+    """
 
     day: date
     vehicles_added: int
@@ -118,6 +128,7 @@ class Today:
     expected: int
     forecast: int | None
     status: Status
+    says: str
     cycles: tuple[CycleLine, ...]
 
 
@@ -167,15 +178,20 @@ class Past:
     key: tuple[tuple[str, str | None], ...]
     health: Mapping[UUID, HealthRow]
     yields: Mapping[UUID, tuple[int, ...]]
-    reliability: Mapping[UUID, tuple[float | None, float | None]]
     quality: tuple[FieldQuality, ...]
+    report: Mapping[str, Any]
+    day: Mapping[str, Any]
     week: Mapping[str, Any]
     month: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """One reading. ``totals`` are counters by name: vehicles, queue.*, listings.*, candidates.*."""
+    """One reading. ``totals`` are counters by name: vehicles, queue.*, listings.*, candidates.*.
+
+    ``measured`` are document 1's figures: of an open cycle as they stand, of a closed one as its report has them, with
+    today's totals. What is only measured when a cycle ends (quality issues, reliability) is the last one's.
+    """
 
     taken_at: datetime
     quality_target: float
@@ -190,19 +206,40 @@ class Overview:
     candidates: tuple[CandidateLine, ...]
     vehicles: tuple[VehicleLine, ...]
     past: Past
+    measured: Figures
 
     @property
     def sources_active(self) -> int:
-        """Sources that may be crawled."""
-        return sum(s.line.active for s in self.sources)
+        """Sources in work: neither paused, in quarantine nor retired."""
+        return self.measured.sources_active
 
     def sources_by_health(self) -> dict[SourceHealth, int]:
         """How many sources stand how."""
         return {health: sum(s.health is health for s in self.sources) for health in SourceHealth}
 
+    def as_line(self) -> dict[str, Any]:
+        """The figures with where the cycle and the day stand, as plain data; by source and by field is left out."""
+        c = self.cycle
+        figures = {k: v for k, v in self.measured.as_json().items() if not isinstance(v, Mapping)}
+        return {
+            "taken_at": self.taken_at,
+            "cycle_id": c and c.cycle_id,
+            "open": c is not None and c.open,
+            "running": list(c.running) if c else [],
+            **figures,
+            "next_actions": list(c.next_steps) if c else [],
+            "today_vehicles_added": self.today.vehicles_added,
+            "today_target": self.today.target,
+            "today_forecast": self.today.forecast,
+            "today_status": self.today.status.value,
+            "incidents": len(self.incidents),
+        }
 
-def snapshot(conn: Connection, settings: Settings, now: datetime, past: Past | None = None) -> Overview:
-    """Read how everything stands at ``now``; pass the last reading's ``past`` to have it read again only when changed.
+
+def snapshot(conn: Connection, settings: Settings, now: datetime, last: Overview | None = None) -> Overview:
+    """Read how everything stands at ``now``; what has hardly changed since ``last`` is taken from there.
+
+    That is what only changes when a cycle ends, and for ten seconds the open cycle's quality.
 
     The connection must be in autocommit; the reading is one short read-only transaction, so its figures agree.
     """
@@ -213,6 +250,7 @@ def snapshot(conn: Connection, settings: Settings, now: datetime, past: Past | N
         closed = [line for line in lines if line.status == "closed"]
         open_line = next((line for line in lines if line.status == "open"), None)
         key = tuple((line.cycle_id, line.revised_at) for line in closed[:HEAT_CYCLES])
+        past = last.past if last else None
         if past is None or past.key != key:
             past = _past(conn, key, open_line, now)
         line = open_line or next(iter(closed), None)
@@ -220,18 +258,20 @@ def snapshot(conn: Connection, settings: Settings, now: datetime, past: Past | N
         waiting = overview.queue_by_source(conn)
         cycle, so_far = None, []
         if open_line is not None:
-            cycle = _open_cycle(conn, settings, open_line, rows, now)
+            cycle = _open_cycle(conn, settings, open_line, rows, now, last.cycle if last else None)
             so_far = overview.quality_so_far(conn, open_line.cycle_id)
         elif line is not None:
             cycle = _closed_cycle(conn, line, rows, now)
         recent = [line.cycle_id for line in lines if line.status != "missed"][:2]
+        totals = counters.totals(conn, ("vehicles", *QUEUE_METRICS, *LISTING_METRICS, *CANDIDATE_METRICS))
+        sources = tuple(_source(row, past, waiting, now, live=open_line is not None) for row in rows)
         return Overview(
             taken_at=now,
             quality_target=settings.quality_target,
             cycle=cycle,
-            today=_today(settings, lines, cycle, midnight, now),
-            totals=counters.totals(conn, ("vehicles", *QUEUE_METRICS, *LISTING_METRICS, *CANDIDATE_METRICS)),
-            sources=tuple(_source(row, past, waiting, now, live=open_line is not None) for row in rows),
+            today=_today(settings, lines, cycle, now),
+            totals=totals,
+            sources=sources,
             heat=_heat(settings, [*reversed(closed[:HEAT_CYCLES])], open_line, [*past.quality, *so_far]),
             failures=tuple(overview.failures(conn, recent, LATEST)),
             incidents=tuple(incidents.open_incidents(conn, LATEST)),
@@ -239,36 +279,106 @@ def snapshot(conn: Connection, settings: Settings, now: datetime, past: Past | N
             candidates=tuple(overview.latest_candidates(conn, LATEST)),
             vehicles=tuple(overview.latest_vehicles(conn, LATEST)),
             past=past,
+            measured=_measured(settings, cycle, rows, sources, totals, so_far, past, now),
         )
+
+
+def _measured(
+    settings: Settings,
+    cycle: CycleNow | None,
+    rows: Sequence[SourceLine],
+    sources: Sequence[SourceView],
+    totals: Mapping[str, int],
+    so_far: Sequence[FieldQuality],
+    past: Past,
+    now: datetime,
+) -> Figures:
+    """Document 1's figures of the cycle shown."""
+    of_now: dict[str, Any] = {
+        "total_vehicles": totals["vehicles"],
+        "queue_pending": totals["queue.pending"],
+        "queue_processing": totals["queue.processing"],
+        "queue_dead": totals["queue.dead"],
+    }
+    if cycle is not None and not cycle.open and set(FIGURES) <= set(past.report):
+        known = {name: past.report[name] for name in FIGURES} | of_now
+        known["quality_issues"] = tuple(known["quality_issues"])
+        known["queued_for_next_target"] = totals["queue.pending"] >= known["queue_needed"]
+        return Figures(**known)
+    target = cycle.target if cycle else settings.target
+    added = cycle.vehicles_added if cycle else 0
+    rates = throughput(rows, added=added, target=target, started_at=cycle.started_at if cycle else now, until=now)
+    in_work = [s for s in sources if is_in_work(s.line)]
+    standing = Counter(s.health for s in in_work)
+    return Figures(
+        vehicles_added=added,
+        target=target,
+        gap=max(0, target - added),
+        on_target=added >= target,
+        vehicles_queued=cycle.vehicles_queued if cycle else 0,
+        queue_needed=rates.queue_needed,
+        queued_for_next_target=totals["queue.pending"] >= rates.queue_needed,
+        data_quality=None if cycle is None or cycle.quality is None else round(cycle.quality, 4),
+        quality_target=settings.quality_target,
+        quality_issues=tuple(past.report.get("quality_issues", ())),
+        sources_active=len(in_work),
+        sources_healthy=standing[SourceHealth.HEALTHY],
+        sources_degraded=standing[SourceHealth.DEGRADED],
+        sources_failing=standing[SourceHealth.FAILING],
+        sources_paused=len(sources) - len(in_work),
+        vehicles_per_hour=rates.vehicles_per_hour,
+        queue_per_hour=rates.queue_per_hour,
+        extraction_success=rates.extraction_success,
+        quality_by_field={
+            cell.field_name: {
+                "completeness": cell.completeness,
+                "accuracy": cell.accuracy,
+                "sample_size": cell.sample_size,
+            }
+            for cell in so_far
+        },
+        **of_now,
+        **reliability({s.line.slug: s.reliability for s in in_work if s.reliability != (None, None)}),
+    )
 
 
 def _past(
     conn: Connection, key: tuple[tuple[str, str | None], ...], open_line: CycleLine | None, now: datetime
 ) -> Past:
-    short, long = (now - timedelta(days=days) for days in RELIABLE_DAYS)
     history = ledger.history(conn, open_line.cycle_id if open_line else "", before=now, n=SPARK_CYCLES)
     closed = [cycle_id for cycle_id, _ in key]
     return Past(
         key=key,
         health={row.source_id: row for row in ledger.health(conn, closed[0])} if closed else {},
         yields={source: tuple(run.found for run in reversed(runs)) for source, runs in history.items()},
-        reliability=overview.reliability(conn, short=short, long=long, until=now),
         quality=tuple(overview.quality_of(conn, closed)),
+        report=next((row.report for row in cycles.latest(conn, 1) if row.report), {}),
+        day=next((report for _, report in cycles.reports(conn, "daily", 1)), {}),
         week=next((report for _, report in cycles.reports(conn, "weekly", 1)), {}),
         month=next((report for _, report in cycles.reports(conn, "monthly", 1)), {}),
     )
 
 
 def _open_cycle(
-    conn: Connection, settings: Settings, line: CycleLine, rows: Sequence[SourceLine], now: datetime
+    conn: Connection,
+    settings: Settings,
+    line: CycleLine,
+    rows: Sequence[SourceLine],
+    now: datetime,
+    last: CycleNow | None,
 ) -> CycleNow:
     row = CycleRow(
         line.cycle_id, line.status, line.started_at, None, line.window_start, line.window_end, line.target, None, {}
     )
     state = assess(conn, settings, row, now)
-    quality = ledger.vehicles_of_cycle(conn, line.cycle_id)[2]
+    if last is not None and last.open and last.cycle_id == line.cycle_id and now - last.quality_at < QUALITY_AGE:
+        quality, quality_at = last.quality, last.quality_at
+    else:
+        quality, quality_at = overview.quality(conn, line.cycle_id), now
     waiting = _next_steps(state, settings, now)
-    return _cycle(conn, line, rows, now, state.vehicles_added, state.vehicles_queued, quality, state.deadline, waiting)
+    return _cycle(
+        conn, line, rows, now, state.vehicles_added, state.vehicles_queued, quality, quality_at, state.deadline, waiting
+    )
 
 
 def _closed_cycle(conn: Connection, line: CycleLine, rows: Sequence[SourceLine], now: datetime) -> CycleNow:
@@ -280,6 +390,7 @@ def _closed_cycle(conn: Connection, line: CycleLine, rows: Sequence[SourceLine],
         line.vehicles_added,
         line.vehicles_queued,
         line.quality,
+        now,
         line.completed_at or line.window_end,
         tuple(line.next_actions),
     )
@@ -293,13 +404,14 @@ def _cycle(
     added: int,
     queued: int,
     quality: float | None,
+    quality_at: datetime,
     ends_at: datetime,
     next_steps: tuple[str, ...],
 ) -> CycleNow:
     actions = tuple(cycles.actions(conn, line.cycle_id))
-    fetched = sum(row.pages_fetched for row in rows)
-    details = fetched - sum(row.index_pages for row in rows)
-    hours = max(((line.completed_at or now) - line.started_at).total_seconds(), 1.0) / 3600
+    rates = throughput(
+        rows, added=added, target=line.target, started_at=line.started_at, until=line.completed_at or now
+    )
     return CycleNow(
         cycle_id=line.cycle_id,
         open=line.status == "open",
@@ -310,11 +422,12 @@ def _cycle(
         vehicles_added=added,
         vehicles_queued=queued,
         quality=quality,
-        pages_fetched=fetched,
+        quality_at=quality_at,
+        pages_fetched=sum(row.pages_fetched for row in rows),
         pages_failed=sum(row.pages_failed for row in rows),
-        vehicles_per_hour=round(added / hours, 1),
-        queue_per_hour=round(fetched / hours, 1),
-        extraction_success=round(1 - sum(row.pages_empty for row in rows) / details, 4) if details > 0 else None,
+        vehicles_per_hour=rates.vehicles_per_hour,
+        queue_per_hour=rates.queue_per_hour,
+        extraction_success=rates.extraction_success,
         rungs=tuple(_rung(kind, actions) for kind in LADDER),
         actions=actions,
         next_steps=next_steps,
@@ -346,35 +459,30 @@ def _next_steps(state: CycleState, settings: Settings, now: datetime) -> tuple[s
     return (f"wait: rest the sources, then try them again, until {state.deadline:%H:%M} UTC",)
 
 
-def _today(
-    settings: Settings, lines: Sequence[CycleLine], cycle: CycleNow | None, midnight: datetime, now: datetime
-) -> Today:
+def _today(settings: Settings, lines: Sequence[CycleLine], cycle: CycleNow | None, now: datetime) -> Today:
     """The day against its pace. A window's vehicles are due when it ends, as in the daily report."""
-    own = [line for line in lines if midnight <= line.window_start < midnight + timedelta(days=1)]
-    added = sum(line.vehicles_added for line in own if line.status != "open")
-    over = {line.window_start for line in own if line.status != "open"}
-    over |= {midnight + i * LENGTH for i in range((window_at(now).start - midnight) // LENGTH)}
-    forecast = round(added / len(over) * CYCLES_PER_DAY) if over else None
-    if cycle is not None and cycle.open and any(line.cycle_id == cycle.cycle_id for line in own):
-        added += cycle.vehicles_added
-    target = CYCLES_PER_DAY * settings.target
-    expected = round(target * ((window_at(now).start - midnight) / timedelta(days=1)))
+    period = day_of(now.astimezone(UTC).date())
+    own = [line for line in lines if period.start <= line.window_start < period.end]
+    begun = next((line for line in own if line.status == "open"), None)
+    ahead = forecast(
+        period,
+        [line for line in own if line.status != "open"],
+        period.target(settings.target),
+        now,
+        unfinished=cycle.vehicles_added if cycle is not None and begun is not None else 0,
+        open_since=begun.window_start if begun else None,
+    )
     return Today(
-        day=midnight.date(),
-        vehicles_added=added,
-        target=target,
+        day=period.start.date(),
+        vehicles_added=ahead.vehicles_added,
+        target=ahead.target,
         stretch=DAILY_STRETCH,
-        expected=expected,
-        forecast=None if forecast is None else max(forecast, added),
-        status=_status(added, expected),
+        expected=ahead.expected_by_now,
+        forecast=ahead.forecast,
+        status=ahead.status,
+        says=ahead.says,
         cycles=tuple(reversed(own)),
     )
-
-
-def _status(added: int, expected: int) -> Status:
-    if added >= expected:
-        return Status.ON_TARGET
-    return Status.AT_RISK if added >= AT_RISK * expected else Status.BELOW_TARGET
 
 
 def _source(
@@ -391,7 +499,7 @@ def _source(
         pending=pending,
         dead=dead,
         yields=past.yields.get(row.id, ()) + ((row.found,) if live and row.pages_fetched else ()),
-        reliability=past.reliability.get(row.id, (None, None)),
+        reliability=(judged.reliability_7d, judged.reliability_30d) if judged else (None, None),
     )
 
 

@@ -64,6 +64,7 @@ class ClosedCycle:
     window_start: datetime
     completed_at: datetime | None
     target: int
+    queue_per_hour: float | None
 
 
 def open_cycle(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import UUID
 
 import orjson
@@ -12,6 +12,8 @@ import orjson
 from fill_pipeline.db.connect import Connection, queries
 
 _sql = queries("ledger")
+RELIABLE_DAYS = (7, 30)
+_UNSAVED = frozenset({"slug", "reliability_7d", "reliability_30d"})
 MOST_HITS = 200
 """Different rule hits kept of a source in a cycle."""
 
@@ -38,6 +40,7 @@ class SourceStateRow:
     queued: int
     last_health: str | None
     last_diagnosis: str | None
+    last_reason: str | None
     revisit_hours: float
 
 
@@ -115,12 +118,17 @@ class SourceAccount:
 
 @dataclass(frozen=True, slots=True)
 class PastRun:
-    """One earlier cycle of a source."""
+    """One cycle of a source, as its history keeps it.
+
+    ``hour`` is the UTC hour of day its window began at; ``excused`` are pages that are gone or forbidden by robots.txt.
+    """
 
     cycle_id: str
+    hour: int
     found: int
     pages_fetched: int
     pages_failed: int
+    excused: int
     index_pages: int
     cards_seen: int
     quality_sum: float
@@ -160,7 +168,11 @@ class RuleHit:
 
 @dataclass(frozen=True, slots=True)
 class HealthRow:
-    """A row of ``source_health``: status healthy, degraded or failing, and why."""
+    """A row of ``source_health``: status healthy, degraded or failing, and why.
+
+    ``listed`` is what a harvest of this cycle listed, ``usually_listed`` the median of the source's own history.
+    Reliability is 0 to 1 over the last 7 and 30 days; it is known once the row is written.
+    """
 
     source_id: UUID
     slug: str
@@ -172,6 +184,10 @@ class HealthRow:
     error_rate: float | None
     avg_quality_score: float | None
     last_checked: datetime
+    listed: float | None = None
+    usually_listed: float | None = None
+    reliability_7d: float | None = None
+    reliability_30d: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,7 +270,7 @@ def accounts(conn: Connection, cycle_id: str) -> list[SourceAccount]:
     return found
 
 
-def history(conn: Connection, cycle_id: str, *, before: datetime, n: int = 24) -> dict[UUID, list[PastRun]]:
+def history(conn: Connection, cycle_id: str, *, before: datetime, n: int) -> dict[UUID, list[PastRun]]:
     """Each source's last ``n`` cycles before this one, newest first."""
     runs: dict[UUID, list[PastRun]] = {}
     for row in _sql.history(conn, cycle_id=cycle_id, before=before, n=n):
@@ -262,14 +278,21 @@ def history(conn: Connection, cycle_id: str, *, before: datetime, n: int = 24) -
     return runs
 
 
-def save_health(conn: Connection, cycle_id: str, rows: Iterable[HealthRow]) -> None:
-    """Write each source's health in this cycle."""
+def save_health(conn: Connection, cycle_id: str, rows: Iterable[HealthRow], *, until: datetime) -> list[HealthRow]:
+    """Write each source's health in this cycle; returns the rows with their reliability.
+
+    Reliability is the mean of a source's checks in the cycles whose windows began within 7 and 30 days before
+    ``until``, this one's included: a healthy check counts 1, a degraded one a half, a failing one nothing.
+    """
     for h in rows:
         _sql.save_health(
             conn,
             cycle_id=cycle_id,
-            **{name: getattr(h, name) for name in HealthRow.__dataclass_fields__ if name != "slug"},
+            **{name: getattr(h, name) for name in HealthRow.__dataclass_fields__ if name not in _UNSAVED},
         )
+    short, long = (until - timedelta(days=days) for days in RELIABLE_DAYS)
+    _sql.save_reliability(conn, cycle_id=cycle_id, short=short, long=long, until=until)
+    return health(conn, cycle_id)
 
 
 def health(conn: Connection, cycle_id: str) -> list[HealthRow]:

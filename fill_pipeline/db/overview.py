@@ -173,11 +173,10 @@ def quality_so_far(conn: Connection, cycle_id: str) -> list[FieldQuality]:
     return [FieldQuality(*row) for row in _sql.quality_so_far(conn, cycle_id=cycle_id)]
 
 
-def reliability(
-    conn: Connection, *, short: datetime, long: datetime, until: datetime
-) -> dict[UUID, tuple[float | None, float | None]]:
-    """Each source's share of health checks that did not find it failing, since ``short`` and since ``long``."""
-    return {row[0]: (row[1], row[2]) for row in _sql.reliability(conn, short=short, long=long, until=until)}
+def quality(conn: Connection, cycle_id: str) -> float | None:
+    """The mean completeness (0 to 1) of the vehicles last written in a cycle; costs what they are many."""
+    score: float | None = _sql.quality(conn, cycle_id=cycle_id)
+    return score
 
 
 def latest_vehicles(conn: Connection, n: int) -> list[VehicleLine]:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from fill_pipeline.cycle.report import Status
+from fill_pipeline.cycle.forecast import Status
 from fill_pipeline.cycle.state import ActionKind
 from fill_pipeline.dashboard.metrics import exposition
 from fill_pipeline.dashboard.poller import Reading
@@ -62,7 +62,7 @@ def test_figures_move_when_rows_change(conn: Connection, settings: Settings, tow
     rows = town()
     before = snapshot(conn, settings, NOW)
     rows.add_vehicles(3)
-    after = snapshot(conn, settings, NOW + timedelta(seconds=1), before.past)
+    after = snapshot(conn, settings, NOW + timedelta(seconds=1), before)
     assert before.cycle is not None
     assert after.cycle is not None
     assert after.cycle.vehicles_added == before.cycle.vehicles_added + 3
@@ -75,7 +75,7 @@ def test_the_past_is_read_again_when_a_cycle_ends(
     rows = town()
     before = snapshot(conn, settings, NOW)
     conn.execute("UPDATE fill_cycles SET status = 'closed', completed_at = %s WHERE status = 'open'", (NOW,))
-    after = snapshot(conn, settings, NOW, before.past)
+    after = snapshot(conn, settings, NOW, before)
     assert after.past is not before.past
     assert after.cycle is not None
     assert not after.cycle.open

@@ -82,7 +82,7 @@ def test_a_held_back_source_is_failing_and_looks_redesigned_as_long_as_it_gives_
         (account,) = ledger.accounts(conn, cycle_id)
         account.stats.pages_fetched = 12
         (state,) = ledger.source_states(conn, cycle_id, None)
-        verdict = judge(state, account, ())
+        verdict = judge(state, account, (), hour=12, now=now, freshness=timedelta(days=1))
         assert (verdict.status, verdict.diagnosis) == (HealthStatus.FAILING, Diagnosis.REDESIGNED)
         assert account.stats.notes == ["held back: price_range"]
     assert (held(conn), listings(conn)) == (12, 12)

@@ -99,7 +99,8 @@ SELECT period, report FROM fill_reports WHERE kind = :kind ORDER BY period DESC 
 
 -- name: period_cycles
 -- The cycles whose window began in a period, oldest first.
-SELECT cycle_id, status, vehicles_added, vehicles_queued, sources_active, sources_discovered, data_quality_score::float8, on_target, window_start, completed_at, target
+SELECT cycle_id, status, vehicles_added, vehicles_queued, sources_active, sources_discovered, data_quality_score::float8, on_target, window_start, completed_at, target,
+       (metadata ->> 'queue_per_hour')::float8
 FROM fill_cycles WHERE window_start >= :start AND window_start < :end AND status <> 'open' ORDER BY window_start, started_at;
 
 -- name: discovered_between$

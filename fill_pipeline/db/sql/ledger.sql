@@ -5,7 +5,7 @@
 SELECT s.id, s.slug, s.kind, s.active, s.status, s.config_error, s.asset_group, s.expected_count,
        st.last_harvest_at, st.breaker, st.breaker_until,
        coalesce(c.harvests, 0), c.harvest_complete, coalesce(c.found, 0), coalesce(c.vehicles_added, 0),
-       coalesce(c.queued, 0), h.status, h.diagnosis, coalesce((s.config ->> 'revisit_hours')::float8, 2.0)
+       coalesce(c.queued, 0), h.status, h.diagnosis, h.reason, coalesce((s.config ->> 'revisit_hours')::float8, 2.0)
 FROM scrape_sources s
 JOIN source_state st ON st.source_id = s.id
 LEFT JOIN source_cycle_stats c ON c.source_id = s.id AND c.cycle_id = :cycle_id
@@ -83,22 +83,42 @@ FROM source_cycle_stats c JOIN scrape_sources s ON s.id = c.source_id WHERE c.cy
 
 -- name: history
 -- What each source did in its last cycles before this one, newest first: its own baseline.
-SELECT s.id, h.cycle_id, h.found, h.pages_fetched, h.pages_failed, h.index_pages, h.cards_seen, h.quality_sum, h.quality_count,
-       h.harvests, h.harvest_complete
+SELECT s.id, h.cycle_id, extract(hour FROM coalesce(w.window_start, h.last_at) AT TIME ZONE 'UTC')::int / 2 * 2,
+       h.found, h.pages_fetched, h.pages_failed,
+       coalesce((h.failures ->> 'gone')::int, 0) + coalesce((h.failures ->> 'robots')::int, 0),
+       h.index_pages, h.cards_seen, h.quality_sum, h.quality_count, h.harvests, h.harvest_complete
 FROM scrape_sources s CROSS JOIN LATERAL (
     SELECT * FROM source_cycle_stats c WHERE c.source_id = s.id AND c.cycle_id <> :cycle_id AND c.last_at < :before
-    ORDER BY c.last_at DESC LIMIT :n) h;
+    ORDER BY c.last_at DESC LIMIT :n) h
+LEFT JOIN fill_cycles w ON w.cycle_id = h.cycle_id
+WHERE s.status <> 'retired'
+ORDER BY s.id, h.last_at DESC;
 
 -- name: save_health!
-INSERT INTO source_health (source_id, cycle_id, vehicles_extracted, success_rate, error_rate, avg_quality_score, status, last_checked, reason, diagnosis)
-VALUES (:source_id, :cycle_id, :vehicles_extracted, :success_rate, :error_rate, :avg_quality_score, :status, :last_checked, :reason, :diagnosis)
+INSERT INTO source_health (source_id, cycle_id, vehicles_extracted, success_rate, error_rate, avg_quality_score, status, last_checked, reason,
+    diagnosis, listed, usually_listed)
+VALUES (:source_id, :cycle_id, :vehicles_extracted, :success_rate, :error_rate, :avg_quality_score, :status, :last_checked, :reason,
+    :diagnosis, :listed, :usually_listed)
 ON CONFLICT (source_id, cycle_id) DO UPDATE
 SET vehicles_extracted = excluded.vehicles_extracted, success_rate = excluded.success_rate, error_rate = excluded.error_rate,
     avg_quality_score = excluded.avg_quality_score, status = excluded.status, last_checked = excluded.last_checked,
-    reason = excluded.reason, diagnosis = excluded.diagnosis;
+    reason = excluded.reason, diagnosis = excluded.diagnosis, listed = excluded.listed, usually_listed = excluded.usually_listed;
+
+-- name: save_reliability!
+-- Of each source of this cycle: the mean of its checks over the short and the long period, this one's included.
+UPDATE source_health own SET reliability_7d = r.short, reliability_30d = r.long
+FROM (
+    SELECT h.source_id,
+           round(avg(g.grade) FILTER (WHERE c.window_start > :short), 4) AS short, round(avg(g.grade), 4) AS long
+    FROM fill_cycles c
+    JOIN source_health h ON h.cycle_id = c.cycle_id
+    CROSS JOIN LATERAL (SELECT CASE h.status WHEN 'healthy' THEN 1.0 WHEN 'degraded' THEN 0.5 ELSE 0.0 END AS grade) g
+    WHERE c.window_start > :long AND c.window_start <= :until GROUP BY 1) r
+WHERE own.cycle_id = :cycle_id AND own.source_id = r.source_id;
 
 -- name: health_of_cycle
-SELECT h.source_id, s.slug, h.status, h.reason, h.diagnosis, h.vehicles_extracted, h.success_rate::float8, h.error_rate::float8, h.avg_quality_score::float8, h.last_checked
+SELECT h.source_id, s.slug, h.status, h.reason, h.diagnosis, h.vehicles_extracted, h.success_rate::float8, h.error_rate::float8, h.avg_quality_score::float8, h.last_checked,
+       h.listed::float8, h.usually_listed::float8, h.reliability_7d::float8, h.reliability_30d::float8
 FROM source_health h JOIN scrape_sources s ON s.id = h.source_id WHERE h.cycle_id = :cycle_id ORDER BY s.slug;
 
 -- name: save_quality!

@@ -50,12 +50,8 @@ SELECT cycle_id, field_name, sum(filled)::float8 / nullif(sum(knowable), 0),
        sum(agreed)::float8 / nullif(sum(compared), 0), sum(knowable)::int
 FROM field_tallies WHERE cycle_id = :cycle_id GROUP BY 1, 2;
 
--- name: reliability
--- (source id, share of health checks not failing over the short and the long period).
-SELECT h.source_id, avg((h.status <> 'failing')::int) FILTER (WHERE c.window_start >= :short)::float8,
-       avg((h.status <> 'failing')::int)::float8
-FROM source_health h JOIN fill_cycles c ON c.cycle_id = h.cycle_id
-WHERE c.window_start >= :long AND c.window_start < :until GROUP BY 1;
+-- name: quality$
+SELECT avg(completeness)::float8 FROM vehicles WHERE updated_cycle = :cycle_id;
 
 -- name: latest_vehicles
 -- The vehicles that came last, each with one advertisement of it.
