@@ -10,6 +10,8 @@ from alembic.script import ScriptDirectory
 from psycopg.conninfo import conninfo_to_dict
 from sqlalchemy import URL, Engine, create_engine, text
 
+from fill_pipeline.db.connect import connect
+
 VERSION_TABLE = "fill_schema_version"
 _LOCK = 7_301_001
 
@@ -19,11 +21,11 @@ def migrate(url: str) -> str:
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
     head = ScriptDirectory.from_config(config).get_current_head() or ""
+    if _revision(url) == head:
+        return head
     engine = engine_for(url)
     try:
         with engine.connect() as conn:
-            if _revision(conn) == head:
-                return head
             conn.execute(text("SELECT pg_advisory_lock(:k)"), {"k": _LOCK})
             try:
                 config.attributes["connection"] = conn
@@ -61,13 +63,10 @@ def sqlalchemy_url(url: str, driver: str) -> URL:
     )
 
 
-def _revision(conn: object) -> str | None:
-    from sqlalchemy import Connection, inspect
-
-    assert isinstance(conn, Connection)
-    if not inspect(conn).has_table(VERSION_TABLE):
-        conn.rollback()
-        return None
-    row = conn.execute(text("SELECT version_num FROM fill_schema_version")).fetchone()
-    conn.rollback()
+def _revision(url: str) -> str | None:
+    # Without an engine: each one stays for long in SQLAlchemy's caches, and every cycle asks.
+    with connect(url, name="fill migrate") as conn:
+        if conn.execute("SELECT to_regclass(%s)", [VERSION_TABLE]).fetchone() == (None,):
+            return None
+        row = conn.execute("SELECT version_num FROM fill_schema_version").fetchone()
     return str(row[0]) if row else None
