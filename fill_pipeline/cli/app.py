@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from fill_pipeline.cli import cycle, deals, extract, search, show, sources, up
+from fill_pipeline.cli import cycle, deals, extract, incidents, search, show, sources, up
 
 app = typer.Typer(
     name="fill",
@@ -20,6 +20,7 @@ app.command("down")(up.down)
 app.command("dashboard")(up.dashboard)
 app.command("status")(show.status)
 app.command("report")(show.report)
+app.command("incidents")(incidents.incidents)
 app.command("extract")(extract.extract)
 app.add_typer(sources.app, name="sources")
 app.add_typer(search.app, name="search")
