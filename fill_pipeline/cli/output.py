@@ -67,5 +67,6 @@ def explain(error: Exception) -> str | None:
     if isinstance(error, DatabaseUnavailableError | ArchiveFullError | CycleNotClosedError | LookupError):
         return str(error)
     if isinstance(error, psycopg.OperationalError):
-        return f"the database does not answer: {str(error).strip()} (see FILL_DATABASE_URL, or unset it)"
+        said = " ".join(str(error).split())
+        return f"the database does not answer: {said} (see FILL_DATABASE_URL, or unset it)"
     return None

@@ -104,11 +104,16 @@ def perform(
             with _beating(work, action_id, progress):
                 outcome = _DEEDS[action.kind](conn, work, action)
         except BaseException as error:
-            _finish(work, action_id, outcome={}, error=f"{type(error).__name__}: {error}")
+            _finish(work, action_id, outcome={}, error=in_a_line(error))
             raise
         outcome.action = action
         _finish(work, action_id, outcome={"gained": outcome.gained, **outcome.details}, error=None)
         return outcome
+
+
+def in_a_line(error: BaseException) -> str:
+    """An error as reports and the command line tell it."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 
 def _finish(work: Work, action_id: int, *, outcome: dict[str, Any], error: str | None) -> None:

@@ -13,7 +13,7 @@ import psycopg
 
 from fill_pipeline.cycle.clock import utc_now
 from fill_pipeline.cycle.lifecycle import open_by_hand, policy_of, requested, tick
-from fill_pipeline.cycle.perform import Outcome, perform
+from fill_pipeline.cycle.perform import Outcome, in_a_line, perform
 from fill_pipeline.cycle.state import Action, ActionKind
 from fill_pipeline.db import cycles
 from fill_pipeline.db.connect import connect_again
@@ -70,9 +70,9 @@ def run_cycle(
                 progress=on_progress,
             )
         except Exception as error:
-            outcome = Outcome(cycle_id, action, details={"error": f"{type(error).__name__}: {error}"})
+            outcome = Outcome(cycle_id, action, details={"error": in_a_line(error)})
             if action.kind is ActionKind.CLOSE and action.attempt >= policy.max_attempts:
-                raise CycleNotClosedError(f"cycle {cycle_id} could not be closed: {error}") from error
+                raise CycleNotClosedError(f"cycle {cycle_id} could not be closed: {in_a_line(error)}") from error
         if on_action is not None:
             on_action(action, outcome)
 
