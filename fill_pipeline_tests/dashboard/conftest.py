@@ -100,8 +100,14 @@ def town(conn: Connection) -> Callable[..., Town]:
                     """INSERT INTO source_health (source_id, cycle_id, status, reason, success_rate, error_rate,
                            last_checked, reliability_7d, reliability_30d)
                        VALUES (%s, %s, %s, %s, 0.9, 0.1, %s, %s, %s)""",
-                    (source_id, cycle_id, status, f"{slug} is {status}", begun + timedelta(minutes=40),
-                     *[{"healthy": 1.0, "degraded": 0.5, "failing": 0.0}[status]] * 2),
+                    (
+                        source_id,
+                        cycle_id,
+                        status,
+                        f"{slug} is {status}",
+                        begun + timedelta(minutes=40),
+                        *[{"healthy": 1.0, "degraded": 0.5, "failing": 0.0}[status]] * 2,
+                    ),
                 )
         cycle_id = start.strftime("%Y-%m-%d-%H:%M")
         conn.execute(
