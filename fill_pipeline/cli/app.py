@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from fill_pipeline.cli import cycle, deals, extract, incidents, search, show, sources, up
+from fill_pipeline.cli import cycle, deals, extract, incidents, search, show, sources, up, watch, why
 
 app = typer.Typer(
     name="fill",
@@ -21,6 +21,8 @@ app.command("dashboard")(up.dashboard)
 app.command("status")(show.status)
 app.command("report")(show.report)
 app.command("incidents")(incidents.incidents)
+app.command("watch")(watch.watch)
+app.command("why")(why.why)
 app.command("extract")(extract.extract)
 app.add_typer(sources.app, name="sources")
 app.add_typer(search.app, name="search")

@@ -15,11 +15,13 @@ from nicegui.events import GenericEventArguments
 
 from fill_pipeline.cycle.clock import utc_now
 from fill_pipeline.dashboard.actions import Deed, Gate, RefusedError, carry_out, earlier_versions
+from fill_pipeline.dashboard.lineage import LIMIT, Figure, explain, tell_vehicle
 from fill_pipeline.dashboard.links import Dagster
 from fill_pipeline.dashboard.poller import Poller, Reading
 from fill_pipeline.dashboard.render import Renderer, Sort
+from fill_pipeline.db.connect import connect
 from fill_pipeline.db.registry import ConfigVersion
-from fill_pipeline.db.server import DatabaseUnavailableError
+from fill_pipeline.db.server import DatabaseUnavailableError, database_url
 from fill_pipeline.settings import Settings
 
 TITLE = "Vehicle database fill"
@@ -80,6 +82,7 @@ class Viewer:
     sort: Sort = field(default_factory=Sort)
     admitted: bool = False
     ask: Ask | None = None
+    busy: bool = False
 
 
 _WORDS: dict[Deed, tuple[str, str, str]] = {
@@ -101,6 +104,7 @@ class Board:
         self._panels: Mapping[str, str] = {}
         self._sources: dict[Sort, str] = {}
         self._wake = asyncio.Event()
+        self._questions = asyncio.Semaphore(2)
 
     async def run(self) -> None:
         """Read and show for ever; without viewers nothing is read."""
@@ -164,8 +168,42 @@ class Board:
             self._ask(viewer, None)
         elif what == "confirm":
             await self._confirmed(viewer, asked)
+        elif what == "why":
+            await self._why(viewer, subject)
         elif what in set(Deed):
             await self._wanted(viewer, Deed(what), subject)
+
+    async def _why(self, viewer: Viewer, subject: str) -> None:
+        """Explain a figure, or a vehicle (``vehicle:12``); one question of a viewer at a time, two of all."""
+        if viewer.busy:
+            return
+        viewer.busy = True
+        try:
+            async with self._questions:
+                html = await asyncio.to_thread(self._explanation, subject)
+        finally:
+            viewer.busy = False
+        viewer.ask = None
+        viewer.panels["dialog"].show(html)
+
+    def _explanation(self, subject: str) -> str:
+        what, _, of = subject.partition(":")
+        try:
+            with connect(database_url(self._settings), name="fill dashboard why") as conn:
+                conn.execute("SET statement_timeout = '10s'")
+                conn.execute("SET default_transaction_read_only = on")
+                if what == "vehicle" and of.isascii() and of.isdigit() and len(of) < 19:
+                    return self._renderer.vehicle(tell_vehicle(conn, int(of)))
+                if what in set(Figure):
+                    found = explain(conn, self._settings, Figure(what), None, limit=LIMIT, now=utc_now())
+                    return self._renderer.explanation(found)
+        except LookupError as error:
+            return self._renderer.unexplained(str(error))
+        except psycopg.errors.QueryCanceled:
+            return self._renderer.unexplained("That takes too long here; `fill why` in a terminal takes its time.")
+        except (psycopg.Error, DatabaseUnavailableError) as error:
+            return self._renderer.unexplained(f"The database cannot be read: {error}")
+        return self._renderer.unexplained("There is nothing of that name.")
 
     async def _wanted(self, viewer: Viewer, deed: Deed, subject: str) -> None:
         title, explanation, verb = _WORDS[deed]

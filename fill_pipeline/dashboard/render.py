@@ -12,14 +12,17 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from fill_pipeline.cycle.window import LENGTH, window_at
+from fill_pipeline.dashboard.lineage import Explanation, VehicleStory
 from fill_pipeline.dashboard.links import Dagster, outside_url
 from fill_pipeline.dashboard.poller import Reading
 from fill_pipeline.dashboard.snapshot import Overview, SourceHealth, SourceView
+from fill_pipeline.db.lineage import VehicleRef
 from fill_pipeline.db.overview import CycleLine, VehicleLine
 from fill_pipeline.settings import Settings
 
 SHARED = ("notice", "cycle", "figures", "quality", "problems", "improvement", "vehicles")
 """Panels that look the same to every viewer."""
+MOST_PARTS = 12  # of a breakdown in a dialog
 MAX_ROWS = 100  # sources shown at once
 HEALTH_ORDER = {health: place for place, health in enumerate(SourceHealth)}
 
@@ -80,6 +83,7 @@ class Renderer:
             "day_bars": day_bars,
             "now_share": now_share,
             "icon": icon,
+            "MOST_PARTS": MOST_PARTS,
         }
 
     def panel(self, name: str, **context: Any) -> str:
@@ -99,6 +103,26 @@ class Renderer:
         ordered.sort(key=_SORTS[sort.column], reverse=sort.down)
         return self.panel("sources", o=overview, rows=ordered[:MAX_ROWS], matching=len(ordered), sort=sort)
 
+    def explanation(self, found: Explanation) -> str:
+        """The dialog that explains a figure."""
+        of_cycle = f" of cycle {found.cycle_id}" if found.cycle_id else " now"
+        is_mean = any(breakdown.has_means for breakdown in found.breakdowns) or isinstance(found.value, float)
+        value = share(found.value, 2) if is_mean else number(found.value)
+        title = found.figure.value.replace("_", " ").capitalize() + of_cycle
+        return self._story(title, figure=found, value=value)
+
+    def vehicle(self, story: VehicleStory) -> str:
+        """The dialog that tells where a vehicle's values are from."""
+        return self._story(f"Vehicle {story.id}: {story.name[:120]}", story=story)
+
+    def unexplained(self, why: str) -> str:
+        """The dialog where there is nothing to explain."""
+        return self._story("Not found", refusal=why)
+
+    def _story(self, title: str, **parts: Any) -> str:
+        empty = {"figure": None, "story": None, "refusal": None, "value": ""}
+        return self.panel("why", title=title, **(empty | parts)).strip()
+
 
 def number(value: float | None) -> str:
     """With thousands separators; a dash for nothing."""
@@ -113,7 +137,7 @@ def share(value: float | None, digits: int = 0) -> str:
     return f"{int(float(value) * 100 * scale + 1e-9) / scale:.{digits}f}\N{NO-BREAK SPACE}%"
 
 
-def price(vehicle: VehicleLine) -> str:
+def price(vehicle: VehicleLine | VehicleRef) -> str:
     """What it costs, with its currency."""
     if vehicle.price is None:
         return "no price"
@@ -122,9 +146,9 @@ def price(vehicle: VehicleLine) -> str:
     return f"{sign}{amount}" if sign else f"{amount} {vehicle.currency or ''}".strip()
 
 
-def vehicle_name(vehicle: VehicleLine) -> str:
+def vehicle_name(vehicle: VehicleLine | VehicleRef) -> str:
     """Year, make, model and trim, or what the advertisement calls it."""
-    parts = (vehicle.year, vehicle.make, vehicle.model, vehicle.trim)
+    parts = (vehicle.year, vehicle.make, vehicle.model, getattr(vehicle, "trim", None))
     known = " ".join(str(part) for part in parts if part)
     return known if vehicle.make else vehicle.title or known or "unnamed vehicle"
 

@@ -148,6 +148,8 @@ def test_a_hostile_text_does_not_run(page: Any, rows: Any, conn: Connection) -> 
     page.wait_for_timeout(300)
     assert page.evaluate("window.pwned") is None
     assert page.evaluate("document.querySelectorAll('#app [onerror], #app script').length") == 0
+    assert page.evaluate("[...document.querySelectorAll('.photo img')].filter(i => i.hasAttribute('src')).length") == 0
+    page.click("text=Show photos")  # nobody is asked for a picture before the viewer wants it
     photos = page.evaluate("[...document.querySelectorAll('.photo img')].map(i => [i.src, i.referrerPolicy])")
     assert [policy for _, policy in photos] == ["no-referrer"]
     assert photos[0][0].startswith("https://example.com/")

@@ -2,7 +2,7 @@
 // focus, scrolling, open menus and half-typed words survive an update. What the viewer does is sent as `do`.
 import { h } from "vue";
 
-const KEPT = { DIALOG: ["open"], DETAILS: ["open"], TIME: [], IMG: ["class"] };
+const KEPT = { DIALOG: ["open"], DETAILS: ["open"], TIME: [], IMG: ["class", "src"] };
 
 function attributes(from, to) {
   const kept = KEPT[from.tagName] ?? [];
@@ -64,6 +64,21 @@ function tell(times) {
 }
 setInterval(() => tell(document.querySelectorAll("time[data-mode]")), 1000);
 
+// Pictures come from other sites, which then see who looks: they are loaded when the viewer wants them.
+const PHOTOS = "fill-photos";
+function photos(toggle) {
+  if (toggle) localStorage.setItem(PHOTOS, localStorage.getItem(PHOTOS) === "on" ? "off" : "on");
+  const on = localStorage.getItem(PHOTOS) === "on";
+  document.documentElement.dataset.photos = on ? "on" : "off";
+  for (const button of document.querySelectorAll("[data-local=photos]")) {
+    button.setAttribute("aria-pressed", on);
+  }
+  for (const img of document.querySelectorAll("img[data-src]")) {
+    if (on && img.getAttribute("src") !== img.dataset.src) img.src = img.dataset.src;
+    if (!on) img.removeAttribute("src");
+  }
+}
+
 // A picture that does not come leaves its empty frame.
 document.addEventListener("error", (e) => e.target.tagName === "IMG" && e.target.classList.add("broken"), true);
 
@@ -97,14 +112,17 @@ export default {
       if (open && !wanted.content.querySelector("dialog")) open.close(); // gives the focus back
       morph(this.$el, wanted.content);
       tell(this.$el.querySelectorAll("time[data-mode]"));
+      if (this.$el.querySelector("[data-local=photos]")) photos();
+      if (open?.isConnected && !open.contains(document.activeElement)) open.querySelector("[autofocus]")?.focus();
       const dialog = this.$el.querySelector("dialog:not([open])");
       if (!dialog) return;
       dialog.addEventListener("cancel", this.cancel); // does not bubble
       dialog.showModal();
     },
     click(event) {
-      const local = event.target.closest("[data-local=theme]");
-      if (local) return theme(document.documentElement.dataset.theme === "dark" ? "light" : "dark");
+      const local = event.target.closest("[data-local]")?.dataset.local;
+      if (local === "theme") return theme(document.documentElement.dataset.theme === "dark" ? "light" : "dark");
+      if (local === "photos") return photos(true);
       const button = event.target.closest("button[data-do]");
       if (button) this.$emit("do", { do: button.dataset.do, subject: button.dataset.subject ?? "" });
     },
