@@ -13,7 +13,7 @@ def deeds(actions: Sequence[ActionSeen], kinds: Collection[str] = ()) -> list[st
     """The last actions (newest first), one line each; drains, of which there are many, in one line at the end."""
     told = [a for a in actions if a.status != "requested" and (a.action in kinds if kinds else a.action != "close")]
     lines = [
-        f"{a.action} in cycle {a.cycle_id}: {a.reason} ({a.status}{f', {a.gained:,} rows moved' if a.gained else ''})"
+        f"{a.action} in cycle {a.cycle_id}: {a.reason} ({a.status}; rows moved: {a.gained:,})"
         for a in told
         if a.action != "drain"
     ][:MOST]
@@ -22,7 +22,7 @@ def deeds(actions: Sequence[ActionSeen], kinds: Collection[str] = ()) -> list[st
         failed = sum(a.status == "failed" for a in drains)
         lines.append(
             f"drain, {len(drains)} times since cycle {drains[-1].cycle_id}: "
-            f"{sum(a.gained for a in drains):,} rows moved{f', {failed} failed' if failed else ''}"
+            f"rows moved: {sum(a.gained for a in drains):,}{f', {failed} of them failed' if failed else ''}"
         )
     return lines
 

@@ -8,7 +8,7 @@ from itertools import takewhile
 from statistics import median
 
 from fill_pipeline.alerts.deeds import deeds, repair_deeds
-from fill_pipeline.alerts.vitals import SILENT_AFTER, TRAIL, Marks, Vitals
+from fill_pipeline.alerts.vitals import ABOUT_SOURCES, SILENT_AFTER, TRAIL, Marks, Vitals
 from fill_pipeline.db.incidents import Incident, IncidentKind, IncidentRow, Severity
 from fill_pipeline.db.vitals import ActionSeen
 
@@ -28,6 +28,9 @@ MUCH_WORSE = 5
 RELIEF = 0.9  # what was too much must fall below this share of the mark, lest it comes and goes
 FEW = 5  # more new incidents of a kind at once are one: something they share is wrong
 OWN_KINDS = frozenset({"data_quality_score"})  # checks of which another kind of incident tells
+ABOUT_CYCLES = frozenset(
+    {IncidentKind.BELOW_TARGET, IncidentKind.QUALITY_FALLING, IncidentKind.QUEUE_STUCK, IncidentKind.MISSED_CYCLE}
+)
 SEARCH_KINDS = frozenset({IncidentKind.SEARCH_EMPTY, IncidentKind.SEARCH_SCHEDULE})
 
 
@@ -45,6 +48,13 @@ def over(vitals: Vitals, wanted: Iterable[Incident]) -> list[IncidentRow]:
         for row in vitals.open.values()
         if (row.kind, row.subject) not in still and (row.kind not in SEARCH_KINDS or row.subject not in vitals.searches)
     ]
+
+
+def deeds_of(row: IncidentRow, vitals: Vitals) -> list[str]:
+    """What the system did about an incident that is over."""
+    if row.kind in ABOUT_SOURCES:
+        return repair_deeds(vitals.repairs, row.subject)
+    return deeds(vitals.actions) if row.kind in ABOUT_CYCLES else []
 
 
 def _below_target(vitals: Vitals, marks: Marks, now: datetime) -> Iterator[Incident]:

@@ -50,7 +50,8 @@ def message_of(delivery: Delivery, *, secrets: tuple[str, ...] = ()) -> Message:
     kind, subject = clean(row["kind"], SUBJECT_CHARS), clean(row["subject"], SUBJECT_CHARS)
     severity = Severity(row["severity"])
     opened_at = datetime.fromisoformat(row["opened_at"])
-    facts = {clean(name, 60): clean(value) for name, value in (row["details"].get("facts") or {}).items()}
+    pairs = row["details"].get("facts") or ()
+    facts = {clean(name, 60): value if isinstance(value, int | float) else clean(value) for name, value in pairs}
     did = [clean(line) for line in row["details"].get("did") or ()]
     lasted = delivery.created_at - opened_at
     words = kind.replace("_", " ").capitalize() + (f" ({subject})" if subject else "")
@@ -59,7 +60,7 @@ def message_of(delivery: Delivery, *, secrets: tuple[str, ...] = ()) -> Message:
     fields = {
         "headline": headline,
         "message": clean(row["message"]),
-        "facts": "\n".join(f"  {name}: {value}" for name, value in facts.items()) or "  none recorded",
+        "facts": "\n".join(f"  {name}: {_figure(value)}" for name, value in facts.items()) or "  none recorded",
         "did": "\n".join(f"  - {line}" for line in did) or "  Nothing was recorded; it goes on with its cycle.",
         "todo": what_to_do(kind, subject),
         "id": str(delivery.incident_id),
@@ -87,7 +88,7 @@ def message_of(delivery: Delivery, *, secrets: tuple[str, ...] = ()) -> Message:
             "cycle": row["opened_cycle"],
             "facts": facts,
             "done": did,
-            "to_do": fields["todo"].split("\n"),
+            "to_do": [line.strip() for line in fields["todo"].split("\n")],
         },
     }
     critical = severity is Severity.CRITICAL and event is not AlertEvent.RESOLVED
@@ -118,6 +119,10 @@ def duration(lasted: timedelta) -> str:
     if days:
         return f"{days} d {hours} h"
     return f"{hours} h {rest} min" if hours else f"{rest} min"
+
+
+def _figure(value: object) -> str:
+    return f"{value:,}" if isinstance(value, int) else str(value)
 
 
 def _shell_word(subject: str) -> str:

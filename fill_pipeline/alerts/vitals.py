@@ -11,7 +11,7 @@ from pathlib import Path
 from fill_pipeline.db import counters, cycles, incidents, vitals
 from fill_pipeline.db.connect import Connection
 from fill_pipeline.db.cycles import CycleRow
-from fill_pipeline.db.incidents import IncidentRow
+from fill_pipeline.db.incidents import IncidentKind, IncidentRow
 from fill_pipeline.db.vitals import ActionSeen, EndedCycle, FailingSource, Held, Repair, SilentJob
 from fill_pipeline.quality.expectations import Severity as CheckSeverity
 from fill_pipeline.settings import Settings
@@ -23,6 +23,7 @@ SILENT_AFTER = timedelta(minutes=5)  # workers show signs of life every few seco
 WAITS_TOO_LONG = timedelta(hours=1)  # for a job without a worker
 RECENT = timedelta(days=2)
 MOST_ISSUES = 5
+ABOUT_SOURCES = frozenset({IncidentKind.SOURCE_FAILING, IncidentKind.REPAIR_GAVE_UP, IncidentKind.HELD_BACK})
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +97,9 @@ def read_vitals(conn: Connection, marks: Marks, disks: Sequence[Disk], *, now: d
     cycle = cycles.open_one(conn)
     failing = vitals.failing_sources(conn, closed[:TRAIL])
     set_aside = vitals.set_aside(conn)
+    known = {(row.kind, row.subject): row for row in incidents.open_incidents(conn)}
     troubled = {f.slug for f in failing} | {slug for slug, _ in set_aside}
+    troubled |= {subject for kind, subject in known if kind in ABOUT_SOURCES}
     totals = counters.totals(conn, ("queue.pending", "queue.dead"))
     movable, moved_at = 0, None
     if cycle is not None and totals["queue.pending"]:
@@ -120,7 +123,7 @@ def read_vitals(conn: Connection, marks: Marks, disks: Sequence[Disk], *, now: d
         silent=list(_silent_jobs(conn, now)),
         disks=disks,
         searches=frozenset(vitals.active_searches(conn)),
-        open={(row.kind, row.subject): row for row in incidents.open_incidents(conn)},
+        open=known,
     )
 
 

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from fill_pipeline.alerts.deliver import deliver, secrets_of
-from fill_pipeline.alerts.judge import judge, over
+from fill_pipeline.alerts.judge import deeds_of, judge, over
 from fill_pipeline.alerts.message import one_line
 from fill_pipeline.alerts.vitals import Disk, Marks, measure_disks, read_vitals
 from fill_pipeline.db import incidents
@@ -64,13 +64,14 @@ def look(conn: Connection, settings: Settings, *, now: datetime, disks: Sequence
                 incidents.open_incident(conn, incident, now=now, cycle_id=cycle_id)
         gone = over(vitals, wanted)
         for row in gone:
-            incidents.close_incident(conn, IncidentKind(row.kind), row.subject, now=now)
+            did = [one_line(line, secrets=secrets) for line in deeds_of(row, vitals)]
+            incidents.close_incident(conn, IncidentKind(row.kind), row.subject, now=now, did=did)
     opened = sum((incident.kind, incident.subject) not in vitals.open for incident in wanted)
     return Look(len(vitals.open) + opened - len(gone), opened, len(gone))
 
 
 def _same(incident: Incident, row: IncidentRow) -> bool:
-    told = (incident.message, incident.details, incident.occasion)
+    told = (incident.message, incident.stored(), incident.occasion)
     return told == (row.message, row.details, row.occasion) and incident.severity <= row.severity
 
 

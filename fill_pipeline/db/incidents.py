@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from enum import IntEnum, StrEnum
@@ -54,7 +55,7 @@ class AlertEvent(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Incident:
-    """Something that is wrong. ``details`` holds ``facts`` (name: figure) and ``did`` (what the system did, in words).
+    """Something that is wrong. ``details`` holds ``facts`` (by name) and ``did`` (what the system did, in words).
 
     ``occasion`` (a cycle, a job) tells another occurrence from another look at the same one.
     """
@@ -66,10 +67,18 @@ class Incident:
     details: dict[str, Any] = field(default_factory=dict)
     occasion: str | None = None
 
+    def stored(self) -> dict[str, Any]:
+        """The details as they are kept: the facts as pairs, since jsonb keeps no order of names."""
+        facts = [list(pair) for pair in self.details.get("facts", {}).items()]
+        return self.details | {"facts": facts, "did": list(self.details.get("did", ()))}
+
 
 @dataclass(frozen=True, slots=True)
 class IncidentRow:
-    """A row of ``incidents``; times in UTC, ``closed_at`` None while it is not over."""
+    """A row of ``incidents``; times in UTC, ``closed_at`` None while it is not over.
+
+    ``details`` holds ``facts``, pairs of a name and a figure or words, and ``did``, lines of what the system did.
+    """
 
     id: int
     kind: str
@@ -107,7 +116,7 @@ def open_incident(conn: Connection, incident: Incident, *, now: datetime, cycle_
             subject=incident.subject.replace("\0", ""),
             severity=int(incident.severity),
             message=incident.message[:MESSAGE_CHARS].replace("\0", ""),
-            details=orjson.dumps(incident.details, default=str).decode().replace("\\u0000", ""),
+            details=orjson.dumps(incident.stored(), default=str).decode().replace("\\u0000", ""),
             occasion=incident.occasion,
             now=now,
             cycle_id=cycle_id,
@@ -124,9 +133,12 @@ def remind(conn: Connection, incident_id: int, *, now: datetime) -> None:
     _sql.tell(conn, id=incident_id, now=now, remind_hours=REMIND_HOURS)
 
 
-def close_incident(conn: Connection, kind: IncidentKind, subject: str, *, now: datetime) -> None:
-    """Say that it is right again; an alert is written if it was open."""
-    _sql.close_incident(conn, kind=kind.value, subject=subject, now=now)
+def close_incident(
+    conn: Connection, kind: IncidentKind, subject: str, *, now: datetime, did: Sequence[str] = ()
+) -> None:
+    """Say that it is right again, and what the system did (as last told where that is empty); an alert is written."""
+    last = orjson.dumps({"did": list(did)} if did else {}).decode()
+    _sql.close_incident(conn, kind=kind.value, subject=subject, now=now, last=last)
 
 
 def open_incidents(conn: Connection, n: int = MOST_OPEN) -> list[IncidentRow]:

@@ -37,7 +37,7 @@ FROM told t JOIN before b ON b.id = t.id;
 -- name: close_incident!
 -- It is right again; those who were told that it was wrong are told that too.
 WITH closed AS (
-    UPDATE incidents SET closed_at = greatest(:now, opened_at), updated_at = greatest(:now, updated_at)
+    UPDATE incidents SET details = details || :last::jsonb, closed_at = greatest(:now, opened_at), updated_at = greatest(:now, updated_at)
     WHERE kind = :kind AND subject = :subject AND closed_at IS NULL RETURNING *
 ), told AS (
     INSERT INTO alerts (incident_id, event, incident, created_at)
