@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from uuid import UUID
 
@@ -14,6 +14,7 @@ _sql = queries("pace")
 BREAKER_THRESHOLD = 10  # failures in a row
 MOST_SLOWDOWN = 32.0
 SLOWDOWNS_APART_SECONDS = 5.0
+FAR = timedelta(minutes=5)  # clocks of several machines differ by less
 
 
 class Breaker(StrEnum):
@@ -92,12 +93,17 @@ def set_robots_delay(conn: Connection, source_id: UUID, delay_ms: int) -> None:
 
 def reserve_slots(conn: Connection, source_id: UUID, n: int, *, now: datetime) -> Slots:
     """Reserve ``n`` consecutive fetch times of a source, whoever else fetches from it, after every hold and pause."""
-    return Slots(*next(iter(_sql.reserve_slots(conn, source_id=source_id, n=n, now=now))))
+    return _near(conn, now, lambda: Slots(*next(iter(_sql.reserve_slots(conn, source_id=source_id, n=n, now=now)))))
 
 
 def move_slots(conn: Connection, source_id: UUID, n: int, *, now: datetime) -> Slots:
     """As ``reserve_slots``, for requests that missed the slots they had: they are in the day's budget already."""
-    return Slots(*next(iter(_sql.move_slots(conn, source_id=source_id, n=n, now=now))))
+    return _near(conn, now, lambda: Slots(*next(iter(_sql.move_slots(conn, source_id=source_id, n=n, now=now)))))
+
+
+def _near(conn: Connection, now: datetime, reserve: Callable[[], Slots]) -> Slots:
+    slots = reserve()
+    return reserve() if slots.first > now + FAR and forget_far_slots(conn, now=now) else slots
 
 
 def forget_far_slots(conn: Connection, *, now: datetime) -> list[UUID]:
@@ -105,7 +111,7 @@ def forget_far_slots(conn: Connection, *, now: datetime) -> list[UUID]:
 
     The clock that reserved it has been set back since, and nothing would be fetched until it is there again.
     """
-    return [row[0] for row in _sql.forget_far_slots(conn, now=now)]
+    return [row[0] for row in _sql.forget_far_slots(conn, now=now, far=FAR)]
 
 
 def hold(conn: Connection, source_id: UUID, until: datetime, reason: str) -> None:

@@ -174,3 +174,21 @@ def test_a_robots_file_outlives_the_failure_to_have_it_again(conn: Connection) -
     row = registry.robots_of(conn, origin)
     assert row is not None
     assert (row.body, row.fetched_at, row.failed_status) == ("User-agent: *", NOW, 503)
+
+
+def test_slots_reserved_by_a_clock_set_back_since_are_forgotten_others_and_holds_are_kept(
+    conn: Connection, source: UUID
+) -> None:
+    ahead = NOW + timedelta(minutes=10)
+    pace.reserve_slots(conn, source, 2, now=ahead)
+    assert pace.move_slots(conn, source, 1, now=NOW).first == NOW
+    assert pace.reserve_slots(conn, source, 1, now=NOW).first == NOW + timedelta(milliseconds=500)
+    assert pace.forget_far_slots(conn, now=NOW) == []
+
+    pace.hold(conn, source, ahead, "asked to")
+    assert pace.reserve_slots(conn, source, 1, now=NOW).first == ahead
+    assert pace.forget_far_slots(conn, now=NOW) == []
+    assert pace.forget_far_slots(conn, now=ahead - timedelta(hours=1)) == []
+    pace.reserve_slots(conn, source, 1, now=ahead + timedelta(hours=1))
+    assert pace.forget_far_slots(conn, now=NOW) == [source]
+    assert claim(conn, NOW) == []

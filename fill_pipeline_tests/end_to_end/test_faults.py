@@ -239,7 +239,7 @@ def test_pages_wait_until_names_can_be_resolved_again(small: Settings, db: Conne
 @pytest.mark.parametrize("jump", [timedelta(hours=1), timedelta(minutes=-10)], ids=["forward", "back"])
 def test_a_clock_that_jumps_stops_nothing(jump: timedelta, small: Settings, db: Connection, simweb: SimWeb) -> None:
     declare(db, simweb)
-    running = Running(small)
+    running = Running(small.model_copy(update={"batch_size": 4}))  # so that much is still to be claimed
     wait_for(lambda: completed(db) >= 5, running)
     running.later = jump
     report = running.report()

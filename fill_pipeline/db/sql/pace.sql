@@ -37,9 +37,9 @@ FROM here h WHERE st.source_id = h.source_id
 RETURNING h.first_slot, round(h.pace)::int, true;
 
 -- name: forget_far_slots
--- Slots are reserved less than a minute and a few paces ahead; five minutes are left for clocks that differ.
+-- Slots are reserved less than a minute and a few paces ahead.
 UPDATE source_state SET next_slot_at = :now
-WHERE next_slot_at > greatest(:now, hold_until, breaker_until) + interval '5 minutes'
+WHERE next_slot_at > greatest(:now, hold_until, breaker_until) + (:far)::interval
                      + 10 * pace_ms(source_state, :now) * interval '1 millisecond'
 RETURNING source_id;
 
