@@ -21,7 +21,7 @@ def deeds(actions: Sequence[ActionSeen], kinds: Collection[str] = ()) -> list[st
     if drains:
         failed = sum(a.status == "failed" for a in drains)
         lines.append(
-            f"drain, {len(drains)} times since cycle {drains[-1].cycle_id}: "
+            f"drain, {len(drains)} times since cycle {drains[-1].cycle_id}; "
             f"rows moved: {sum(a.gained for a in drains):,}{f', {failed} of them failed' if failed else ''}"
         )
     return lines

@@ -73,7 +73,7 @@ def message_of(delivery: Delivery, *, secrets: tuple[str, ...] = ()) -> Message:
     data = {
         "id": delivery.alert_id,
         "event": event.value,
-        "sent_for": delivery.created_at.isoformat(),
+        "at": delivery.created_at.isoformat(),
         "headline": headline,
         "incident": {
             "id": delivery.incident_id,
@@ -88,7 +88,7 @@ def message_of(delivery: Delivery, *, secrets: tuple[str, ...] = ()) -> Message:
             "cycle": row["opened_cycle"],
             "facts": facts,
             "done": did,
-            "to_do": [line.strip() for line in fields["todo"].split("\n")],
+            "to_do": [] if ended else [line.strip() for line in fields["todo"].split("\n")],
         },
     }
     critical = severity is Severity.CRITICAL and event is not AlertEvent.RESOLVED

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
 from fill_pipeline.alerts.message import duration, one_line, what_to_do
 from fill_pipeline.alerts.watch import watch
@@ -57,7 +58,7 @@ def _cells(row: IncidentRow) -> tuple[object, ...]:
     what = row.kind.replace("_", " ") + (f" ({one_line(row.subject, 60)})" if row.subject else "")
     state = "open" if row.closed_at is None else "over"
     severity = Severity(row.severity).name.lower()
-    return row.id, what, severity, one_line(row.message, 300), state, f"{row.opened_at:%Y-%m-%d %H:%M}"
+    return row.id, escape(what), severity, escape(one_line(row.message, 300)), state, f"{row.opened_at:%Y-%m-%d %H:%M}"
 
 
 def _undelivered(waiting: alerts.Undelivered) -> dict[str, object]:
