@@ -11,8 +11,10 @@ from selectolax.lexbor import LexborHTMLParser
 
 from fill_pipeline.crawl.urls import join, same_site, site_of
 from fill_pipeline.discovery.candidate import RejectReason
+from fill_pipeline.extract.cards import other_things
 from fill_pipeline.extract.dom import attribute, css, parse, strip_noise
 from fill_pipeline.extract.listing import Layer, Listing
+from fill_pipeline.extract.other_goods import Other
 
 _SPOKEN = (Layer.STRUCTURED, Layer.STATE, Layer.LABELS)
 _FACTS = (
@@ -103,7 +105,7 @@ def why_no_source(body: bytes, url: str, *, goes_on: bool) -> tuple[RejectReason
         return RejectReason.TRAP, "one page leads to the next without end and none lists a vehicle"
     if _ARTICLE.search(body):
         return RejectReason.ARTICLES, f"articles, no vehicles for sale: {heading!r}"
-    if _SHOP.search(body):
+    if _SHOP.search(body) or other_things(tree, url=url) is Other.GOODS:
         return RejectReason.GOODS, f"a shop of other goods: {heading!r}"
     linked = sum(len(text) for _, text in links.inner)
     shapes = Counter(_shape(target) for target, _ in links.inner)

@@ -91,9 +91,9 @@ def test_entities_are_never_expanded():
 
 def test_a_file_with_too_many_urls_is_cut():
     body = b"<urlset>" + b"".join(b"<url><loc>/%d</loc></url>" % i for i in range(60_000)) + b"</urlset>"
-    started = time.perf_counter()
+    started = time.process_time()
     assert len(read_sitemap(body, BASE, LIMIT).pages) == MAX_URLS_PER_FILE
-    assert time.perf_counter() - started < 5
+    assert time.process_time() - started < 5
 
 
 @pytest.mark.parametrize(
