@@ -130,6 +130,24 @@ def test_what_happened_while_a_receiver_was_down_comes_in_order_and_nothing_is_l
     assert first == ["opened", "resolved"]
 
 
+def test_nothing_is_resolved_at_a_receiver_before_it_was_opened_there(
+    conn: Connection, settings: Settings, receiver: Receiver
+) -> None:
+    receiver.status = 503
+    tell(conn, "alpha")
+    chosen = hooked(settings, receiver)
+    deliver(conn, chosen, now=START)
+    receiver.status = 200
+    incidents.close_incident(conn, KIND, "alpha", now=START + MINUTE / 6)
+    tell(conn, "beta")
+    deliver(conn, chosen, now=START + MINUTE / 5)  # too soon to try the first one again, and so for the second
+    assert [got["incident"]["subject"] for got in receiver.got] == ["beta"]
+    deliver(conn, chosen, now=START + MINUTE)
+    assert [(got["event"], got["incident"]["subject"]) for got in receiver.got[1:]] == [
+        ("opened", "alpha"), ("resolved", "alpha"),
+    ]  # fmt: skip
+
+
 def test_a_slow_receiver_costs_one_bounded_wait_a_pass(
     conn: Connection, settings: Settings, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
