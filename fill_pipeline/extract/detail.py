@@ -14,36 +14,59 @@ from fill_pipeline.extract.gazetteer import find_make_model
 from fill_pipeline.extract.labelled import read_labels
 from fill_pipeline.extract.listing import Layer, PriceKind
 from fill_pipeline.extract.numbers import says_no_price
+from fill_pipeline.extract.phrases import may_be_sale
 from fill_pipeline.extract.sellers import offer_seller
 from fill_pipeline.extract.specs import offer_specs
 from fill_pipeline.extract.values import offer_value
-from fill_pipeline.extract.visible import image_links, offer_mileage, offer_place, offer_price, offer_vin, photo_targets
+from fill_pipeline.extract.visible import (
+    MILEAGE_CEILING,
+    PRICE_CEILING,
+    image_links,
+    offer_mileage,
+    offer_place,
+    offer_price,
+    offer_vin,
+    photo_targets,
+)
 
 _SITE_SUFFIX = re.compile(r"\s+(?:[|–—»«•]|-|::|\|\|)\s+")
+_TITLE_CEILING = 0.88  # the confidence of what is read here at most
 _PLACE_IN_TITLE = re.compile(r"\(([^()\d]{3,40})\)\s*\Z")
 
 
 def read_detail(tree: LexborHTMLParser, reading: Reading, *, url: str) -> Words:
     """Offer what the visible part of a detail page, taken out of its noise, says; gives its words for further use.
-    Changes the tree."""
+    Changes the tree.
+
+    What is known with more confidence than the visible page can give is not looked for, unless every offer is asked
+    for."""
     title_tag = tree.css_first("title")
     tag_title = clean(title_tag.text()) if title_tag is not None else ""
     drop_menus(tree)
     body = tree.body
     words = read_words([body]) if body is not None else Words()
     drop_foreign(tree, words)
-    start = _read_title(tree, words, tag_title, reading)
+    priced = (
+        _is_sure(reading, "price", PRICE_CEILING)
+        and reading.has("currency")
+        and not may_be_sale(words.text, reading.value("price"))
+    )
+    start = 0
+    if not (priced and _is_sure(reading, "title", _TITLE_CEILING) and (reading.has("place") or reading.has("city"))):
+        start = _read_title(tree, words, tag_title, reading)
     read_labels(words, reading, url)
     title = reading.value("title")
     if not reading.has("make", "model") and (not title or _names_vehicle(title) < 0.7):
         _read_name_line(words, reading)
     subject = find_make_model(title) if title else None
-    offer_price(reading, words, start, Layer.TEXT, subject=subject)
+    if not priced:
+        offer_price(reading, words, start, Layer.TEXT, subject=subject)
     if not reading.has("price"):
         withheld = next((text for text in words.texts[:600] if len(text) <= 60 and says_no_price(text)), None)
         if withheld:
             reading.note("price", withheld)
-    offer_mileage(reading, words, Layer.TEXT, subject)
+    if not (_is_sure(reading, "mileage", MILEAGE_CEILING) and reading.has("mileage_unit")):
+        offer_mileage(reading, words, Layer.TEXT, subject)
     offer_vin(reading, words, Layer.TEXT)
     offer_place(reading, words, Layer.TEXT)
     offer_seller(reading, words, tree, tag_title)
@@ -57,6 +80,11 @@ def read_detail(tree: LexborHTMLParser, reading: Reading, *, url: str) -> Words:
         if links:
             offer_value(reading, "images", list(dict.fromkeys(links)), Layer.TEXT, "img", 0.5, url)
     return words
+
+
+def _is_sure(reading: Reading, field: str, ceiling: float) -> bool:
+    """Whether a field's value is so confident that what is read with at most ``ceiling`` cannot replace it."""
+    return reading.confidence(field) >= ceiling and not reading.explains
 
 
 def _read_title(tree: LexborHTMLParser, words: Words, tag_title: str, reading: Reading) -> int:
@@ -87,7 +115,7 @@ def _read_title(tree: LexborHTMLParser, words: Words, tag_title: str, reading: R
     if not scored:
         return 0
     best = max(scored, key=lambda item: item[0])
-    confidence = min(0.88, best[0] - 0.2 * _names_vehicle(best[1]))
+    confidence = min(_TITLE_CEILING, best[0] - 0.2 * _names_vehicle(best[1]))
     if best[2] == "title":
         best = (best[0], _fuller(words, headline(best[1])), best[2])
     reading.offer("title", best[1], Layer.TITLE, best[2], confidence)

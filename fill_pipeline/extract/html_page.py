@@ -17,10 +17,11 @@ from fill_pipeline.extract.evidence import CORE_FIELDS, Reading
 from fill_pipeline.extract.finish import finish, is_listing
 from fill_pipeline.extract.gazetteer import MakeModel, find_make_model
 from fill_pipeline.extract.labelled import read_labels
-from fill_pipeline.extract.listing import Layer, Listing
+from fill_pipeline.extract.listing import Layer, Listing, PriceKind
 from fill_pipeline.extract.microdata import meta_record, microdata_records, rdfa_records
 from fill_pipeline.extract.other_goods import Other, other_than_vehicle
 from fill_pipeline.extract.pagination import next_link, stated_count, stated_total
+from fill_pipeline.extract.phrases import may_be_sale
 from fill_pipeline.extract.records import find_record_groups, is_linked_vehicle, linked_records, read_record
 from fill_pipeline.extract.result import MAX_LISTINGS, PageKind, PageResult
 from fill_pipeline.extract.rules import ExtractRules, apply_css, fill_template
@@ -62,8 +63,9 @@ _LABELLED_FACTS = (
     "drivetrain",
     "body_style",
 )
-# What the visible page can still add to complete structured data.
-_WANTED = (*CORE_FIELDS, "currency", "mileage_unit", "place")
+# What the visible page can still add to structured data: with all of it, and a place, the tree is not even parsed.
+_WANTED = (*CORE_FIELDS, "currency", "mileage_unit", "body_style", "engine", "fuel_type", "transmission", "drivetrain",
+           "exterior_color", "interior_color", "doors", "description")  # fmt: skip
 _LEAST_PRICE = 500  # of a vehicle that tells no year, mileage or VIN
 _LEAST_EVIDENCE = 0.3  # of a card that is a vehicle at all: a make, a year or a price
 _OTHERS: dict[str, str] = {Other.GOODS: "parts or toys", Other.ARTICLE: "articles", Other.CATEGORY: "ways to them"}
@@ -253,7 +255,7 @@ class HtmlPage:
                 state = self._read_state(records[0], locator)
                 if _same_vehicle(reading, state):
                     reading.absorb(state)
-        if self.rules.detail or not reading.has(*_WANTED):
+        if self.rules.detail or not self._is_complete(reading):
             self._read_tree(reading)
         listing = finish(reading, url=self._canonical())
         result.explain = reading.explanations()
@@ -264,6 +266,15 @@ class HtmlPage:
             result.reason = self._why_not()
         return result
 
+    def _is_complete(self, reading: Reading) -> bool:
+        """Whether the visible page has nothing to add: no fact, and nothing that makes the price a bid or a sale."""
+        if not reading.has(*_WANTED) or not (reading.has("place") or reading.has("city")):
+            return False
+        kind = reading.value("price_kind")
+        return kind != PriceKind.BID and not (
+            kind == PriceKind.ASKING and may_be_sale(self.markup, reading.value("price"))
+        )
+
     def _main_linked(self) -> dict[str, Any] | None:
         """The JSON-LD vehicle that the page is about: the one its address names, else the one that says most."""
         if not self.linked:
@@ -273,7 +284,7 @@ class HtmlPage:
             for record in self.linked:
                 if mentions(record, identity):
                     return record
-        return max(self.linked[:20], key=richness)
+        return self.linked[0] if len(self.linked) == 1 else max(self.linked[:20], key=richness)
 
     def _read_tree(self, reading: Reading) -> None:
         tree = self.tree
@@ -284,7 +295,7 @@ class HtmlPage:
             if items:
                 reading.absorb(self._read_linked(max(items[:20], key=richness), "microdata"))
             self._read_meta(reading)
-        if not reading.has(*_WANTED):
+        if not self._is_complete(reading):
             read_detail(self._bare_tree(), reading, url=self.url)
 
     def _read_meta(self, reading: Reading) -> None:

@@ -14,6 +14,7 @@ from fill_pipeline.extract.sellers import is_name, is_user_name
 from fill_pipeline.extract.values import offer_value
 
 _ALNUM = re.compile(r"[^\W_]")
+LABEL_CEILING = 0.84  # the confidence of a labelled value at most
 _LABEL_LENGTH = 48
 _VALUE_LENGTH = 80
 _LONG_FIELDS = frozenset(
@@ -169,7 +170,7 @@ def read_labels(words: Words, reading: Reading, base_url: str, *, layer: Layer =
                 while at < count and glued[at] and len(value) < _VALUE_LENGTH and _continues(texts[at]):
                     value += " " + texts[at]
                     at += 1
-                _offer(reading, field, value, layer, text[:colon], 0.84, base_url)
+                _offer(reading, field, value, layer, text[:colon], LABEL_CEILING, base_url)
                 continue
         at += 1
 
@@ -257,7 +258,7 @@ def _labelled(words: Words, at: int, field: str, reading: Reading, base_url: str
             known == "seller_name" and is_name(value) and _is_heading(words.nodes[positions[-1]])
         )
     if known and sure and len(value) <= limit:
-        _offer(reading, known, value, layer, label, 0.84 if colon else 0.76, base_url)
+        _offer(reading, known, value, layer, label, LABEL_CEILING if colon else 0.76, base_url)
     return after
 
 
@@ -330,7 +331,9 @@ def _offer(
         field, confidence = "title", 0.5
     elif field == "seller_name" and _SELLER_KIND.fullmatch(value):
         field = "seller_type"
-    elif not _plausible_shape(field, value):
+    if reading.confidence(field) >= LABEL_CEILING and not reading.explains:
+        return
+    if not _plausible_shape(field, value):
         return
     if field == "price" and label.lower() in _LIST_PRICES:
         confidence -= 0.08
@@ -346,6 +349,4 @@ def _offer(
             return
         if label.lower() in _SECTIONS and not _COLOR_WORD.search(value):
             return
-    if field == "price" and confidence <= reading.confidence("price"):
-        return
     offer_value(reading, field, value, layer, label[:40], confidence, base_url, key=label)

@@ -7,6 +7,8 @@ from enum import Enum
 from functools import cache, lru_cache
 from importlib import resources
 
+_MOST_PLACES = 200  # where an amount may stand
+_BEFORE, _AFTER = 500, 300  # characters of markup between an amount and what is said of it
 _LONGEST = 4  # words of the longest phrase
 _WORD = re.compile(r"[\w'’.\-]+/?", re.UNICODE)
 # Words between a phrase and its amount: "savings of $500", "ab ca. 500 €".
@@ -62,6 +64,33 @@ def said_before(words: str) -> Said | None:
     if above.rstrip().endswith(":"):
         return _ending(above, 1)
     return _phrases().get(" ".join(_words(above))) or _ending(above, 2)
+
+
+def may_be_sale(page: str, amount: int) -> bool:
+    """Whether a page has words beside an amount that make it a bid, or what was paid: a cheap look at its markup or its
+    words before they are read."""
+    stems, phrases = _of_sales()
+    head, tail = str(amount)[:-3], str(amount)[-3:]
+    at = page.find(tail)
+    for _ in range(_MOST_PLACES):
+        if at < 0:
+            break
+        # Thousands stand before any separator.
+        if "".join(filter(str.isdigit, page[max(0, at - 14) : at])).endswith(head):
+            around = page[max(0, at - _BEFORE) : at + _AFTER].lower()
+            if any(stem in around for stem in stems) and phrases.search(around):
+                return True
+        at = page.find(tail, at + 1)
+    return False
+
+
+@cache
+def _of_sales() -> tuple[tuple[str, ...], re.Pattern[str]]:
+    """The phrases of auctions and past sales: those that hold no other one, and a pattern of all."""
+    known = [phrase for phrase, said in _phrases().items() if said in (Said.SOLD, Said.BID)]
+    known += ["reserve not met", "reserve was not met", "did not sell", "no sale"]
+    stems = tuple(phrase for phrase in known if not any(other in phrase for other in known if other != phrase))
+    return stems, re.compile(r"(?<!\w)(?:" + "|".join(map(re.escape, known)) + r")(?!\w)")
 
 
 def _words(text: str) -> list[str]:

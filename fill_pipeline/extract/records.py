@@ -58,13 +58,17 @@ def read_record(record: dict[str, Any], reading: Reading, *, layer: Layer, locat
 
 def bounded_payload(record: dict[str, Any]) -> dict[str, Any] | None:
     """The record itself, if it is no larger than 16 KB as JSON; else only its plain values; else None."""
-    for candidate in (record, {key: value for key, value in record.items() if not isinstance(value, (dict, list))}):
-        try:
-            if len(orjson.dumps(candidate, option=orjson.OPT_NON_STR_KEYS)) <= _PAYLOAD_BYTES:
-                return candidate
-        except (orjson.JSONEncodeError, RecursionError, ValueError):
-            return None
-    return None
+    try:
+        if _fits(record):
+            return record
+        plain = {key: value for key, value in record.items() if not isinstance(value, (dict, list))}
+        return plain if _fits(plain) else None
+    except (orjson.JSONEncodeError, RecursionError, ValueError):
+        return None
+
+
+def _fits(record: dict[str, Any]) -> bool:
+    return len(orjson.dumps(record, option=orjson.OPT_NON_STR_KEYS)) <= _PAYLOAD_BYTES
 
 
 def _read(
@@ -127,6 +131,8 @@ def _read_inner(
         plain = plain_value(value)
         if plain is not None:
             offer_value(reading, field, plain, layer, locator, base * rank, base_url)
+            if field == "engine" and isinstance(fuel := value.get("fuelType"), str):
+                offer_value(reading, "fuel_type", fuel, layer, f"{locator}.fuelType", base, base_url)
             return
     if container == "price":
         _read_price(value, reading, layer, locator, base, base_url)

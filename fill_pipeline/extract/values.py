@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -64,6 +65,12 @@ _TEXT_FIELDS = frozenset(
         "condition",
     ]
 )
+_PICTURE_KEYS = ("contentUrl", "url", "large", "src", "full", "original", "href", "uri", "imageUrl", "photoUrl", "big",
+                 "medium", "small", "sizes", "image", "items", "images", "photos", "list", "links",
+                 "@list")  # fmt: skip
+_PRICES = frozenset(("price", "sold_price", "bid"))
+_NAMES = frozenset(("make", "model", "city", "region", "seller_name"))
+_FACTS = frozenset(("fuel_type", "transmission", "drivetrain", "body_style", "exterior_color", "interior_color"))
 _LIMITS = {"title": 300, "place": 160, "engine": 160, "fuel_economy": 80, "remote_id": 100, "remote_slug": 200}
 _EMPTY_WORDS = frozenset(
     ("n/a", "na", "none", "null", "-", "–", "—", "--", "unknown", "not specified", "undefined", "unspecified", "tbd",
@@ -90,93 +97,97 @@ def offer_value(
     """Offer a value for a field after reading it as that field's type; what cannot be read is left out."""
     if confidence <= reading.confidence(field) and not reading.explains:
         return
-    if isinstance(value, bool):
+    if value is True or value is False:
         if field == "status" and value and "sold" in key.lower():
             reading.offer("status", ListingStatus.SOLD.value, layer, locator, confidence)
         elif field == "seller_type" and "dealer" in key.lower():
             reading.offer("seller_type", "dealer" if value else "private", layer, locator, confidence)
-        return
-    if field in _TEXT_FIELDS:
+    elif field in _TEXT_FIELDS:
         _offer_text(reading, field, value, layer, locator, confidence)
-    elif field in ("price", "sold_price", "bid"):
+    elif field in _PRICES:
         _offer_price(reading, field, value, layer, locator, confidence, key)
     elif field == "mileage":
         _offer_mileage(reading, value, layer, locator, confidence, key)
-    elif field == "year":
-        _offer_year(reading, value, layer, locator, confidence)
     elif field == "images":
         _offer_images(reading, value, layer, locator, confidence, base_url)
     elif field == "url":
         link = absolute(base_url, value) if isinstance(value, str) else None
-        if link:
-            reading.offer("url", link, layer, locator, confidence)
-    elif field == "vin":
-        _offer_vin(reading, value, layer, locator, confidence)
-    elif field == "currency":
-        code = currency_code(str(value)[:8])
-        if code:
-            reading.offer("currency", code, layer, locator, confidence)
-    elif field == "mileage_unit":
-        unit = _UNITS.get(str(value).strip().lower()[:12])
-        if unit:
-            reading.offer("mileage_unit", unit, layer, locator, confidence)
-    elif field in ("doors", "seats"):
-        number = read_number(str(value))
-        if number is not None and 1 <= number <= 99 and number == int(number):
-            reading.offer(field, int(number), layer, locator, confidence)
-    elif field in ("latitude", "longitude"):
-        _offer_coordinate(reading, field, value, layer, locator, confidence)
-    elif field == "description":
-        text = clean_markup(value) if isinstance(value, str) else ""
-        if len(text) < 160 and _PRICED.search(text):
-            confidence *= 0.6  # made for search engines
-        if len(text) > 1:
-            reading.offer("description", text, layer, locator, confidence)
-    elif field == "posted_at":
-        moment = read_moment(value)
-        if moment:
-            reading.offer("posted_at", moment, layer, locator, confidence, raw=str(value)[:80])
-    elif field == "status":
-        status = read_status(str(value)[:80])
-        if status:
-            reading.offer("status", status.value, layer, locator, confidence, raw=clean(str(value), 80))
+        reading.offer("url", link, layer, locator, confidence)
+    else:
+        offer = _OFFERS.get(field)
+        if offer is not None:
+            offer(reading, field, value, layer, locator, confidence)
+
+
+def _offer_currency(reading: Reading, field: str, value: Any, layer: Layer, locator: str, confidence: float) -> None:
+    reading.offer(field, currency_code(str(value)[:8]), layer, locator, confidence)
+
+
+def _offer_unit(reading: Reading, field: str, value: Any, layer: Layer, locator: str, confidence: float) -> None:
+    reading.offer(field, _UNITS.get(str(value).strip().lower()[:12]), layer, locator, confidence)
+
+
+def _offer_count(reading: Reading, field: str, value: Any, layer: Layer, locator: str, confidence: float) -> None:
+    number = value if isinstance(value, int) else read_number(str(value))
+    if number is not None and 1 <= number <= 99 and number == int(number):
+        reading.offer(field, int(number), layer, locator, confidence)
+
+
+def _offer_description(reading: Reading, field: str, value: Any, layer: Layer, locator: str, confidence: float) -> None:
+    text = clean_markup(value) if isinstance(value, str) else ""
+    if len(text) < 160 and _PRICED.search(text):
+        confidence *= 0.6  # made for search engines
+    if len(text) > 1:
+        reading.offer(field, text, layer, locator, confidence)
+
+
+def _offer_moment(reading: Reading, field: str, value: Any, layer: Layer, locator: str, confidence: float) -> None:
+    moment = read_moment(value)
+    if moment:
+        reading.offer(field, moment, layer, locator, confidence, raw=str(value)[:80])
+
+
+def _offer_status(reading: Reading, field: str, value: Any, layer: Layer, locator: str, confidence: float) -> None:
+    status = read_status(str(value)[:80])
+    if status:
+        reading.offer(field, status.value, layer, locator, confidence, raw=clean(str(value), 80))
 
 
 def _offer_text(reading: Reading, field: str, value: Any, layer: Layer, locator: str, confidence: float) -> None:
     if isinstance(value, float) and value.is_integer():
         value = int(value)
-    text = clean(str(value), _LIMITS.get(field, 120))
+    text = clean(value if isinstance(value, str) else str(value), _LIMITS.get(field, 120))
     if text.startswith(("http://schema.org/", "https://schema.org/")):
         text = text.rsplit("/", 1)[-1]
-    if not text or text.lower() in _EMPTY_WORDS or "{{" in text or not any(char.isalnum() for char in text):
+    if not text or text.lower() in _EMPTY_WORDS or "{{" in text:
         return
-    if field in ("make", "model", "city", "region", "seller_name") and text.startswith(("http://", "https://", "/")):
+    if not text[0].isalnum() and not any(char.isalnum() for char in text):
         return
-    if (field == "make" and text.isdigit()) or (field == "region" and len(text) > 60):
+    if field in _NAMES and text.startswith(("http://", "https://", "/")):
         return
-    if field == "trim" and not any(char.isalpha() for char in text):
+    if field in _FACTS and (text.isdigit() or len(text) > 80):
         return
-    if field == "model" and isinstance(value, int) and value > 9999:
-        return
-    if field in ("fuel_type", "transmission", "drivetrain", "body_style", "exterior_color", "interior_color") and (
-        text.isdigit() or len(text) > 80
+    if field == "title":
+        if _PRICED.search(text):
+            confidence *= 0.7  # made for search engines; the page's heading is the title
+    elif (
+        (field == "make" and text.isdigit())
+        or (field == "region" and len(text) > 60)
+        or (field == "trim" and not any(char.isalpha() for char in text))
+        or (field == "model" and isinstance(value, int) and value > 9999)
+        or (field == "remote_id" and "*" in text)  # masked
+        or (field == "engine" and _NOTHING.fullmatch(text))
     ):
         return
-    if field == "remote_id" and "*" in text:  # masked
-        return
-    if field == "seller_phone":
+    elif field == "seller_phone":
         number = _TELEPHONE.search(text)
         if number is None or sum(char.isdigit() for char in number[0]) < 6:
             return
         text = number[0]
-    if field == "seller_type":
+    elif field == "seller_type":
         text = seller_type(text)
-    if field == "condition" and len(text) == 1:
+    elif field == "condition" and len(text) == 1:
         text = {"N": "New", "U": "Used"}.get(text.upper(), "")
-    if field == "title" and _PRICED.search(text):
-        confidence *= 0.7  # made for search engines; the page's heading is the title
-    if field == "engine" and _NOTHING.fullmatch(text):
-        return
     reading.offer(field, text, layer, locator, confidence)
 
 
@@ -250,7 +261,7 @@ def _offer_mileage(reading: Reading, value: Any, layer: Layer, locator: str, con
             reading.offer("mileage_unit", unit, layer, locator, confidence)
 
 
-def _offer_year(reading: Reading, value: Any, layer: Layer, locator: str, confidence: float) -> None:
+def _offer_year(reading: Reading, field: str, value: Any, layer: Layer, locator: str, confidence: float) -> None:
     year: int | None = None
     if isinstance(value, (int, float)):
         year = int(value)
@@ -260,7 +271,7 @@ def _offer_year(reading: Reading, value: Any, layer: Layer, locator: str, confid
         match = _YEAR.search(value[:40])
         year = int(match[1]) if match else None
     if year is not None and MIN_YEAR <= year <= MAX_YEAR:
-        reading.offer("year", year, layer, locator, confidence, raw=None if isinstance(value, int) else str(value)[:40])
+        reading.offer(field, year, layer, locator, confidence, raw=None if isinstance(value, int) else str(value)[:40])
 
 
 def _offer_images(reading: Reading, value: Any, layer: Layer, locator: str, confidence: float, base_url: str) -> None:
@@ -275,7 +286,7 @@ def _collect_images(value: Any, links: list[str], base_url: str, depth: int) -> 
     if len(links) >= _MAX_IMAGES or depth > 4:
         return
     if isinstance(value, str):
-        for part in value.split("|") if value.count("http") > 1 and "|" in value else [value]:
+        for part in value.split("|") if "|" in value and value.count("http") > 1 else [value]:
             link = absolute(base_url, part)
             if link and not link.endswith((".svg", ".mp4", ".m3u8")) and " " not in link:
                 links.append(link)
@@ -283,9 +294,7 @@ def _collect_images(value: Any, links: list[str], base_url: str, depth: int) -> 
         for item in value[: _MAX_IMAGES * 2]:
             _collect_images(item, links, base_url, depth + 1)
     elif isinstance(value, dict):
-        for key in ("contentUrl", "url", "large", "src", "full", "original", "href", "uri", "imageUrl", "photoUrl",
-                    "big", "medium", "small",
-                    "sizes", "image", "items", "images", "photos", "list", "links", "@list"):  # fmt: skip
+        for key in _PICTURE_KEYS:
             if value.get(key):
                 before = len(links)
                 _collect_images(value[key], links, base_url, depth + 1)
@@ -293,7 +302,7 @@ def _collect_images(value: Any, links: list[str], base_url: str, depth: int) -> 
                     return
 
 
-def _offer_vin(reading: Reading, value: Any, layer: Layer, locator: str, confidence: float) -> None:
+def _offer_vin(reading: Reading, field: str, value: Any, layer: Layer, locator: str, confidence: float) -> None:
     if not isinstance(value, str) or "**" in value:  # a masked VIN is none
         return
     vin = clean_vin(value)
@@ -305,7 +314,7 @@ def _offer_vin(reading: Reading, value: Any, layer: Layer, locator: str, confide
     if kind is VinKind.INVALID or (kind is VinKind.CLASSIC and sum(char.isdigit() for char in vin) < 3):
         return
     reading.offer(
-        "vin",
+        field,
         vin,
         layer,
         locator,
@@ -358,3 +367,19 @@ def read_status(text: str) -> ListingStatus | None:
     if _SOLD.search(words):
         return ListingStatus.SOLD
     return ListingStatus.ACTIVE if _ACTIVE.search(words) else None
+
+
+# How the values of fields of their own types are read.
+_OFFERS: dict[str, Callable[[Reading, str, Any, Layer, str, float], None]] = {
+    "year": _offer_year,
+    "vin": _offer_vin,
+    "currency": _offer_currency,
+    "mileage_unit": _offer_unit,
+    "doors": _offer_count,
+    "seats": _offer_count,
+    "latitude": _offer_coordinate,
+    "longitude": _offer_coordinate,
+    "description": _offer_description,
+    "posted_at": _offer_moment,
+    "status": _offer_status,
+}

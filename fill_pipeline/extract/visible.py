@@ -43,6 +43,7 @@ _ODOMETER = re.compile(r"(?:odo|kilom|mileage|tacho)\D{0,30}\d")
 _ODOMETERS = ("odo", "kilom", "mileage", "tacho")
 _MAX_PHOTOS = 80
 _MAX_AMOUNTS = 300  # looked at in one page
+PRICE_CEILING = MILEAGE_CEILING = 0.8  # the confidence of what free text says at most
 _LEAST = 0.35  # a price with a lower score is none
 
 
@@ -216,7 +217,7 @@ def offer_price(
     start: int,
     layer: Layer,
     *,
-    ceiling: float = 0.8,
+    ceiling: float = PRICE_CEILING,
     subject: MakeModel | None = None,
 ) -> None:
     """Offer the best price of some words."""
@@ -262,7 +263,7 @@ def offer_mileage(reading: Reading, words: Words, layer: Layer, subject: MakeMod
         before = line
     if best is None:
         return
-    confidence = min(0.8, best.confidence * 0.85)
+    confidence = min(MILEAGE_CEILING, best.confidence * 0.85)
     if confidence > reading.confidence("mileage"):
         reading.offer("mileage", best.value, layer, "text", confidence, raw=best.raw)
         if best.unit:
