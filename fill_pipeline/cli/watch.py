@@ -82,7 +82,7 @@ def _in_a_line(reading: Reading) -> str:
 
 def screen(reading: Reading) -> Group:
     """What the terminal shows of a reading."""
-    parts: list[Text | Table | ProgressBar] = []
+    parts: list[Text | Table] = []
     if reading.error is not None:
         parts.append(Text(visible(f"The database cannot be read: {reading.error}"), style="red"))
     if reading.overview is not None:
@@ -96,13 +96,14 @@ def screen(reading: Reading) -> Group:
     return Group(*parts)
 
 
-def _cycle(cycle: CycleNow, reading: Reading) -> list[Text | Table | ProgressBar]:
+def _cycle(cycle: CycleNow, reading: Reading) -> list[Text | Table]:
     state = "on target" if cycle.on_target else "running" if cycle.open else "below target"
     head = Text.assemble(
         ("Cycle ", "bold"), (cycle.cycle_id, "bold"), f"  {state}  ",
         (f"{cycle.vehicles_added:,}", "bold"), f" of {cycle.target:,} vehicles, {cycle.gap:,} to go",
     )  # fmt: skip
-    bar = ProgressBar(total=max(cycle.target, 1), completed=min(cycle.vehicles_added, cycle.target), width=60)
+    bar = Table.grid()  # ends its line, which the bar alone does not
+    bar.add_row(ProgressBar(total=max(cycle.target, 1), completed=min(cycle.vehicles_added, cycle.target), width=60))
     ladder = Table.grid(padding=(0, 2))
     for rung in cycle.rungs:
         status = rung.last.status if rung.last else "waiting"

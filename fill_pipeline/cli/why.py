@@ -89,7 +89,7 @@ def _print_breakdown(breakdown: Breakdown) -> None:
     else:
         rows.append(["sum", f"{breakdown.total:,}"])
     if any(part.run_id for part in breakdown.parts):
-        columns.append("Dagster run")
+        columns.append("run id")
         for row, part in zip(rows, breakdown.parts, strict=False):
             row.append(part.run_id)
     print_table(f"by {breakdown.by}", columns, rows)

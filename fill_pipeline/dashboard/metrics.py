@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 
+from fill_pipeline.cycle.figures import Figures
+from fill_pipeline.cycle.forecast import Status
 from fill_pipeline.dashboard.poller import Reading
 from fill_pipeline.dashboard.snapshot import CycleNow, Overview
 from fill_pipeline.db.ledger import RELIABLE_DAYS
@@ -21,14 +23,15 @@ def exposition(reading: Reading) -> str:
         lines += _metric("fill_reading_seconds", "How long the reading took", [({}, reading.seconds)])
         lines += _metric("fill_reading_timestamp_seconds", "When it was taken", [({}, overview.taken_at.timestamp())])
         if overview.cycle is not None:
-            lines += _cycle(overview.cycle)
+            lines += _cycle(overview.cycle, overview.measured)
         lines += _totals(overview)
         lines += _sources(overview)
         lines += _quality(overview)
+        lines += _criteria(overview)
     return "\n".join(lines) + "\n"
 
 
-def _cycle(cycle: CycleNow) -> Iterator[str]:
+def _cycle(cycle: CycleNow, measured: Figures) -> Iterator[str]:
     one: dict[str, str] = {}
     yield from _metric("fill_cycle_info", "The open cycle, or the last one", [({"cycle": cycle.cycle_id}, 1)])
     yield from _metric("fill_cycle_open", "Whether a cycle is open", [(one, cycle.open)])
@@ -37,6 +40,7 @@ def _cycle(cycle: CycleNow) -> Iterator[str]:
     yield from _metric("fill_cycle_vehicles_added", "Vehicles it added", [(one, cycle.vehicles_added)])
     yield from _metric("fill_cycle_gap_vehicles", "Vehicles still to add", [(one, cycle.gap)])
     yield from _metric("fill_cycle_vehicles_queued", "Pages it queued", [(one, cycle.vehicles_queued)])
+    yield from _metric("fill_cycle_queue_needed", "Pages the next cycle needs", [(one, measured.queue_needed)])
     yield from _metric("fill_cycle_on_target", "Whether it reached its target", [(one, cycle.on_target)])
     yield from _metric("fill_cycle_pages_fetched", "Pages it fetched", [(one, cycle.pages_fetched)])
     yield from _metric("fill_cycle_pages_failed", "Pages that failed in it", [(one, cycle.pages_failed)])
@@ -73,6 +77,9 @@ def _totals(overview: Overview) -> Iterator[str]:
     yield from _metric("fill_today_expected_vehicles", "Vehicles due by now", [({}, today.expected)])
     yield from _metric("fill_today_forecast_vehicles", "Where the day will end", [({}, today.forecast)])
     yield from _metric(
+        "fill_today_status", "1 for how the day stands", [({"status": s}, s is today.status) for s in Status]
+    )
+    yield from _metric(
         "fill_failed_pages",
         "Failed pages of this cycle and the last",
         [({"category": f.category}, f.pages) for f in overview.failures],
@@ -81,9 +88,26 @@ def _totals(overview: Overview) -> Iterator[str]:
 
 
 def _sources(overview: Overview) -> Iterator[str]:
-    by_health = overview.sources_by_health()
-    yield from _metric("fill_sources_active", "Sources that may be crawled", [({}, overview.sources_active)])
-    yield from _metric("fill_sources", "Sources by health", [({"health": h}, n) for h, n in by_health.items()])
+    measured, by_health = overview.measured, overview.sources_by_health()
+    yield from _metric("fill_sources_active", "Sources in work", [({}, measured.sources_active)])
+    yield from _metric(
+        "fill_sources_judged",
+        "Sources in work by their health in the cycle",
+        [
+            ({"health": "healthy"}, measured.sources_healthy),
+            ({"health": "degraded"}, measured.sources_degraded),
+            ({"health": "failing"}, measured.sources_failing),
+        ],
+    )
+    yield from _metric("fill_sources_paused", "Sources paused or in quarantine", [({}, measured.sources_paused)])
+    yield from _metric(
+        "fill_sources", "Sources by health at this moment", [({"health": h}, n) for h, n in by_health.items()]
+    )
+    yield from _metric(
+        "fill_reliability_ratio",
+        "Mean reliability of the sources",
+        [({"days": "7"}, measured.reliability_7d), ({"days": "30"}, measured.reliability_30d)],
+    )
     sources = [({"source": s.line.slug}, s) for s in overview.sources]
     yield from _metric(
         "fill_source_health",
@@ -101,7 +125,7 @@ def _sources(overview: Overview) -> Iterator[str]:
     yield from _metric("fill_source_quality_ratio", "Mean completeness", [(n, s.quality) for n, s in sources])
     yield from _metric(
         "fill_source_reliability_ratio",
-        "Health checks not failing",
+        "Mean of its health checks: healthy 1, degraded a half",
         [
             ({**labels, "days": str(days)}, s.reliability[i])
             for labels, s in sources
@@ -125,6 +149,25 @@ def _quality(overview: Overview) -> Iterator[str]:
         "fill_field_accuracy_ratio",
         "Agreement with other evidence",
         [({"field": name}, heat.latest_accuracy(name)) for name in heat.fields],
+    )
+
+
+def _criteria(overview: Overview) -> Iterator[str]:
+    """The success criteria as the last summaries have them."""
+    found = [
+        ({"period": period, "criterion": name}, criterion)
+        for period, report in (("day", overview.past.day), ("week", overview.past.week), ("month", overview.past.month))
+        for name, criterion in report.get("criteria", {}).items()
+    ]
+    yield from _metric("fill_criterion", "A success criterion's value", [(at, c["actual"]) for at, c in found])
+    yield from _metric("fill_criterion_target", "Its target", [(at, c["target"]) for at, c in found])
+    yield from _metric(
+        "fill_criterion_status",
+        "1 for how it stands",
+        [({**at, "status": s}, s == c["status"]) for at, c in found if c["status"] for s in Status],
+    )
+    yield from _metric(
+        "fill_quality_issues", "Quality issues of the last cycle", [({}, len(overview.measured.quality_issues))]
     )
 
 

@@ -1,15 +1,35 @@
-"""A database with a few days of cycles in it, written with plain SQL."""
+"""A database with a few days of cycles in it, written with plain SQL; the page over it in a real browser."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import pytest
 
 from fill_pipeline.db.connect import Connection
+from fill_pipeline.settings import Settings
+
+CHROMIUM = Path("/usr/bin/chromium")
+TOKEN = "a token for tests"
+SERVE = """
+from fill_pipeline.dashboard.app import serve
+from fill_pipeline.settings import Settings
+import sys
+settings = Settings()
+serve(settings, port=int(sys.argv[1]), token=settings.dashboard_token.get_secret_value(), dagster_url="http://127.0.0.1:3000")
+"""
+
 
 NOW = datetime(2026, 3, 4, 13, 30, tzinfo=UTC)
 WINDOW = datetime(2026, 3, 4, 12, 0, tzinfo=UTC)
@@ -132,3 +152,62 @@ def _stats(conn: Connection, source_id: UUID, cycle_id: str, at: datetime, found
         {"source": source_id, "cycle": cycle_id, "found": found, "failed": failed, "at": at,
          "failures": f'{{"timeout": {failed}, "blocked": {failed // 7}}}' if failed else "{}"},
     )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def address(settings: Settings, database_url: str) -> Iterator[str]:
+    """Where a dashboard of the test database answers."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    env = os.environ | {
+        "FILL_HOME": str(settings.home),
+        "FILL_DATABASE_URL": database_url,
+        "FILL_DASHBOARD_TOKEN": TOKEN,
+    }
+    process = subprocess.Popen([sys.executable, "-c", SERVE, str(port)], env=env)
+    url = f"http://127.0.0.1:{port}"
+    try:
+        for _ in range(300):
+            try:
+                urllib.request.urlopen(f"{url}/healthz", timeout=5).close()
+                break
+            except OSError:
+                assert process.poll() is None, "the dashboard did not start"
+                time.sleep(0.1)
+        yield url
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """A headless Chromium, its cache shared by all pages."""
+    sync_api = pytest.importorskip("playwright.sync_api")
+    if not CHROMIUM.exists():
+        pytest.skip(f"{CHROMIUM} is not installed (apt-get install chromium)")
+    with sync_api.sync_playwright() as playwright:
+        arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
+        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=arguments)
+        yield browser.new_context(viewport={"width": 1300, "height": 900})
+        browser.close()
+
+
+@pytest.fixture
+def rows(town: Callable[..., Any], request: pytest.FixtureRequest) -> Any:
+    """Sources and cycles up to the present window; a test's own number of them, since the server remembers."""
+    return town(closed=3 + sum(map(ord, request.node.name)) % 40, now=datetime.now(UTC))
+
+
+@pytest.fixture
+def page(browser: Any, address: str, rows: Any) -> Iterator[Any]:
+    """The dashboard, opened."""
+    page = browser.new_page()
+    page.set_default_timeout(20_000)
+    page.errors, page.token = [], TOKEN
+    page.on("pageerror", lambda error: page.errors.append(str(error)))
+    page.goto(address)
+    page.wait_for_function("cycle => document.body.innerText.includes(cycle)", arg=f"Cycle {rows.cycle_id}")
+    yield page
+    page.close()

@@ -13,6 +13,7 @@ import yaml
 from typer.main import get_command
 
 from fill_pipeline.cli.app import app
+from fill_pipeline.cycle.summary import write_summaries
 from fill_pipeline.dashboard.metrics import exposition
 from fill_pipeline.dashboard.poller import Reading
 from fill_pipeline.dashboard.snapshot import snapshot
@@ -29,16 +30,14 @@ def test_grafana_asks_only_for_metrics_that_are_served(
     rows = town()
     rows.add_vehicles(3)
     rows.queue("dealer_000", 1)
+    write_summaries(conn, settings, NOW.date(), now=NOW)
     text = exposition(Reading(snapshot(conn, settings, NOW), 0.01, (), None, None))
     served = {line.split()[2] for line in text.splitlines() if line.startswith("# TYPE")}
     dashboard = json.loads((DEPLOY / "grafana-dashboard.json").read_text())
-    asked = {
-        name
-        for panel in dashboard["panels"]
-        for target in panel["targets"]
-        for name in re.findall(r"\bfill_\w+", target["expr"])
-    }
-    assert len(asked) >= 15
+    queries = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
+    queries += [annotation["expr"] for annotation in dashboard["annotations"]["list"]]
+    asked = {name for query in queries for name in re.findall(r"\bfill_\w+", query)}
+    assert len(asked) >= 25
     assert asked <= served
 
 

@@ -1,94 +1,18 @@
-"""The page in a real browser, served by a process of its own over a real database."""
+"""The page in a real browser."""
 
 from __future__ import annotations
 
 import json
-import os
 import socket
-import subprocess
-import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from fill_pipeline.db import registry
 from fill_pipeline.db.connect import Connection
-from fill_pipeline.settings import Settings
-
-CHROMIUM = Path("/usr/bin/chromium")
-TOKEN = "a token for tests"
-SERVE = """
-from fill_pipeline.dashboard.app import serve
-from fill_pipeline.settings import Settings
-import sys
-settings = Settings()
-serve(settings, port=int(sys.argv[1]), token=settings.dashboard_token.get_secret_value(), dagster_url="http://127.0.0.1:3000")
-"""
-
-
-@pytest.fixture(scope="module")
-def address(settings: Settings, database_url: str) -> Iterator[str]:
-    """Where a dashboard of the test database answers."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    env = os.environ | {
-        "FILL_HOME": str(settings.home),
-        "FILL_DATABASE_URL": database_url,
-        "FILL_DASHBOARD_TOKEN": TOKEN,
-    }
-    process = subprocess.Popen([sys.executable, "-c", SERVE, str(port)], env=env)
-    url = f"http://127.0.0.1:{port}"
-    try:
-        for _ in range(300):
-            try:
-                urllib.request.urlopen(f"{url}/healthz", timeout=5).close()
-                break
-            except OSError:
-                assert process.poll() is None, "the dashboard did not start"
-                time.sleep(0.1)
-        yield url
-    finally:
-        process.terminate()
-        process.wait(20)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    """A headless Chromium, its cache shared by all pages."""
-    sync_api = pytest.importorskip("playwright.sync_api")
-    if not CHROMIUM.exists():
-        pytest.skip(f"{CHROMIUM} is not installed (apt-get install chromium)")
-    with sync_api.sync_playwright() as playwright:
-        arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
-        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=arguments)
-        yield browser.new_context(viewport={"width": 1300, "height": 900})
-        browser.close()
-
-
-@pytest.fixture
-def rows(town: Callable[..., Any], request: pytest.FixtureRequest) -> Any:
-    """Sources and cycles up to the present window; a test's own number of them, since the server remembers."""
-    return town(closed=3 + sum(map(ord, request.node.name)) % 40, now=datetime.now(UTC))
-
-
-@pytest.fixture
-def page(browser: Any, address: str, rows: Any) -> Iterator[Any]:
-    """The dashboard, opened."""
-    page = browser.new_page()
-    page.set_default_timeout(20_000)
-    page.errors = []
-    page.on("pageerror", lambda error: page.errors.append(str(error)))
-    page.goto(address)
-    page.wait_for_function("cycle => document.body.innerText.includes(cycle)", arg=f"Cycle {rows.cycle_id}")
-    yield page
-    page.close()
 
 
 def figures(page: Any) -> dict[str, int]:
@@ -186,7 +110,7 @@ def test_who_has_the_token_pauses_requeues_and_rolls_back(page: Any, rows: Any, 
     registry.change_config(conn, source.id, {"index_url": "/new"}, made_by="repair", reason="learnt")
     rows.queue("dealer_001", 5, "dead")
     page.click("[aria-label='Pause Dealer 001']")
-    page.fill("dialog input[name=token]", TOKEN)
+    page.fill("dialog input[name=token]", page.token)
     page.keyboard.press("Enter")
     page.wait_for_selector("[aria-label='Resume Dealer 001']")
     assert not page.query_selector("dialog")
@@ -212,7 +136,7 @@ def test_who_has_the_token_pauses_requeues_and_rolls_back(page: Any, rows: Any, 
 def test_a_cycle_is_run_at_once(page: Any, conn: Connection) -> None:
     conn.execute("UPDATE fill_cycles SET status = 'closed', completed_at = now() WHERE status = 'open'")
     page.click("text=Run a cycle now")
-    page.fill("dialog input[name=token]", TOKEN)
+    page.fill("dialog input[name=token]", page.token)
     page.click("dialog button.primary")
     page.wait_for_selector("dialog", state="detached")
     assert count(conn, "SELECT count(*) FROM fill_cycles WHERE status = 'open' AND cycle_id LIKE '%+2'") == 1
@@ -258,6 +182,43 @@ def test_links_lead_to_the_asset_and_the_run(page: Any, rows: Any) -> None:
     rows.act("harvest", "running", run_id=run)
     page.wait_for_selector(f"a[href='http://127.0.0.1:3000/runs/{run}']")
     assert page.query_selector("a[href='http://127.0.0.1:3000/assets/sources/dealer_001']")
+
+
+def test_a_figure_leads_to_its_rows_and_a_vehicle_to_its_values(page: Any, rows: Any) -> None:
+    rows.add_vehicles(7, title="<script>window.pwned=1</script>")
+    wait_for(page, "vehicles_added", 7)
+    page.click("[data-do=why][data-subject=vehicles_added]")
+    page.wait_for_selector("dialog[open]")
+    assert figures(page)["why_sum_source"] == figures(page)["why_sum_run"] == 7
+    page.click("dialog [data-subject='vehicle:7']")
+    page.wait_for_function("() => document.querySelector('dialog h2')?.textContent.startsWith('Vehicle 7')")
+    assert page.evaluate("document.querySelector('dialog').contains(document.activeElement)")
+    assert "15000" in page.inner_text("dialog")
+    page.keyboard.press("Escape")
+    page.wait_for_selector("dialog", state="detached")
+    for subject in ("vehicle:8", "vehicle:1e9", "figures", "vehicle:" + "9" * 40):
+        send(page, do="why", subject=subject)
+        page.wait_for_selector("dialog [role=alert]")
+        send(page, do="dismiss")
+        page.wait_for_selector("dialog", state="detached")
+    assert page.evaluate("window.pwned") is None
+
+
+def test_pages_of_other_sites_cannot_talk_to_it(address: str) -> None:
+    with urllib.request.urlopen(urllib.request.Request(f"{address}/healthz", headers={"Origin": address})) as answer:
+        assert answer.status == 200
+    for origin in ("http://attacker.example", "null"):
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            urllib.request.urlopen(urllib.request.Request(f"{address}/healthz", headers={"Origin": origin}))
+        assert refused.value.code == 403
+    with socket.create_connection(("127.0.0.1", int(address.rsplit(":", 1)[1]))) as raw:
+        raw.sendall(
+            b"GET /_nicegui_ws/socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: "
+            + address.partition("://")[2].encode()
+            + b"\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+            b"Sec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg==\r\nOrigin: http://attacker.example\r\n\r\n"
+        )
+        assert b" 403 " in raw.recv(200).split(b"\r\n")[0]
 
 
 def test_metrics_equal_the_tables(address: str, rows: Any) -> None:
