@@ -21,6 +21,7 @@ from fill_pipeline.cycle.state import ActionKind
 from fill_pipeline.cycle.window import window_of_key
 from fill_pipeline.db import cycles, ledger, pace, registry
 from fill_pipeline.db.connect import Connection
+from fill_pipeline.db.ledger import HealthRow
 from fill_pipeline.resources import Fill
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def build_sources(catalogue: Catalogue) -> AssetsDefinition:
         else:
             outcome = _by_hand(context, fill, [slug for slugs in members.values() for slug in slugs])
         with fill.connect("sources") as conn:
-            health = {s.slug: s.last_health for s in ledger.source_states(conn, outcome.cycle_id, _previous(conn))}
+            health = {row.slug: row for row in ledger.health(conn, _previous(conn) or "")}
             slugs = {row.id: row.slug for row in registry.sources(conn)}
             paces = {slugs[i]: one.in_words for i, one in pace.paces(conn, slugs, now=utc_now()).items()}
         for name in sorted(chosen):
@@ -93,14 +94,17 @@ def _previous(conn: Connection) -> str | None:
 
 
 def _metadata(
-    outcome: "Outcome", slugs: Sequence[str], health: Mapping[str, str | None], paces: Mapping[str, str]
-) -> dict[str, int | str | MarkdownMetadataValue]:
+    outcome: "Outcome", slugs: Sequence[str], health: Mapping[str, HealthRow], paces: Mapping[str, str]
+) -> dict[str, int | float | str | MarkdownMetadataValue]:
     """The sums over the sources an asset stands for; for several, a row of each."""
     parts = [outcome.sources[slug] for slug in slugs if slug in outcome.sources]
-    facts: dict[str, int | str | MarkdownMetadataValue] = {"cycle": outcome.cycle_id}
+    facts: dict[str, int | float | str | MarkdownMetadataValue] = {"cycle": outcome.cycle_id}
     facts |= {name: sum(int(getattr(part, name)) for part in parts) for name in FIGURES}
     if len(slugs) == 1:
-        facts["health"] = health.get(slugs[0]) or "not judged yet"
+        judged = health.get(slugs[0])
+        facts |= {"health": judged.status, "reason": judged.reason} if judged else {"health": "not judged yet"}
+        known = {name: getattr(judged, name, None) for name in ("usually_listed", "reliability_7d", "reliability_30d")}
+        facts |= {name: value for name, value in known.items() if value is not None}
         facts["pace"] = paces.get(slugs[0], "")
     elif parts:
         facts["sources"] = MetadataValue.md(_table(parts, health))
@@ -110,10 +114,10 @@ def _metadata(
     return facts
 
 
-def _table(parts: Sequence["SourceOutcome"], health: Mapping[str, str | None]) -> str:
+def _table(parts: Sequence["SourceOutcome"], health: Mapping[str, HealthRow]) -> str:
     head = ("source", *FIGURES, "health")
     rows = [
-        (part.slug, *(getattr(part, name) for name in FIGURES), health.get(part.slug) or "")
+        (part.slug, *(getattr(part, name) for name in FIGURES), health[part.slug].status if part.slug in health else "")
         for part in sorted(parts, key=lambda p: -p.vehicles_added)[:MAX_ROWS]
     ]
     return "\n".join(f"| {' | '.join(map(str, row))} |" for row in (head, ["---"] * len(head), *rows))

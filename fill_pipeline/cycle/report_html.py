@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache
@@ -14,7 +14,7 @@ from markupsafe import Markup
 
 MAX_SOURCES = 200  # rows of the table of sources, the worst first
 MAX_LINES = 50  # of issues and errors
-_WIDTH, _HEIGHT, _FOOT = 720, 200, 22  # the chart, in its own units
+_WIDTH, _HEIGHT, _FOOT, _WIDEST = 720, 200, 26, 90  # the chart and the room of one bar, in its own units
 _HEALTH_ORDER = ("failing", "degraded", "healthy")
 _KINDS = {"cycle_id": "Cycle", "date": "Day", "week": "Week", "month": "Month"}
 _CRITERIA = {
@@ -36,7 +36,7 @@ def report_html(report: Mapping[str, Any], recent: Sequence[Mapping[str, Any]], 
     """The page of a cycle's, day's, week's or month's report; ``recent`` are the cycle reports for a cycle's chart."""
     key = next(key for key in _KINDS if key in report)
     bars = report.get("series") or [
-        {"label": str(r["cycle_id"])[5:], **{k: r.get(k) for k in ("vehicles_added", "target")}} for r in recent
+        {"label": str(r["cycle_id"])[11:], **{k: r.get(k) for k in ("vehicles_added", "target")}} for r in recent
     ]
     sources = sorted(
         report.get("sources") or (),
@@ -50,7 +50,7 @@ def report_html(report: Mapping[str, Any], recent: Sequence[Mapping[str, Any]], 
     for failure in report.get("failures") or ():
         failures[failure["category"]] += failure["pages"]
     return _template().render(
-        r=report,
+        r=defaultdict(lambda: None, report),  # an earlier release knew fewer figures
         kind=_KINDS[key],
         name=report[key],
         status=_status(report),
@@ -70,7 +70,7 @@ def bar_chart(bars: Sequence[Mapping[str, Any]]) -> Markup:
     if not bars:
         return Markup("")
     top = max(max(bar["vehicles_added"] or 0, bar["target"] or 0) for bar in bars) * 1.12 or 1
-    step = _WIDTH / len(bars)
+    step = min(_WIDTH / len(bars), _WIDEST)
     every = -(-len(bars) // 12)  # no more than twelve labels fit side by side
     parts = []
     for i, bar in enumerate(bars):
@@ -102,8 +102,8 @@ def bar_chart(bars: Sequence[Mapping[str, Any]]) -> Markup:
             )
         if i % every == 0:
             parts.append(
-                Markup('<text x="{x:.1f}" y="{y}">{label}</text>').format(
-                    x=x + step / 2, y=_HEIGHT + 15, label=bar["label"]
+                Markup('<text class="{kind}" x="{x:.1f}" y="{y}">{label}</text>').format(
+                    kind="thin" if i // every % 2 else "", x=x + step / 2, y=_HEIGHT + 18, label=bar["label"]
                 )
             )
     words = "; ".join(f"{bar['label']} {bar['vehicles_added'] or 0} of {bar['target'] or 0}" for bar in bars)
@@ -122,7 +122,7 @@ def share(value: float | None, digits: int = 1) -> str:
     if value is None:
         return "–"
     scale = 10**digits
-    return f"{int(value * 100 * scale + 1e-9) / scale:.{digits}f}\N{NO-BREAK SPACE}%"
+    return f"{int(value * 100 * scale + 1e-9) / scale:.{digits}f}%"
 
 
 def _status(report: Mapping[str, Any]) -> str:
@@ -137,7 +137,7 @@ def _criterion(name: str, criterion: Mapping[str, Any]) -> dict[str, Any]:
     if name in _COUNTS:
         figures = number(actual), number(target)
     elif name in _CHANGES:
-        figures = "–" if actual is None else f"{actual:+.1%}".replace("%", "\N{NO-BREAK SPACE}%"), "no fall"
+        figures = "–" if actual is None else f"{actual:+.1%}", "no fall"
     else:
         figures = share(actual), share(target, 0)
     return {
