@@ -6,12 +6,15 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from fill_pipeline.cycle.figures import FIGURES
 from fill_pipeline.cycle.forecast import Status
+from fill_pipeline.cycle.report import write_cycle_report
 from fill_pipeline.cycle.state import ActionKind
+from fill_pipeline.cycle.summary import write_summaries
 from fill_pipeline.dashboard.metrics import exposition
 from fill_pipeline.dashboard.poller import Reading
 from fill_pipeline.dashboard.snapshot import SourceHealth, snapshot
-from fill_pipeline.db import language_model, registry
+from fill_pipeline.db import cycles, language_model, registry
 from fill_pipeline.db.connect import Connection
 from fill_pipeline.settings import Settings
 
@@ -120,3 +123,33 @@ def test_a_window_is_due_when_it_ends(conn: Connection, settings: Settings, town
     assert seen.expected == 12_000
     assert seen.vehicles_added == sum(c.vehicles_added for c in seen.cycles)
     assert seen.forecast == round(seen.vehicles_added / 6 * 12)
+
+
+def test_an_open_cycle_shows_what_its_report_would_say_at_that_moment(
+    conn: Connection, settings: Settings, town: Callable[..., Any]
+) -> None:
+    rows = town()
+    rows.add_vehicles(640)
+    rows.queue("dealer_000", 35)
+    rows.queue("dealer_003", 4, "dead")
+    conn.execute("UPDATE scrape_sources SET active = false WHERE slug = 'dealer_004'")
+    seen = snapshot(conn, settings, NOW)
+    report = write_cycle_report(conn, settings, rows.cycle_id, now=NOW)
+    write_summaries(conn, settings, NOW.date(), now=NOW)
+    at_the_end = {"quality_issues", "quality_by_field", "source_reliability", "reliability_7d", "reliability_30d"}
+    at_the_end |= {f"sources_{health}" for health in ("healthy", "degraded", "failing")}  # judged anew
+    live = seen.measured.as_json()
+    for name in set(FIGURES) - at_the_end:
+        assert live[name] == report[name], name
+    assert (live["sources_active"], live["sources_paused"]) == (4, 1)
+    after = snapshot(conn, settings, NOW, seen)
+    assert {name: after.measured.as_json()[name] for name in FIGURES} == {name: report[name] for name in FIGURES}
+    day = cycles.report(conn, "daily", "2026-03-04")
+    assert day is not None
+    assert (
+        after.today.vehicles_added,
+        after.today.forecast,
+        after.today.expected,
+        after.today.says,
+        after.today.status,
+    ) == ((day["vehicles_added"], day["forecast"], day["expected_by_now"], day["forecast_says"], day["status"]))
