@@ -48,8 +48,9 @@ _FEW_WORDS = 250
 def is_for_sale(listing: Listing) -> bool:
     """Whether a page that gave this listing really offers a vehicle.
 
-    A name alone is not enough (every blog names cars), and neither is a price in running text: there must be
-    a VIN on the page, or facts stated as such (structured data or label and value), besides make and model or year.
+    A name alone is not enough (every blog names cars), neither is a price in running text, nor a data sheet (magazines
+    print those): besides make and model or year there must be a VIN on the page, or facts stated as such (structured
+    data or label and value), what only a car on offer has among them: a mileage, or a price in structured data.
     """
     if listing.make is None or (listing.model is None and listing.year is None):
         return False
@@ -57,13 +58,9 @@ def is_for_sale(listing: Listing) -> bool:
     if listing.vin is not None and "vin" in evidence and evidence["vin"].layer is not Layer.VIN:
         return True
     spoken = {name for name in _FACTS if getattr(listing, name) is not None and _layer(listing, name) in _SPOKEN}
-    if (
-        listing.price is not None
-        and _layer(listing, "price") in (Layer.STRUCTURED, Layer.STATE)
-        and "mileage" in spoken
-    ):
-        return True
-    return len(spoken) >= _MIN_FACTS
+    priced = listing.price is not None and _layer(listing, "price") in (Layer.STRUCTURED, Layer.STATE)
+    driven = "mileage" in spoken
+    return (priced and driven) or (len(spoken) >= _MIN_FACTS and (priced or driven))
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ import orjson
 from . import records
 from .app import App
 from .connection import Request
-from .design import Aspect
+from .design import MIXED, Aspect
 from .faults import Faults
 from .page import JSON, Page
 from .sites import Site
@@ -98,12 +98,14 @@ def _clock(app: App, body: Body) -> object:
 
 
 def _redesign(app: App, site: Site, body: Body) -> None:
-    mode = str(body.get("mode", "mix"))
-    if mode != "mix" and mode not in tuple(Aspect):
-        raise BadRequest(f"redesign: mode {mode!r} is none of mix {' '.join(Aspect)}")
-    aspects = tuple(Aspect) if mode == "mix" else (Aspect(mode),)
-    salt = int(_number(body, "seed", 0))
-    site.design = site.design.changed(aspects, salt, drop_structured=mode == "mix")
+    """Changes aspects joined by "+"; "mix" are five of them, "bare" takes structured data away."""
+    modes = str(body.get("mode", "mix")).split("+")
+    known = ("mix", "bare", *Aspect)
+    if not set(modes) <= set(known):
+        raise BadRequest(f"redesign: mode {'+'.join(modes)!r} is none of {' '.join(known)}, or some joined by +")
+    chosen = [*(MIXED if "mix" in modes else ()), *(Aspect(mode) for mode in modes if mode in tuple(Aspect))]
+    bare = "mix" in modes or "bare" in modes
+    site.design = site.design.changed(chosen, int(_number(body, "seed", 0)), drop_structured=bare)
     site.revision += 1
 
 

@@ -1,4 +1,4 @@
-"""Sites that are no source of vehicles: a blog, a parts shop, a link farm, a parked domain, a calendar trap."""
+"""Sites that are no source of vehicles: blogs, parts shops, link farms, parked domains, traps without end."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def decoy_page(site: Site, path: str, chrome: Chrome, links: list[tuple[str, str
         case SiteKind.LINK_FARM:
             return _link_farm(site, path, chrome, links)
         case SiteKind.CALENDAR:
-            return _calendar(path, chrome)
+            return _maze(site, path, chrome) if site.plan.sly else _calendar(path, chrome)
         case _:
             return _parked(site)
 
@@ -54,6 +54,18 @@ def _blog(site: Site, path: str, chrome: Chrome) -> Page | None:
         f"for {rng.randrange(2, 9):,},000 miles and kept notes. A friend paid ${rng.randrange(8, 40)},500 for his; "
         f"mine had the {pattern.engine}. It is not for sale, and this is a story, not an advertisement.</p>"
     )
+    if site.plan.sly:  # a magazine that prints the data sheet of what it tests
+        sheet = {
+            "Engine": pattern.engine,
+            "Fuel Type": pattern.fuel,
+            "Transmission": pattern.transmission,
+            "Drivetrain": pattern.drivetrain,
+            "Body Style": pattern.body,
+            "Doors": str(pattern.doors),
+            "MSRP": f"${rng.randrange(18, 60)},{rng.randrange(100, 990)}",
+        }
+        rows = "".join(f"<tr><th>{label}</th><td>{value}</td></tr>" for label, value in sheet.items())
+        body += f"<h2>Data sheet</h2><table>{rows}</table>"
     return chrome.page(_headline(site, number), body)
 
 
@@ -77,6 +89,10 @@ def _parts(site: Site, path: str, chrome: Chrome) -> Page | None:
         "sku": f"P{number:05d}",
         "offers": {"@type": "Offer", "price": price, "priceCurrency": "USD"},
     }
+    if site.plan.sly:  # a shop without structured data that says which cars its parts fit
+        pattern = Random(f"{site.seed}/{number}").choice(load_catalog())
+        fits = f"<dl><dt>Fits engine</dt><dd>{pattern.engine}</dd><dt>Drivetrain</dt><dd>{pattern.drivetrain}</dd></dl>"
+        return chrome.page(name, f"<h1>{name}</h1><p>${price}</p>{fits}<button>Buy now</button>")
     head = f'<script type="application/ld+json">{orjson.dumps(record).decode()}</script>'
     return chrome.page(name, f"<h1>{name}</h1><p>${price}</p><button>Add to cart</button>", head)
 
@@ -100,6 +116,14 @@ def _link_farm(site: Site, path: str, chrome: Chrome, links: list[tuple[str, str
 
 
 def _parked(site: Site) -> Page:
+    if site.plan.sly:  # an advertising page of a registrar
+        links = "".join(
+            f'<li><a href="/?q={words}">{words}</a></li>' for words in ("used cars", "cheap cars", "suv deals")
+        )
+        return Page.text(
+            f"<!DOCTYPE html><html><head><title>{site.host}</title></head><body><ul>{links}</ul>"
+            f"<p>The domain {site.host} may be for sale. Buy this domain.</p></body></html>"
+        )
     return Page.text(
         f"<!DOCTYPE html><html><head><title>{site.host} is for sale</title></head><body>"
         f"<h1>This domain is for sale</h1><p>Make an offer for {site.host}.</p>"
@@ -118,6 +142,19 @@ def _calendar(path: str, chrome: Chrome) -> Page | None:
     days = "".join(f"<td>{day}: cruise night</td>" for day in range(1, 29))
     body = f'<h1>Events {month}/{year}</h1><table><tr>{days}</tr></table><a rel="next" href="{after}">Next month</a>'
     return chrome.page(f"Events {month}/{year}", body)
+
+
+def _maze(site: Site, path: str, chrome: Chrome) -> Page:
+    """Pages made up on the way, that look like lists of cars whose pages are again such lists."""
+    rng = Random(f"{site.seed}/{path}")
+    patterns = [rng.choice(load_catalog()) for _ in range(20)]
+    cards = "".join(
+        f'<li><a href="{path.rstrip("/")[-200:]}/{rng.getrandbits(32)}">{p.year} {p.make} {p.model}</a> '
+        f"<span>${rng.randrange(5, 60)},{rng.randrange(100, 999)}</span></li>"
+        for p in patterns
+    )
+    following = f'<a rel="next" href="/more/{rng.getrandbits(40)}">Next</a>'
+    return chrome.page("Cars for sale", f"<h1>Cars for sale</h1><ul>{cards}</ul>{following}")
 
 
 def _number(path: str, prefix: str, limit: int) -> int | None:

@@ -19,7 +19,12 @@ class Aspect(StrEnum):
     LABELS = "labels"
     JSON_KEYS = "json_keys"
     PAGINATION = "pagination"
+    WRAPPED = "wrapped"  # every label, value and card in further elements
+    WORDS = "words"  # labels and JSON keys that no other site uses, prices without their currency sign
 
+
+MIXED = tuple(Aspect)[:5]
+"""What a redesign of mode ``mix`` changes."""
 
 # The words a class name can be made of, per role on the page.
 ROLES: dict[str, tuple[str, ...]] = {
@@ -118,6 +123,42 @@ _KEYS: dict[str, tuple[str, ...]] = {
     "posted_at": ("posted_at", "listedAt", "created"),
     "status": ("status", "state_of_sale", "availability"),
 }
+_OWN_LABELS = {
+    "year": "Born in",
+    "make": "House",
+    "model": "Christened",
+    "trim": "Dress",
+    "vin": "Chassis mark",
+    "mileage": "Ran so far",
+    "body": "Shape",
+    "engine": "Heart",
+    "fuel": "Drinks",
+    "transmission": "Cogs",
+    "drivetrain": "Pulls by",
+    "colour": "Coat",
+    "interior": "Lining",
+    "doors": "Ways in",
+    "stock": "Peg",
+    "place": "Rests at",
+}
+_OWN_LABELS_DE = {
+    "year": "Geboren",
+    "make": "Haus",
+    "model": "Getauft",
+    "trim": "Kleid",
+    "vin": "Rahmenzeichen",
+    "mileage": "Bisher gerollt",
+    "body": "Gestalt",
+    "engine": "Herz",
+    "fuel": "Trinkt",
+    "transmission": "Zahnräder",
+    "drivetrain": "Zieht mit",
+    "colour": "Mantel",
+    "interior": "Futter",
+    "doors": "Eingänge",
+    "stock": "Haken",
+    "place": "Ruht in",
+}
 _STYLES = ("plain", "bem", "camel", "hashed", "short")
 _SPEC_FORMS = ("table", "dl", "divs", "list", "groups")
 _CARD_TAGS = (("ul", "li"), ("div", "article"), ("section", "div"), ("div", "div"), ("ol", "li"))
@@ -161,6 +202,14 @@ class Design:
         fill(self, "labels", {name: self._pick(Aspect.LABELS, name, words) for name, words in labels.items()})
         moved = self.versions.get(Aspect.JSON_KEYS, 0) % 3
         fill(self, "keys", {name: words[moved] for name, words in _KEYS.items()})
+        # A second redesign of the words goes back to those that everybody uses.
+        fill(self, "own_words", self.versions.get(Aspect.WORDS, 0) % 2 == 1)
+        if self.own_words:
+            fill(self, "labels", _OWN_LABELS_DE if self.german else _OWN_LABELS)
+            fill(self, "keys", {name: f"q{n}" for n, name in enumerate(_KEYS)})
+        wrapped = self.versions.get(Aspect.WRAPPED, 0) % 3
+        fill(self, "wrap", "<div>" * wrapped)
+        fill(self, "unwrap", "</div>" * wrapped)
         fill(self, "card_tags", self._pick(tags, "card", _CARD_TAGS))
         fill(self, "title_tag", self._pick(tags, "title", _TITLE_TAGS))
         fill(self, "text_tag", self._pick(tags, "text", _TEXT_TAGS))
@@ -173,6 +222,9 @@ class Design:
     title_tag: str = field(init=False, repr=False)
     text_tag: str = field(init=False, repr=False)
     page_size: int = field(init=False, repr=False)
+    own_words: bool = field(init=False, repr=False)
+    wrap: str = field(init=False, repr=False)
+    unwrap: str = field(init=False, repr=False)
 
     def page_param(self, first: str) -> str:
         """The name of the paging parameter, ``first`` until pagination is redesigned."""

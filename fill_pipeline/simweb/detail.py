@@ -78,7 +78,7 @@ def specs(design: Design, facts: Iterable[tuple[str, str]], micro: Ad | None = N
             attr = f' itemprop="{_ITEMPROPS[field]}"' if field in _ITEMPROPS else ""
             text = _quantity(micro) if field == "mileage" else text
         before, after = _around(form, row, label, value, design.labels[field], attr)
-        rows += (before, text, after)
+        rows += (before, design.wrap, text, design.unwrap, after) if form != "groups" else (before, text, after)
     tag = {"table": "table", "dl": "dl", "divs": "div", "list": "ul"}.get(design.specs_form, "p")
     return f'<{tag} class="{c["specs"]}">{"".join(rows)}</{tag}>'
 
@@ -131,6 +131,7 @@ def _status(ad: Ad, now: int, name: str) -> str:
 
 def _offer(ad: Ad, now: int, price: str, micro: bool) -> str:
     c, text = ad.site.design.classes, ad.site.design.text_tag
+    wrap, unwrap = ad.site.design.wrap, ad.site.design.unwrap
     value, place = ad.price(now), wording.place_text(ad)
     german = ad.site.market is Market.DE
     extra = ""
@@ -143,8 +144,10 @@ def _offer(ad: Ad, now: int, price: str, micro: bool) -> str:
         )
         extra += f"</{text}>"
     if not micro:
+        if ad.site.design.own_words:
+            wrap += f"<i>{'Zu haben für' if german else 'Yours for'}</i>"
         return (
-            f'<div><{text} class="{c["price"]}">{price}</{text}>{extra}'
+            f'<div>{wrap}<{text} class="{c["price"]}">{price}</{text}>{unwrap}{extra}'
             f'<{text} class="{c["place"]}">{place}</{text}></div>'
         )
     amount = (

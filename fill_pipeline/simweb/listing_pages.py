@@ -162,7 +162,8 @@ def _card(ad: Ad, now: int, base: str, *, brief: bool = False) -> str:
     title, price = wording.title(ad), wording.price_text(ad, now)
     photo = records.photo_urls(ad, base, 1)[0]
     card = (
-        f'<img src="{photo}" alt="{title}"><h3 class="{c["title"]}"><a href="{ad.path}">{title}</a></h3>'
+        f'<img src="{photo}" alt="{title}">{design.wrap}<h3 class="{c["title"]}">'
+        f'<a href="{ad.path}">{title}</a></h3>{design.unwrap}'
         f'<{text} class="{c["price"]}">{price}</{text}><span class="{c["place"]}">{wording.place_text(ad)}</span>'
     )
     if brief or ad.site.layout is not Layout.CARDS:

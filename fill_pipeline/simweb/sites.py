@@ -56,6 +56,7 @@ class Plan:
     market: Market = Market.US
     crawl_delay: float | None = None
     private: bool = False
+    sly: bool = False  # a decoy that looks more like a vehicle site than its kind usually does
 
 
 _NUMBER = re.compile(r"(?<!\d)\d{10,12}(?!\d)")  # of an ad, in its URL
@@ -98,6 +99,7 @@ _NEW_LAYOUTS = {
     K.DEALER: (L.SITEMAP, L.TABLE, L.DL, L.NEXT_LINK),
     K.FEED: (L.FEED,),
 }
+_NEW_MARKETS = (Market.US, Market.US, Market.DE, Market.CA)
 
 # Paths of the index and of a detail page; {id} and {words} are filled in. One is chosen per site by seed.
 _INDEX_PATHS = {
@@ -222,7 +224,10 @@ def make_sites(seed: int) -> list[Site]:
 def new_plan(kind: SiteKind, number: int) -> Plan:
     """The plan of the ``number``-th brand-new site of a kind."""
     layouts = _NEW_LAYOUTS.get(kind, (Layout.PAGES,))
-    return Plan(kind, layouts[number % len(layouts)], 0.02 if kind in VEHICLE_KINDS else 0.0)
+    market = _NEW_MARKETS[number // 2 % 4] if kind in (K.DEALER, K.MARKETPLACE) else Market.US
+    if kind not in VEHICLE_KINDS:
+        return Plan(kind, Layout.PAGES, 0.0, sly=number % 2 == 0)
+    return Plan(kind, layouts[number % len(layouts)], 0.02, market)
 
 
 def make_site(plan: Plan, rng: Random, taken: set[str], *, is_open: bool) -> Site:

@@ -166,6 +166,8 @@ def price_text(ad: Ad, now: int) -> str:
     market, price, stand = ad.site.market, ad.price(now), ad.stand(now)
     if price is None:
         return "Preis auf Anfrage" if market is Market.DE else "Call for price"
+    if ad.site.design.own_words and not ad.is_lot:
+        return str(price)
     text = amount(price, market)
     if ad.is_lot:
         return {Stand.SOLD: f"Sold for {text}", Stand.ENDED: f"Bid to {text} (reserve not met)"}.get(
@@ -200,7 +202,7 @@ def facts(ad: Ad) -> list[tuple[str, str]]:
         ("make", p.make),
         ("model", p.model),
         ("trim", p.trim),
-        ("mileage", miles_text(ad)),
+        ("mileage", str(ad.miles or "") if ad.site.design.own_words else miles_text(ad)),
         ("body", p.body),
         ("engine", p.engine),
         ("fuel", p.fuel),
