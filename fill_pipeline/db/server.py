@@ -26,6 +26,7 @@ from psycopg.conninfo import make_conninfo
 from fill_pipeline.settings import Settings
 
 DATABASE = "fill"
+STOP_SECONDS = 30  # for an orderly stop
 TUNING = {
     "shared_buffers": "256MB",
     "max_connections": "200",
@@ -64,7 +65,10 @@ def stop_embedded(settings: Settings) -> bool:
 
 def stop(data: Path) -> None:
     """Stop the server on this data folder, ending its connections; committed work is kept."""
-    _pg_ctl(data, "-m", "fast", "-w", "stop")
+    try:
+        _pg_ctl(data, "-m", "fast", "-w", "-t", str(STOP_SECONDS), "stop")
+    except subprocess.CalledProcessError:  # asked in the middle of crash recovery, PostgreSQL 18 may never end
+        _pg_ctl(data, "-m", "immediate", "-w", "stop")
 
 
 def is_running(data: Path) -> bool:
