@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
 from fill_pipeline.cycle.assess import assess
 from fill_pipeline.cycle.figures import FIGURES, Figures, reliability, throughput
-from fill_pipeline.cycle.forecast import DAILY_STRETCH, Status, day_of, forecast
 from fill_pipeline.cycle.lifecycle import policy_of
 from fill_pipeline.cycle.plan import plan
 from fill_pipeline.cycle.state import ActionKind, ActionStatus, CycleState
+from fill_pipeline.dashboard.today import Today, today
 from fill_pipeline.db import counters, cycles, incidents, language_model, ledger, overview
 from fill_pipeline.db.connect import Connection
 from fill_pipeline.db.cycles import ActionRow, CycleRow
@@ -112,24 +112,6 @@ class CycleNow:
     def on_target(self) -> bool:
         """Whether the vehicles added alone reach the target."""
         return self.vehicles_added >= self.target
-
-
-@dataclass(frozen=True, slots=True)
-class Today:
-    """The UTC day so far. ``forecast`` is where it ends if the windows to come give what the past ones gave.
-
-    ``says`` is the forecast in words.
-    """
-
-    day: date
-    vehicles_added: int
-    target: int
-    stretch: int
-    expected: int
-    forecast: int | None
-    status: Status
-    says: str
-    cycles: tuple[CycleLine, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,7 +251,7 @@ def snapshot(conn: Connection, settings: Settings, now: datetime, last: Overview
             taken_at=now,
             quality_target=settings.quality_target,
             cycle=cycle,
-            today=_today(settings, lines, cycle, now),
+            today=today(settings, lines, cycle.vehicles_added if cycle is not None and cycle.open else 0, now),
             totals=totals,
             sources=sources,
             heat=_heat(settings, [*reversed(closed[:HEAT_CYCLES])], open_line, [*past.quality, *so_far]),
@@ -457,32 +439,6 @@ def _next_steps(state: CycleState, settings: Settings, now: datetime) -> tuple[s
     if state.pending and state.next_ready_at is not None and state.next_ready_at > now:
         return (f"wait: the next page may be fetched at {state.next_ready_at:%H:%M:%S} UTC",)
     return (f"wait: rest the sources, then try them again, until {state.deadline:%H:%M} UTC",)
-
-
-def _today(settings: Settings, lines: Sequence[CycleLine], cycle: CycleNow | None, now: datetime) -> Today:
-    """The day against its pace. A window's vehicles are due when it ends, as in the daily report."""
-    period = day_of(now.astimezone(UTC).date())
-    own = [line for line in lines if period.start <= line.window_start < period.end]
-    begun = next((line for line in own if line.status == "open"), None)
-    ahead = forecast(
-        period,
-        [line for line in own if line.status != "open"],
-        period.target(settings.target),
-        now,
-        unfinished=cycle.vehicles_added if cycle is not None and begun is not None else 0,
-        open_since=begun.window_start if begun else None,
-    )
-    return Today(
-        day=period.start.date(),
-        vehicles_added=ahead.vehicles_added,
-        target=ahead.target,
-        stretch=DAILY_STRETCH,
-        expected=ahead.expected_by_now,
-        forecast=ahead.forecast,
-        status=ahead.status,
-        says=ahead.says,
-        cycles=tuple(reversed(own)),
-    )
 
 
 def _source(
