@@ -18,8 +18,8 @@ from urllib.parse import quote
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from fill_pipeline.crawl.config import DetailPolicy
-from fill_pipeline.crawl.fetch import Fetcher
-from fill_pipeline.crawl.harvest import HarvestPage, SourceToCrawl, StopReason, harvest
+from fill_pipeline.crawl.fetch import Fetcher, FetchResponse
+from fill_pipeline.crawl.harvest import HarvestPage, SourceToCrawl, StopReason, harvest_many
 from fill_pipeline.crawl.pagination import with_query
 from fill_pipeline.crawl.robots import RobotsCache
 from fill_pipeline.crawl.urls import url_hash
@@ -29,17 +29,20 @@ from fill_pipeline.db.connect import Connection
 from fill_pipeline.db.incidents import Incident, IncidentKind
 from fill_pipeline.db.searches import Search, SearchJob
 from fill_pipeline.drain.harvest import SourceHarvest
-from fill_pipeline.drain.robots import load_robots, save_robots
-from fill_pipeline.drain.work import Source, Totals, Work, load_sources, reserve_slot
+from fill_pipeline.drain.manners import heed
+from fill_pipeline.drain.robots import load_robots, obey_delay, save_robots
+from fill_pipeline.drain.work import MAX_SLOT_WAIT, Source, Totals, Work, load_sources, reserve_slot
 from fill_pipeline.extract.gazetteer import canonical_make, canonical_model, fold
 from fill_pipeline.extract.listing import Listing
 from fill_pipeline.vehicles.vocabulary import canonical_term
 
-LEASE = timedelta(minutes=5)
+LEASE = MAX_SLOT_WAIT + timedelta(minutes=5)
+"""Renewed with every page; a page may wait for its slot and be tried more than once."""
 USUAL_JOBS = 10
 """So many finished jobs say how much a search usually finds."""
 KM_PER_MILE = 1.609344
 _PARAM = re.compile(r"\{(\w+)\}")
+_CUT_SHORT = (StopReason.ROBOTS, StopReason.BUDGET, StopReason.HELD, StopReason.STOPPED)
 _TERMS = ("body_style", "fuel_type", "transmission", "drivetrain", "condition", "seller_type")
 _RANGES = {"year": "year", "price": "price", "mileage": "mileage"}
 
@@ -147,18 +150,24 @@ def _crawl(conn: Connection, work: Work, search: Search, job: SearchJob, run: _R
     if "search" in source.config.extra:  # a source that cannot be asked is read whole, and filtered here
         index = source.config.index.model_copy(update={"urls": [search_url(mapping, search.params)]})
         source = replace(source, config=source.config.model_copy(update={"index": index, "detail_urls": []}))
+
+    def heard(response: FetchResponse) -> None:
+        heed(conn, source.id, response, work.now_fn())
+
     store = SourceHarvest(work, source, conn)
-    robots = RobotsCache()
+    robots = RobotsCache(work.fetch_settings().product_token())
     load_robots(conn, robots, [source.row.base_url], now=work.now_fn())
     try:
         with Fetcher(work.fetch_settings()) as fetcher:
-            for page in harvest(
-                SourceToCrawl(source.slug, source.row.base_url, source.config),
+            for _, page in harvest_many(
+                [SourceToCrawl(source.slug, source.row.base_url, source.config)],
                 fetcher,
                 robots=robots,
                 now_fn=work.now_fn,
-                should_stop=lambda: not run.leased or work.stopping() or not registry.is_active(conn, source.id),
-                reserve_slot=lambda n: reserve_slot(conn, work, source.id, n),
+                should_stop=lambda _: not run.leased or work.stopping() or not registry.is_active(conn, source.id),
+                reserve_slot=lambda _, n: reserve_slot(conn, work, source.id, n),
+                on_robots=lambda _, rules: obey_delay(conn, source, rules),
+                on_answer=lambda _, response: heard(response),
             ):
                 _take(conn, page, source, store, matcher, run)
                 save_robots(conn, robots, [source], now=work.now_fn())
@@ -174,7 +183,7 @@ def _take(
     conn: Connection, page: HarvestPage, source: Source, store: SourceHarvest, matcher: Matcher, run: _Run
 ) -> None:
     """Store what matches of one page."""
-    if page.failure is not None or page.stop_reason in (StopReason.ROBOTS, StopReason.BUDGET, StopReason.STOPPED):
+    if page.failure is not None or page.stop_reason in _CUT_SHORT:
         run.failure = f"{page.url}: {page.error or page.failure or page.stop_reason}"
         run.out_of_time = page.stop_reason is StopReason.STOPPED
     elif page.response is not None:

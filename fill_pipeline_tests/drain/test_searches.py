@@ -260,6 +260,8 @@ class Site:
                 after = str(start + 5) if start + 5 < len(site.cars) else None
                 body = json.dumps({"items": page, "next_cursor": after}).encode()
                 self.send_response(site.status)
+                if site.status == 429:
+                    self.send_header("Retry-After", "900")
                 self.send_header("Content-Type", "application/json")
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
@@ -457,6 +459,19 @@ def test_finding_nothing_where_there_usually_is_something_opens_an_incident(
             assert kind == "search_empty"
             assert "usually about 8" in message
     assert conn.execute("SELECT count(*) FROM incidents WHERE closed_at IS NULL").fetchone() == (0,)
+
+
+def test_a_search_heeds_what_the_site_says_of_its_pace(conn: Connection, work: Work, site: Site) -> None:
+    site.status = 429
+    search = _search(conn)
+    run_now(conn, search.id, now=NOW)
+    run_next_job(work)
+    asked = len(site.asked)
+    run_now(conn, search.id, now=NOW)
+    held = run_next_job(work)
+    assert held is not None
+    assert "held" in held["error"]
+    assert len(site.asked) == asked  # left alone from now on, by whoever
 
 
 def test_work_without_time_left_gives_the_job_back(conn: Connection, work: Work, database_url: str) -> None:
