@@ -10,11 +10,12 @@ from typing import Annotated, Any
 
 import typer
 from rich.live import Live
+from rich.markup import escape
 from rich.spinner import Spinner
 from rich.table import Table
 
 from fill_pipeline.cli import demo as simulated
-from fill_pipeline.cli.output import console, fail, print_json
+from fill_pipeline.cli.output import console, fail, print_json, visible
 from fill_pipeline.cycle.clock import utc_now
 from fill_pipeline.cycle.perform import Outcome, perform_by_hand
 from fill_pipeline.cycle.run import run_cycle
@@ -130,12 +131,12 @@ class _Display:
         """An action begins (no outcome yet) or has ended."""
         if outcome is None:
             self._running.append(action)
-            console.print(f"[cyan]▸[/] {action}")
+            console.print(f"[cyan]▸[/] {escape(visible(action))}")
             return
         self._running.remove(action)
         self._figures = {}
         if "error" in outcome.details:
-            console.print(f"  [red]✗ {outcome.details['error']}[/]", highlight=False)
+            console.print(f"  [red]✗ {escape(visible(outcome.details['error']))}[/]", highlight=False)
         elif action.kind is not ActionKind.CLOSE:
             console.print(f"  [green]✓[/] {_in_words(outcome.details)}", highlight=False)
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from fill_pipeline.cli.database import open_database
-from fill_pipeline.cli.output import console, fail, print_json, print_table
+from fill_pipeline.cli.output import console, fail, print_json, print_table, say
 from fill_pipeline.cycle.clock import utc_now
 from fill_pipeline.cycle.lifecycle import open_by_hand
 from fill_pipeline.deals.finder import find_deals, top_deals, why
@@ -44,7 +44,7 @@ def show(listing_id: ListingId, json: Json = False) -> None:
     if json:
         print_json(valuation | {"listing": found["listing"], "valued_at": found["valuation"]["valued_at"]})
         return
-    console.print(f"[bold]{found['listing']['title']}[/] {found['listing']['url']}", highlight=False)
+    say(f" {found['listing']['url']}", bold=str(found["listing"]["title"] or ""))
     rows = [(name, _flat(value)) for name, value in valuation.items() if name not in ("comparables", "content_hash")]
     print_table(f"listing {listing_id}", ("figure", "value"), rows)
 

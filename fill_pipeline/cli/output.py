@@ -13,7 +13,11 @@ from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+from typer.exceptions import TyperException
 
+from fill_pipeline.settings import Settings
+
+USAGE = 2  # the exit status of a command asked wrongly
 console = Console(stderr=True)
 stdout = Console()
 
@@ -51,6 +55,19 @@ def fail(message: str) -> NoReturn:
     raise typer.Exit(1)
 
 
+def asked_wrongly(error: Exception) -> bool:
+    """Say in one line what was wrong with the command as it was typed; False for any other error."""
+    if not isinstance(error, TyperException) or error.exit_code != USAGE:
+        return False
+    said = error.format_message().strip()
+    if "Usage:" in said:  # the help, where no command was named
+        print(said, file=sys.stderr)
+    else:
+        asked = getattr(getattr(error, "ctx", None), "command_path", None) or "fill"
+        print(f"fill: {' '.join(said.split()).rstrip('.')}; `{asked} --help` says how", file=sys.stderr)
+    return True
+
+
 def explain(error: Exception) -> str | None:
     """One line for an error that a person can mend; None for a fault of ours."""
     from fill_pipeline.crawl.archive import ArchiveFullError
@@ -59,9 +76,7 @@ def explain(error: Exception) -> str | None:
     from fill_pipeline.db.server import DatabaseUnavailableError
 
     if isinstance(error, ValidationError):
-        return "; ".join(
-            f"FILL_{'_'.join(str(p) for p in e['loc']).upper()}={e['input']!r}: {e['msg']}" for e in error.errors()
-        )
+        return "; ".join(_setting(e["loc"], e["input"], e["msg"]) for e in error.errors())
     if isinstance(error, ConfigError):
         return "\n      ".join(error.lines)
     if isinstance(error, DatabaseUnavailableError | ArchiveFullError | CycleNotClosedError | LookupError):
@@ -69,4 +84,16 @@ def explain(error: Exception) -> str | None:
     if isinstance(error, psycopg.OperationalError):
         said = " ".join(str(error).split())
         return f"the database does not answer: {said} (see FILL_DATABASE_URL, or unset it)"
+    if isinstance(error, psycopg.ProgrammingError) and error.sqlstate is None:  # it never reached a server
+        # libpq repeats what it was given, and with it a password.
+        return "FILL_DATABASE_URL is not an address of PostgreSQL, such as postgresql://user:password@host/database"
+    if isinstance(error, OSError) and error.filename:
+        return f"{error.filename}: {error.strerror}"
     return None
+
+
+def _setting(where: tuple[int | str, ...], value: object, said: str) -> str:
+    known = Settings.model_fields.get(str(where[0])) if where else None
+    secret = known is not None and "SecretStr" in str(known.annotation)
+    name = "_".join(str(part) for part in where).upper()
+    return f"FILL_{name}{'' if secret else f'={value!r}'}: {said}"

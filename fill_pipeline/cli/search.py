@@ -32,6 +32,7 @@ def add(
     source: Annotated[str, typer.Option(help="The source to ask, by its slug.")] = "offerup",
     schedule: Annotated[str, typer.Option(help="When, as a cron line of five fields.")] = "0 */2 * * *",
     time_zone: Annotated[str, typer.Option(help="The IANA zone of the schedule.")] = "UTC",
+    json: Json = False,
 ) -> None:
     """Save a search; its first run is at the schedule's next time, or with `fill search run`."""
     params = dict(_param(text) for text in param)
@@ -44,7 +45,10 @@ def add(
             )
         except ScheduleError as error:
             fail(str(error))
-    console.print(f"saved [bold]{new.name}[/] ({new.id}); `fill search run` runs it at once")
+    if json:
+        print_json(_plain(new, None))
+        return
+    console.print(f"saved {new.name} ({new.id}); `fill search run` runs it at once", markup=False)
 
 
 @app.command("list")
@@ -87,22 +91,25 @@ def run(which: Which) -> None:
 
 
 @app.command()
-def pause(which: Which) -> None:
+def pause(which: Which, json: Json = False) -> None:
     """Run a search no more until it is resumed."""
-    _switch(which, False)
+    _switch(which, False, json)
 
 
 @app.command()
-def resume(which: Which) -> None:
+def resume(which: Which, json: Json = False) -> None:
     """Run a search on its schedule again."""
-    _switch(which, True)
+    _switch(which, True, json)
 
 
-def _switch(which: str, active: bool) -> None:
+def _switch(which: str, active: bool, json: bool) -> None:
     with open_database("search") as conn:
         search = _find(conn, which)
         db.set_active(conn, search.id, active)
-    console.print(f"{search.name} {'runs on its schedule' if active else 'is paused'}")
+        if json:
+            print_json(_plain(_find(conn, which), db.last_job(conn, search.id)))
+            return
+    console.print(f"{search.name} {'runs on its schedule' if active else 'is paused'}", markup=False)
 
 
 def _param(text: str) -> tuple[str, Any]:

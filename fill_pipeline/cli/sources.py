@@ -10,7 +10,7 @@ import orjson
 import typer
 
 from fill_pipeline.cli.database import open_database
-from fill_pipeline.cli.output import console, fail, print_json, print_table
+from fill_pipeline.cli.output import console, fail, print_json, print_table, say
 from fill_pipeline.crawl.config import ConfigError, SourceKind, load_source_file, parse_source_config
 from fill_pipeline.cycle.clock import utc_now
 from fill_pipeline.db import cycles, ledger, pace, registry
@@ -63,7 +63,7 @@ def show(slug: Slug, json: Json = False) -> None:
         return
     for key, value in plain.items():
         if key not in ("config", "versions"):
-            console.print(f"[bold]{key}[/]: {value}", highlight=False)
+            say(f": {value}", bold=key)
     print_json(plain["config"])
     print_table(
         "configuration versions",
@@ -101,24 +101,29 @@ def add(
 
 
 @app.command()
-def pause(slug: Slug) -> None:
+def pause(slug: Slug, json: Json = False) -> None:
     """Stop crawling a source at once, also in the middle of a run."""
-    _switch(slug, False)
+    _switch(slug, False, json)
 
 
 @app.command()
-def resume(slug: Slug) -> None:
+def resume(slug: Slug, json: Json = False) -> None:
     """Crawl a source again."""
-    _switch(slug, True)
+    _switch(slug, True, json)
 
 
 @app.command()
-def rollback(slug: Slug, version: Annotated[int, typer.Argument(help="The version to bring back.")]) -> None:
+def rollback(
+    slug: Slug, version: Annotated[int, typer.Argument(help="The version to bring back.")], json: Json = False
+) -> None:
     """Bring back an earlier configuration, as a new version."""
     with open_database("sources") as conn:
         row = _find(conn, slug)
         if not registry.roll_back(conn, row.id, version, made_by="operator", reason="rolled back on the command line"):
             fail(f"source {row.slug!r} has no version {version}; `fill sources show {row.slug}` lists them")
+        if json:
+            print_json(_plain(_find(conn, row.slug)))
+            return
         console.print(f"version {version} of [bold]{row.slug}[/] is live again")
 
 
@@ -196,10 +201,13 @@ def _probe(conn: Connection, url: str) -> None:
     console.print(f"added [bold]{report.source.slug}[/]")
 
 
-def _switch(slug: str, active: bool) -> None:
+def _switch(slug: str, active: bool, json: bool) -> None:
     with open_database("sources") as conn:
         row = _find(conn, slug)
         registry.set_active(conn, row.slug, active)
+        if json:
+            print_json(_plain(_find(conn, row.slug)))
+            return
         console.print(f"[bold]{row.slug}[/] is {'active again' if active else 'paused'}")
 
 

@@ -81,19 +81,24 @@ def down() -> None:
 
 
 def dashboard(
-    port: Annotated[int | None, typer.Option(help="Its port; default: FILL_DASHBOARD_PORT.")] = None,
+    port: Annotated[int | None, typer.Option(min=0, max=65535, help="Its port; default: FILL_DASHBOARD_PORT.")] = None,
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
 ) -> None:
     """Serve the live dashboard alone."""
     from fill_pipeline.dashboard.app import serve
 
     settings = Settings()
+    port = settings.dashboard_port if port is None else port
+    try:
+        socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET).close()
+    except OSError as error:
+        fail(f"nothing can listen on {host} port {port}: {error.strerror}; choose with --host and --port")
     migrate(database_url(settings))
     token = settings.dashboard_token.get_secret_value() if settings.dashboard_token else None
     serve(
         settings,
         host=host,
-        port=settings.dashboard_port if port is None else port,
+        port=port,
         token=token,
         dagster_url=settings.ui_url or f"http://127.0.0.1:{settings.ui_port}",
     )
