@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from selectolax.lexbor import LexborHTMLParser
 
@@ -34,9 +35,8 @@ _TITLE_CEILING = 0.88  # the confidence of what is read here at most
 _PLACE_IN_TITLE = re.compile(r"\(([^()\d]{3,40})\)\s*\Z")
 
 
-def read_detail(tree: LexborHTMLParser, reading: Reading, *, url: str) -> Words:
-    """Offer what the visible part of a detail page, taken out of its noise, says; gives its words for further use.
-    Changes the tree.
+def read_detail(tree: LexborHTMLParser, reading: Reading, *, url: str) -> None:
+    """Offer what the visible part of a detail page says, taken out of its noise. Changes the tree.
 
     What is known with more confidence than the visible page can give is not looked for, unless every offer is asked
     for."""
@@ -79,7 +79,6 @@ def read_detail(tree: LexborHTMLParser, reading: Reading, *, url: str) -> Words:
         links += photo_targets(css(tree, "a[href]"))
         if links:
             offer_value(reading, "images", list(dict.fromkeys(links)), Layer.TEXT, "img", 0.5, url)
-    return words
 
 
 def _is_sure(reading: Reading, field: str, ceiling: float) -> bool:
@@ -171,6 +170,7 @@ _ABOUT = re.compile(
     re.I,
 )
 _THREAD = re.compile(r"\b(?:repl(?:y|ies)|newest|oldest|upvote|flag as|(?:add|leave|post) a comment|log in)\b", re.I)
+_THREAD_HINTS = ("repl", "newest", "oldest", "upvote", "flag as", "comment", "log in")
 _UNMET = re.compile(r"\breserve (?:was )?not met\b", re.I)
 _ENDED = re.compile(r"^(?:auction |bidding |sale )?(?:has )?ended\b|\bauction (?:has )?ended\b", re.I | re.M)
 
@@ -191,7 +191,7 @@ def _read_description(tree: LexborHTMLParser, words: Words, reading: Reading, ur
     nodes = [node for node in css(tree, _DESCRIPTIONS)[:16] if not css(node, "button, input, h1")]
     texts = [node.text(separator="\n", strip=True) for node in nodes]
     for text in sorted((text for text in texts if len(text) > 60), key=len, reverse=True):
-        if not _THREAD.search(text):
+        if not _is_thread(text):
             offer_value(reading, "description", text, Layer.TEXT, "description", 0.6, url)
             return
     text = _longest_run(words)
@@ -199,10 +199,21 @@ def _read_description(tree: LexborHTMLParser, words: Words, reading: Reading, ur
         offer_value(reading, "description", text, Layer.TEXT, "paragraphs", 0.4, url)
 
 
+@lru_cache(maxsize=8192)
+def _opens_description(heading: str) -> bool:
+    return _ABOUT.fullmatch(heading) is not None
+
+
+def _is_thread(text: str) -> bool:
+    """Whether a text is what visitors wrote to each other."""
+    low = text.lower()
+    return any(hint in low for hint in _THREAD_HINTS) and _THREAD.search(low) is not None
+
+
 def _under_heading(words: Words) -> str:
     """The text of the part of the page that a heading such as "Seller's notes" opens."""
     for heading, node in zip(words.texts, words.nodes, strict=True):
-        if len(heading) > 60 or not _ABOUT.fullmatch(heading):
+        if len(heading) > 60 or not _opens_description(heading):
             continue
         for parent in ancestors(node)[:4]:
             text = parent.text(separator="\n", strip=True).strip()

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from itertools import compress
+from functools import lru_cache
+from itertools import compress, islice
 
 from selectolax.lexbor import LexborHTMLParser, LexborNode
 
@@ -73,6 +74,7 @@ _BLOCKS = frozenset(
         "label",
     ]
 )
+_DIGIT_TO_END = re.compile(r"[0-9][^\n]*")
 _MAX_SEGMENTS = 20_000
 _MAX_WORDS = 2_000  # characters of one segment
 _LINE_WORDS = 60  # pieces of one line
@@ -98,6 +100,7 @@ class Words:
     glued: list[bool] = field(default_factory=list)
     _lines: list[tuple[int, str]] | None = None
     _text: str | None = None
+    _numbered: tuple[list[int], list[int]] | None = None
 
     def take_out(self, roots: Iterable[LexborNode]) -> None:
         """Leave out the words inside some elements."""
@@ -106,7 +109,7 @@ class Words:
         self.texts = list(compress(self.texts, keep))
         self.glued = list(compress(self.glued, keep))
         self.nodes = list(compress(self.nodes, keep))
-        self._lines = self._text = None
+        self._lines = self._text = self._numbered = None
 
     @property
     def text(self) -> str:
@@ -132,6 +135,34 @@ class Words:
                 lines.append((start, " ".join(parts)))
             self._lines = lines
         return self._lines
+
+    @property
+    def numbered_texts(self) -> list[int]:
+        """The positions of the words with a digit: few hold any, and most facts do."""
+        return self._find_numbered()[0]
+
+    @property
+    def numbered_lines(self) -> list[int]:
+        """The numbers of the lines with a digit."""
+        return self._find_numbered()[1]
+
+    def _find_numbered(self) -> tuple[list[int], list[int]]:
+        if self._numbered is None:
+            texts = _with_digit(self.text)
+            glued = len(self.lines) < len(self.texts)
+            self._numbered = texts, _with_digit("\n".join([line for _, line in self.lines])) if glued else texts
+        return self._numbered
+
+
+def _with_digit(text: str) -> list[int]:
+    """The numbers of a text's lines that have a digit."""
+    found: list[int] = []
+    at = position = 0
+    for match in _DIGIT_TO_END.finditer(text):
+        at += text.count("\n", position, match.start())
+        position = match.start()
+        found.append(at)
+    return found
 
 
 def parse(page: str) -> LexborHTMLParser:
@@ -177,6 +208,7 @@ def read_words(roots: Iterable[LexborNode]) -> Words:
     words = Words()
     texts, nodes, glued = words.texts, words.nodes, words.glued
     fresh = True  # a block began since the last words
+    held = 0  # the block of the last words, 0 where nobody asked
     for root in roots:
         fresh = True
         for node in root.traverse(include_text=True, skip_empty=True):
@@ -191,7 +223,12 @@ def read_words(roots: Iterable[LexborNode]) -> Words:
                     text = clean(text, _MAX_WORDS)
                     if not text:
                         continue
-                glued.append(not fresh and _same_line(nodes[-1], node))
+                if fresh:
+                    held = 0
+                    glued.append(False)
+                else:
+                    before, held = held or _block(nodes[-1]), _block(node)
+                    glued.append(before == held != 0)
                 texts.append(text)
                 nodes.append(node)
                 fresh = False
@@ -202,18 +239,16 @@ def read_words(roots: Iterable[LexborNode]) -> Words:
     return words
 
 
-def _same_line(before: LexborNode, after: LexborNode) -> bool:
-    first, second = _block(before), _block(after)
-    return first is not None and second is not None and first.mem_id == second.mem_id
-
-
-def _block(node: LexborNode) -> LexborNode | None:
+def _block(node: LexborNode) -> int:
+    """The block (by ``mem_id``) that some words stand in, 0 where there is none near."""
     current = node.parent
     for _ in range(12):
-        if current is None or current.tag in _BLOCKS:
-            return current
+        if current is None:
+            return 0
+        if current.tag in _BLOCKS:
+            return current.mem_id
         current = current.parent
-    return current
+    return 0 if current is None else current.mem_id
 
 
 def ancestors(node: LexborNode) -> list[LexborNode]:
@@ -297,7 +332,8 @@ def drop_hidden(tree: LexborHTMLParser, page: str) -> None:
 def drop_foreign(tree: LexborHTMLParser, words: Words) -> None:
     """Take out of a detail page, and of its words, what is about other vehicles: "similar cars" and their like."""
     doomed: list[LexborNode] = []
-    for at in _headings_of_others(words.texts)[:_MAX_HEADINGS]:
+    headings = (at for at, text in enumerate(words.texts) if len(text) <= 70 and _heads_others(text))
+    for at in islice(headings, _MAX_HEADINGS):
         doomed.extend(_below(words.nodes[at], words.texts[at]))
     for node in css(tree, _SIMILAR_CLASSES):
         if not css(node, "h1") and len(css(node, "a")) >= 2:
@@ -308,15 +344,11 @@ def drop_foreign(tree: LexborHTMLParser, words: Words) -> None:
             node.decompose()
 
 
-def _headings_of_others(texts: list[str]) -> list[int]:
-    """The positions of short words that say that other vehicles follow."""
-    short = [at for at, text in enumerate(texts) if len(text) <= 70]
-    lowered = "\n".join([texts[at] for at in short]).lower()
-    lines = lowered.split("\n")
-    hinted = {
-        at for hint in _SIMILAR_HINTS if hint in lowered for at, line in zip(short, lines, strict=True) if hint in line
-    }
-    return [at for at in sorted(hinted) if _SIMILAR.search(texts[at])]
+@lru_cache(maxsize=16384)
+def _heads_others(text: str) -> bool:
+    """Whether some words say that other vehicles follow."""
+    low = text.lower()
+    return any(hint in low for hint in _SIMILAR_HINTS) and _SIMILAR.search(text) is not None
 
 
 def _outermost(nodes: list[LexborNode]) -> list[LexborNode]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from selectolax.lexbor import LexborNode
 
@@ -147,6 +148,9 @@ def read_labels(words: Words, reading: Reading, base_url: str, *, layer: Layer =
     at = 0
     while at < count:
         text = texts[at]
+        if not _may_have_label(text):
+            at += 1
+            continue
         if len(text) <= _LABEL_LENGTH:
             field = field_of_label(text)
             if field is not None:
@@ -173,6 +177,16 @@ def read_labels(words: Words, reading: Reading, base_url: str, *, layer: Layer =
                 _offer(reading, field, value, layer, text[:colon], LABEL_CEILING, base_url)
                 continue
         at += 1
+
+
+@lru_cache(maxsize=16384)
+def _may_have_label(text: str) -> bool:
+    """Whether some words are or hold what looks like a label; most of a page's words do not."""
+    if text.find(":", 1, _LABEL_LENGTH) > 0 or text.endswith((" engine", " Engine")):
+        return True
+    if len(text) > _LABEL_LENGTH:
+        return False
+    return field_of_label(text) is not None or text.rpartition(" ")[2].lower() in _TRAILING_WORDS
 
 
 def _read_several(text: str, reading: Reading, base_url: str, layer: Layer) -> bool:

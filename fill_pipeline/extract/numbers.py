@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 from fill_pipeline.extract.listing import PriceKind
 from fill_pipeline.extract.phrases import Said, said_before
@@ -30,6 +31,9 @@ _MONEY = re.compile(
 _PREFIXED = re.compile(
     rf"(?P<before>{_SYMBOL})\s*(?P<a>{_NUMBER})\s?(?P<ak>[kKmM]\b)?(?:\s*(?P<acode>USD|CAD|AUD|NZD|EUR|GBP)\b)?(?P<b>\b\B)?(?P<bk>\b\B)?(?P<after>\b\B)?"
 )
+_SIGN_AFTER = 16  # characters between the beginning of an amount and its sign
+_IN_NUMBER = re.compile(r"[\s'’]")
+_IN_SYMBOL = re.compile(r"[\s.]")
 _GROUPED = re.compile(r"\d[.,'’\s]\d{3}(?!\d)")
 _SYMBOL_SIGN = re.compile(r"[$€£¥₹]")
 _CODED = re.compile(r"[A-Z]{3}|kr|zł|Fr|Euro")
@@ -113,7 +117,9 @@ def read_number(text: str) -> float | None:
 
 
 def _to_number(digits: str) -> float:
-    compact = re.sub(r"[\s'’]", "", digits)
+    if digits.isdecimal():
+        return float(digits[:20])
+    compact = _IN_NUMBER.sub("", digits)
     comma, dot = compact.rfind(","), compact.rfind(".")
     if comma >= 0 and dot >= 0:
         decimal = "," if comma > dot else "."
@@ -138,14 +144,15 @@ def read_price(text: str | None) -> PriceReading | None:
     return max(readings, key=lambda reading: reading.confidence)
 
 
-def read_prices(text: str | None) -> list[PriceReading]:
-    """Every amount in a text that can be a car's price, in order, each with its confidence."""
+def read_prices(text: str | None, end: int = _TEXT_LIMIT) -> list[PriceReading]:
+    """Every amount in a text that can be a car's price, in order, each with its confidence; those that begin before
+    ``end``, if what follows only tells what they are."""
     if not text:
         return []
     text = text[:_TEXT_LIMIT]
     found: list[PriceReading] = []
     skip_to = -1
-    for sign in (_SIGN if _CODED.search(text) else _SYMBOL_SIGN).finditer(text):
+    for sign in (_SIGN if _CODED.search(text) else _SYMBOL_SIGN).finditer(text, 0, end + _SIGN_AFTER):
         match = _MONEY.search(text, max(sign.start() - 16, skip_to, 0), sign.end() + 28)
         if match is None or match.start() < skip_to or match.start() > sign.start():
             continue
@@ -234,8 +241,9 @@ def _judge(said: Said | None, after: str) -> tuple[PriceKind, float]:
     return PriceKind.ASKING, 0.9 if said is Said.LABEL else 0.7
 
 
+@lru_cache(maxsize=512)
 def _currency(symbol: str) -> str | None:
-    key = re.sub(r"[\s.]", "", symbol).lower()
+    key = _IN_SYMBOL.sub("", symbol).lower()
     return _CURRENCIES.get(key)
 
 

@@ -52,9 +52,9 @@ _ABROAD = re.compile(rf"{_CITY}, (?i:{_COUNTRY})")
 _LOT = re.compile(r"(?P<region>[A-Z]{2}) - (?P<city>[A-Z][A-Z .'\-]{2,30})")
 _ADDRESS = re.compile(rf"(?:^|[,•·|–:]|\b\w+\.?) *(?P<place>{_NAME}(?: {_NAME}){{0,4}},? (?:{_REGION},? {_CODE}))")
 _STREET = re.compile(
-    r".*\b(?:st|street|ave|avenue|rd|road|blvd|boulevard|dr|drive|hwy|highway|pkwy|parkway|pike|ln|lane|way|ct|court|"
+    r"(?:.*\W)?(?:st|street|ave|avenue|rd|road|blvd|boulevard|dr|drive|hwy|highway|pkwy|parkway|pike|ln|lane|way|ct|court|"
     r"cir|circle|pl|place|plaza|trl|trail|loop|turnpike|tpke|route|fwy|freeway|expy|expressway|suite|ste|unit|broadway|"
-    r"[nsew]|ne|nw|se|sw|north|south|east|west)\b\.?,?\s+",
+    r"[nsew]|ne|nw|se|sw|north|south|east|west)\.?,?",
     re.I,
 )
 _NO_CITY = re.compile(
@@ -115,7 +115,9 @@ def _parts(match: re.Match[str], text: str) -> Place | None:
         return None
     if match.re is _WESTERN and "," not in text and not code:
         return None
-    if match.re is _CONTINENTAL and (not _continental(code or "", city, found) or _STREET.match(city + " ")):
+    if match.re is _CONTINENTAL and (
+        not _continental(code or "", city, found) or _after_street(city + " x") != city + " x"
+    ):
         return None
     if match.re is _WESTERN and code and not _fits(found["region"] or "", code):
         return None
@@ -142,13 +144,23 @@ def _continental(code: str, city: str, found: dict[str, str | None]) -> bool:
     return not (year_like and not found["plate"]) and len(city) > 2 and (not city.isupper() or " " in code)
 
 
+@lru_cache(maxsize=4096)
 def read_address(line: str) -> Place | None:
     """The town at the end of an address on one line ("1050 Baltimore Pike, Glen Mills, PA 19342"), None without one."""
     match = _ADDRESS.search(line) if len(line) <= _MAX_LINE and _POSTAL.search(line) else None
     if match is None:
         return None
-    words = _STREET.sub("", match["place"])
+    words = _after_street(match["place"])
     return read_place(words) if words[:1].isupper() else None
+
+
+def _after_street(words: str) -> str:
+    """What stands behind the last word that ends a street's name, all words where there is none."""
+    parts = words.split(" ")
+    for at in range(len(parts) - 1, 0, -1):
+        if _STREET.fullmatch(parts[at - 1]):
+            return " ".join(parts[at:]).lstrip()
+    return words
 
 
 def _is_vehicle(text: str) -> bool:

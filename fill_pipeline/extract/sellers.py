@@ -80,8 +80,8 @@ def is_name(text: str) -> bool:
 
 def _name(words: Words) -> str | None:
     lines = [line for _, line in words.lines[:_MAX_LINES]]
-    for at, line in enumerate(lines[1:], start=1):
-        if read_address(line) is not None:
+    for at in words.numbered_lines:
+        if 0 < at < len(lines) and read_address(lines[at]) is not None:
             for above in (at - 1, at - 2):
                 if (
                     above >= 0
@@ -119,6 +119,7 @@ def _phone(words: Words, tree: LexborHTMLParser) -> str | None:
         digits, link = next(iter(called.items()))
         text = " ".join(link.text().split())
         return text if re.sub(r"\D", "", text)[-7:] == digits[-7:] and len(text) <= 30 else digits
-    numbered = (text for text in words.texts[:_MAX_TEXTS] if _LOCAL.search(text))
+    texts = [words.texts[at] for at in words.numbered_texts if at < _MAX_TEXTS]
+    numbered = (text for text in texts if _LOCAL.search(text))
     found = {re.sub(r"\D", "", match[0])[-10:]: match[0] for text in numbered for match in _PHONE.finditer(text)}
     return next(iter(found.values())) if len(found) == 1 else None

@@ -33,10 +33,9 @@ _PRICE_HINT = re.compile(r"pric|preis|prijs|prix|amount", re.I)
 _OTHER_HINT = re.compile(
     r"payment|\bmonth|finance|lease|shipping|similar|related|saving|discount|deposit|tax|\bfees?\b", re.I
 )
-_CODES = ("USD", "EUR", "CAD", "GBP", "CHF", "AUD", "SEK", "NOK", "DKK", "PLN", "Fr.", " kr", "zł", "¥")
+_CODES = re.compile(r"USD|EUR|CAD|GBP|CHF|AUD|SEK|NOK|DKK|PLN|Fr\.|kr|zł|¥")
 _CODE_HINT = re.compile(r"\b(?:USD|EUR|CAD|GBP|CHF|AUD|SEK|NOK|DKK|PLN|Fr\.|kr)|zł|¥")
 _GROUPED = re.compile(r"\d{1,3}(?:[., '\u00a0\u202f]\d{3}){1,2}\Z")
-_DIGIT = re.compile(r"[0-9]")
 _UNIT = re.compile(r"(?:mi|km|miles|mls|kilom\w*|cc|hp|lbs|kg|rpm)\b", re.I)
 _DISTANCE = re.compile(r"[0-9][^0-9]{0,24}?(?:mi|km|kilo|mls|tkm|tsd)")
 _ODOMETER = re.compile(r"(?:odo|kilom|mileage|tacho)\D{0,30}\d")
@@ -63,7 +62,7 @@ def best_price(words: Words, start: int = 0, subject: MakeModel | None = None) -
     None where no price stands."""
     candidates: list[Priced] = []
     lines = words.lines
-    coded = any(code in words.text for code in _CODES)
+    coded = _CODES.search(words.text) is not None
     priced = (
         (at, line, reading)
         for number, (at, line) in enumerate(lines)
@@ -72,8 +71,8 @@ def best_price(words: Words, start: int = 0, subject: MakeModel | None = None) -
     )
     bare = (
         (at, text, reading)
-        for at, text in enumerate(words.texts)
-        if len(text) < 12 and text[0].isdigit() and _GROUPED.match(text) and (reading := _bare(words.texts, at))
+        for at in words.numbered_texts
+        if len(text := words.texts[at]) < 12 and _GROUPED.match(text) and (reading := _bare(words.texts, at))
     )
     for at, line, reading in chain(islice(priced, _MAX_AMOUNTS), islice(bare, _MAX_AMOUNTS)):
         at = _piece_of(words, at, reading)
@@ -146,9 +145,8 @@ def _readings_of(lines: list[tuple[int, str]], number: int) -> list[PriceReading
     if number + 1 < len(lines) and len(lines[number + 1][1]) < 60:
         tail = "\n" + lines[number + 1][1][:40]
     start, end = len(head), len(head) + len(line)
-    return [
-        reading for reading in read_prices(head + line + tail) if reading.high is None and start <= reading.start < end
-    ]
+    found = read_prices(head + line + tail, end)
+    return [reading for reading in found if reading.high is None and start <= reading.start < end]
 
 
 def _bare(texts: list[str], at: int) -> PriceReading | None:
@@ -244,10 +242,12 @@ def offer_price(
 def offer_mileage(reading: Reading, words: Words, layer: Layer, subject: MakeModel | None = None) -> None:
     """Offer the best mileage of some words; the first of equals. One in another vehicle's card is left out."""
     best: MileageReading | None = None
-    before = ""
     looked = 0
-    for at, line in words.lines:
-        if _DIGIT.search(line) and _hints_at_distance(line.lower()):
+    lines = words.lines
+    for number in words.numbered_lines:
+        at, line = lines[number]
+        if _hints_at_distance(line.lower()):
+            before = lines[number - 1][1] if number else ""
             head = before[-30:] + "\n" if len(before) < 50 else ""
             looked += 1
             if looked > _MAX_AMOUNTS:
@@ -260,7 +260,6 @@ def offer_mileage(reading: Reading, words: Words, layer: Layer, subject: MakeMod
                     if subject is not None and in_foreign_card(words.nodes[at], subject):
                         continue
                     best = found.raised(0.1 * whole)
-        before = line
     if best is None:
         return
     confidence = min(MILEAGE_CEILING, best.confidence * 0.85)
