@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
+from fill_pipeline.cycle.levers import MEMORY, REMEMBERED, Lever, LeverUse, Record
+from fill_pipeline.cycle.replacement import LOSS_MEMORY, is_hopeless
 from fill_pipeline.cycle.state import ActionKind, ActionStatus, CycleState, PastAction, SourceState
-from fill_pipeline.db import counters, cycles, ledger, queue
+from fill_pipeline.db import counters, cycles, learning, ledger, queue
 from fill_pipeline.db.connect import Connection
 from fill_pipeline.db.cycles import CycleRow
 from fill_pipeline.db.ledger import SourceStateRow
@@ -43,7 +45,29 @@ def assess(conn: Connection, settings: Settings, cycle: CycleRow, now: datetime)
         untried_candidates=totals["candidates.found"],
         sources=tuple(_source(row, now) for row in rows),
         actions=tuple(_action(row) for row in cycles.actions(conn, cycle.cycle_id)),
+        record=_record(conn, now),
+        loss=learning.uncovered(conn, now - LOSS_MEMORY),
     )
+
+
+def _record(conn: Connection, now: datetime) -> Record:
+    """How the levers did lately."""
+    rows = learning.lever_uses(conn, [*Lever], since=now - MEMORY, n=REMEMBERED)
+    uses = [
+        LeverUse(
+            lever=Lever(row.lever),
+            step=row.step,
+            at=row.finished_at,
+            vehicles=row.vehicles,
+            requests=row.requests,
+            cpu_seconds=row.cpu_seconds,
+            pacing_minutes=row.pacing_minutes,
+            minutes=row.minutes,
+            expected=row.expected,
+        )
+        for row in rows
+    ]
+    return Record.of(uses, now)
 
 
 def deadline(cycle: CycleRow, settings: Settings) -> datetime:
@@ -57,17 +81,23 @@ def deadline(cycle: CycleRow, settings: Settings) -> datetime:
 
 def _source(row: SourceStateRow, now: datetime) -> SourceState:
     failing = row.last_health == HealthStatus.FAILING or row.config_error is not None
-    rest = timedelta(hours=min(row.revisit_hours, 2.0)) - timedelta(minutes=5)
+    usual = row.harvest_hours if row.harvest_hours is not None else min(row.revisit_hours, 2.0)
+    rest = timedelta(hours=usual) - timedelta(minutes=5)
     wanted = row.active and row.status in ("live", "trial")
+    quarantined = row.active and row.status == "quarantined"
+    hopeless = is_hopeless(row, now)
     return SourceState(
         slug=row.slug,
         crawlable=wanted and row.config_error is None,
         failing=failing,
-        broken=wanted and (failing or row.last_diagnosis == Diagnosis.REDESIGNED),
+        broken=(wanted or quarantined) and not hopeless and (failing or row.last_diagnosis == Diagnosis.REDESIGNED),
         due=row.last_harvest_at is None or row.last_harvest_at + rest <= now,
         harvests=row.harvests,
         complete=bool(row.harvest_complete),
         breaker_open=row.breaker == "open" and row.breaker_until is not None and row.breaker_until > now,
+        vehicles_added=row.vehicles_added,
+        cut_short=row.cut_short,
+        hopeless=hopeless,
     )
 
 
@@ -79,4 +109,6 @@ def _action(row: cycles.ActionRow) -> PastAction:
         status=ActionStatus(row.status),
         gained=int(row.outcome.get("gained", 0)),
         finished_at=row.finished_at,
+        vehicles=int(row.outcome.get("vehicles_added", 0)),
+        lever=Lever(row.parameters["lever"]) if row.parameters.get("lever") in set(Lever) else None,
     )

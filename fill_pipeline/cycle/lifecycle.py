@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from fill_pipeline.cycle.assess import LIMITED, assess
+from fill_pipeline.cycle.levers import Bounds
 from fill_pipeline.cycle.plan import plan
 from fill_pipeline.cycle.state import Action, ActionKind, ActionStatus, Policy
 from fill_pipeline.cycle.window import Window, window_at, windows_between
@@ -12,6 +13,7 @@ from fill_pipeline.db import counters, cycles, pace, queue
 from fill_pipeline.db.connect import Connection
 from fill_pipeline.db.cycles import CycleRow
 from fill_pipeline.drain.owner import take_back
+from fill_pipeline.drain.worker import cores
 from fill_pipeline.settings import Settings
 
 SILENT_AFTER = timedelta(minutes=5)  # a running action beats every few seconds
@@ -21,7 +23,8 @@ MISSED_LOOK_BACK = timedelta(days=31)
 
 def policy_of(settings: Settings, *, wait: bool) -> Policy:
     """The bounds of the brain from the settings; ``wait`` keeps a cycle below target open for later chances."""
-    return Policy(shards=settings.shards, wait=wait)
+    bounds = Bounds.around(batch=settings.batch_size, workers=settings.workers or cores(), cores=cores())
+    return Policy(shards=settings.shards, wait=wait, bounds=bounds)
 
 
 def ensure_open(conn: Connection, settings: Settings, *, now: datetime) -> CycleRow:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -15,13 +16,16 @@ import psycopg
 from fill_pipeline.alerts.watch import watch_after
 from fill_pipeline.cycle.assess import deadline
 from fill_pipeline.cycle.clock import utc_now
+from fill_pipeline.cycle.levers import Lever
 from fill_pipeline.cycle.lifecycle import open_by_hand
 from fill_pipeline.cycle.plan import BY_HAND
+from fill_pipeline.cycle.replacement import retire
 from fill_pipeline.cycle.report import write_cycle_report
+from fill_pipeline.cycle.schedule import learn
 from fill_pipeline.cycle.state import Action, ActionKind
 from fill_pipeline.cycle.summary import write_summaries
 from fill_pipeline.cycle.window import Window, window_at
-from fill_pipeline.db import cycles
+from fill_pipeline.db import cycles, registry
 from fill_pipeline.db.connect import Connection, connect
 from fill_pipeline.db.cycles import CycleRow
 from fill_pipeline.db.ledger import SourceStats
@@ -99,7 +103,8 @@ def perform(
             return Outcome(cycle_id, action, details={"note": "already taken by another process"})
         cycle = cycles.cycle(conn, cycle_id)
         assert cycle is not None
-        work = _work(settings, url, cycle, action.key, now_fn, should_stop)
+        work = _work(_turned(settings, action), url, cycle, action.key, now_fn, should_stop)
+        before = _cpu_seconds()
         try:
             with _beating(work, action_id, progress):
                 outcome = _DEEDS[action.kind](conn, work, action)
@@ -107,8 +112,21 @@ def perform(
             _finish(work, action_id, outcome={}, error=in_a_line(error))
             raise
         outcome.action = action
+        outcome.details["cpu_seconds"] = round(_cpu_seconds() - before, 2)
         _finish(work, action_id, outcome={"gained": outcome.gained, **outcome.details}, error=None)
         return outcome
+
+
+def _turned(settings: Settings, action: Action) -> Settings:
+    """The settings with the dials of the drain where the plan wants them; the plan keeps within its bounds."""
+    dials = {"batch_size": action.parameters.get(Lever.BATCH), "workers": action.parameters.get(Lever.WORKERS)}
+    return settings.model_copy(update={name: int(value) for name, value in dials.items() if value is not None})
+
+
+def _cpu_seconds() -> float:
+    """What this process and its workers that have ended used so far."""
+    spent = os.times()
+    return spent.user + spent.system + spent.children_user + spent.children_system
 
 
 def in_a_line(error: BaseException) -> str:
@@ -191,15 +209,22 @@ def _harvest(conn: Connection, work: Work, action: Action) -> Outcome:
 def _repair(conn: Connection, work: Work, action: Action) -> Outcome:
     from fill_pipeline.repair.repair import repair_sources
 
+    lost = list(action.parameters.get("retire", ()))
+    if lost:
+        replaced = retire(conn, work.cycle_id, lost, now=work.now_fn())
+        return Outcome(work.cycle_id, gained=len(replaced.retired), details=replaced.as_json())
     repairs = repair_sources(conn, work, list(action.parameters.get("slugs", ())))
     return Outcome(work.cycle_id, gained=repairs.promoted, details=repairs.as_json())
 
 
 def _discover(conn: Connection, work: Work, action: Action) -> Outcome:
-    from fill_pipeline.discovery.discover import discover
+    from fill_pipeline.discovery.discover import Budget, discover
 
-    funnel = discover(conn, work)
-    return Outcome(work.cycle_id, gained=funnel.taken, details=funnel.as_json())
+    probes = action.parameters.get("probes")
+    funnel = discover(conn, work, budget=None if probes is None else Budget(probes=int(probes)))
+    taken = [row for slug in funnel.sources if (row := registry.find_source(conn, slug)) is not None]
+    promised = sum(row.expected_count or 0 for row in taken)
+    return Outcome(work.cycle_id, gained=funnel.taken, details=funnel.as_json() | {"promised": promised})
 
 
 def _improve(conn: Connection, work: Work, action: Action) -> Outcome:
@@ -238,6 +263,7 @@ def close(cycle_id: str, *, settings: Settings, now_fn: Callable[[], datetime] =
         report = write_cycle_report(conn, settings, cycle_id, now=now)
         cycle = cycles.cycle(conn, cycle_id)
         assert cycle is not None
+        learn(conn, cycle_id, now=now)
         write_summaries(conn, settings, cycle.window_start.date(), now=now)
         watch_after(conn, settings, now=now)
     return report
@@ -330,6 +356,12 @@ def _outcome(work: Work, sources: Sequence[Source] | Any) -> Outcome:
     outcome.details = {
         name: work.totals.sum(name) for name in ("pages_fetched", "pages_failed", "found", "vehicles_added", "queued")
     }
+    paced = sum(
+        (stats[source.id].pages_fetched + stats[source.id].pages_failed) * source.config.delay_seconds
+        for source in sources
+        if source.id in stats
+    )
+    outcome.details["pacing_minutes"] = round(paced / 60, 2)
     return outcome
 
 

@@ -2,18 +2,21 @@
 
 The ladder is document 1's: drain the queue, check the target, activate all healthy sources, discover
 new ones, mind the quality, close. Each rung is a function that returns the action it wants or None;
-the first that wants something is heard. Nothing here reads a clock, a database or a network.
+the first that wants something is heard. What scales up is a lever (``cycle.levers``), and of these the one
+that has given most for its cost comes first. Nothing here reads a clock, a database or a network.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
-from fill_pipeline.cycle.state import Action, ActionKind, ActionStatus, CycleState, Policy
+from fill_pipeline.cycle.levers import Lever, drain_parameters, proven_dials
+from fill_pipeline.cycle.state import Action, ActionKind, ActionStatus, CycleState, Policy, SourceState
 
-BY_HAND, DUE, ALL, AGAIN = -1, 0, 1, 2
+BY_HAND, DUE, ALL, AGAIN, LIMITS = -1, 0, 1, 2, 100  # levels of a harvest; AGAIN and LIMITS count on from there
+MEND, REPLACE = 0, 1  # levels of a repair
 
 
 def plan(state: CycleState, now: datetime, policy: Policy) -> list[Action]:
@@ -32,7 +35,7 @@ def plan(state: CycleState, now: datetime, policy: Policy) -> list[Action]:
     drains = _drain(state, now, policy, len(in_flight))
     if drains or in_flight:
         return drains
-    for rung in () if state.limited else _LADDER:
+    for rung in () if state.limited else _ladder(state):
         action = rung(state, now, policy)
         if action is not None:
             return [action]
@@ -65,6 +68,8 @@ def _drain(state: CycleState, now: datetime, policy: Policy, running: int) -> li
     if not state.pending or not ready:
         return []
     wanted = min(policy.shards, 1 + state.pending // policy.pages_per_shard)
+    deep = not state.on_target and state.pending >= policy.deep_queue
+    turned = drain_parameters(state.record, policy.bounds, now, policy.cycle) if deep else {}
     actions: list[Action] = []
     for shard in range(policy.shards):
         past = state.past(ActionKind.DRAIN, shard)
@@ -72,8 +77,9 @@ def _drain(state: CycleState, now: datetime, policy: Policy, running: int) -> li
             break
         if any(a.in_flight for a in past) or _spent(past, policy):
             continue
-        reason = f"{state.pending} pages wait in the queue"
-        actions.append(Action(ActionKind.DRAIN, shard, len(past) + 1, reason, {"shard": shard, "shards": wanted}))
+        reason = f"{state.pending} pages wait in the queue{_turned(turned)}"
+        parameters = {"shard": shard, "shards": wanted, **turned}
+        actions.append(Action(ActionKind.DRAIN, shard, len(past) + 1, reason, parameters))
     return actions
 
 
@@ -83,41 +89,73 @@ def _harvest_due(state: CycleState, now: datetime, policy: Policy) -> Action | N
 
 
 def _harvest_all(state: CycleState, now: datetime, policy: Policy) -> Action | None:
-    if state.on_target:
+    if state.on_target or state.record.rests(Lever.SOURCES, now, policy.cycle):
         return None
-    rest = [
-        s.slug
-        for s in state.sources
-        if s.crawlable and not s.failing and not s.breaker_open and (not s.harvests or not s.complete)
-    ]
-    reason = f"{state.gap} below target: activate {len(rest)} healthy sources, limits raised"
-    return _harvest(state, policy, ALL, rest, reason, limit_factor=4)
+    rest = [s.slug for s in _workable(state) if not s.harvests]
+    reason = f"{state.gap} below target: activate {len(rest)} healthy sources that are not due"
+    return _harvest(state, policy, ALL, rest, reason, **_use(state, policy, Lever.SOURCES, 1))
+
+
+def _harvest_deeper(state: CycleState, now: datetime, policy: Policy) -> Action | None:
+    """Raise the limits of those whose harvest ended at them, step by step while it helps."""
+    factors = policy.bounds.limits
+    used = [a for a in state.past(ActionKind.HARVEST) if a.level >= LIMITS]
+    if state.on_target or not factors or (not used and state.record.rests(Lever.LIMITS, now, policy.cycle)):
+        return None
+    if used and not used[-1].vehicles:
+        return None
+    step = max(a.level for a in used) - LIMITS + 1 if used else state.record.step(Lever.LIMITS, len(factors))
+    if step > len(factors):
+        return None
+    short = [s.slug for s in _workable(state) if s.harvests and s.cut_short and not s.complete]
+    reason = f"{state.gap} below target: limits of {len(short)} sources raised {factors[step - 1]} times"
+    use = _use(state, policy, Lever.LIMITS, step) | {"limit_factor": factors[step - 1]}
+    return _harvest(state, policy, LIMITS + step, short, reason, **use)
 
 
 def _harvest_again(state: CycleState, now: datetime, policy: Policy) -> Action | None:
-    if state.on_target or not policy.wait or not _rested(state, now, policy):
+    """Run sources once more, without those that gave nothing when they were asked a second time."""
+    if state.on_target or not policy.wait or state.record.rests(Lever.FREQUENCY, now, policy.cycle):
         return None
-    again = [s.slug for s in state.sources if s.crawlable and not s.failing and not s.breaker_open]
-    level = AGAIN + len({a.level for a in state.past(ActionKind.HARVEST) if a.level >= AGAIN})
-    return _harvest(state, policy, level, again, f"{state.gap} below target: run {len(again)} sources once more")
+    step = state.record.step(Lever.FREQUENCY, len(policy.bounds.rest_minutes))
+    if not _rested(state, now, policy, step):
+        return None
+    again = [s.slug for s in _workable(state) if s.vehicles_added or s.harvests < 2]
+    level = AGAIN + len({a.level for a in state.past(ActionKind.HARVEST) if AGAIN <= a.level < LIMITS})
+    reason = f"{state.gap} below target: run {len(again)} sources once more"
+    return _harvest(state, policy, level, again, reason, **_use(state, policy, Lever.FREQUENCY, step))
 
 
 def _repair(state: CycleState, now: datetime, policy: Policy) -> Action | None:
     broken = [s.slug for s in state.sources if s.broken]
-    return _once(state, policy, ActionKind.REPAIR, 0, f"{len(broken)} sources are broken", broken, slugs=broken)
+    return _once(state, policy, ActionKind.REPAIR, MEND, f"{len(broken)} sources are broken", broken, slugs=broken)
+
+
+def _replace(state: CycleState, now: datetime, policy: Policy) -> Action | None:
+    """Give up what could not be repaired for days; what it was worth is looked for elsewhere."""
+    lost = [s.slug for s in state.sources if s.hopeless]
+    reason = f"{len(lost)} sources are beyond repair: retire them and find others"
+    return _once(state, policy, ActionKind.REPAIR, REPLACE, reason, lost, retire=lost)
 
 
 def _discover(state: CycleState, now: datetime, policy: Policy) -> Action | None:
-    if state.on_target:
-        return None
     past = state.past(ActionKind.DISCOVER)
+    lost = state.loss >= policy.least_loss
+    if state.on_target and not lost:
+        return None
+    if not past and not state.untried_candidates and state.record.rests(Lever.DISCOVERY, now, policy.cycle):
+        return None
     if len({a.level for a in past}) >= policy.max_discoveries and not _unfinished(past, policy):
         return None
     if past and past[-1].status is ActionStatus.DONE and not past[-1].gained:
         return None
     level = past[-1].level + (past[-1].status is ActionStatus.DONE) if past else 0
-    reason = f"{state.gap} below target: look for new sources ({state.untried_candidates} candidates untried)"
-    return _once(state, policy, ActionKind.DISCOVER, level, reason, True)
+    why = f"{state.gap} below target" if not state.on_target else f"lost sources gave {state.loss:.0f} vehicles a day"
+    reason = f"{why}: look for new sources ({state.untried_candidates} candidates untried)"
+    probes = policy.bounds.probes
+    step = min(len(probes), state.record.step(Lever.DISCOVERY, len(probes)) + level)
+    use = _use(state, policy, Lever.DISCOVERY, step) | {"probes": probes[step - 1]}
+    return _once(state, policy, ActionKind.DISCOVER, level, reason, True, **use)
 
 
 def _improve(state: CycleState, now: datetime, policy: Policy) -> Action | None:
@@ -125,14 +163,34 @@ def _improve(state: CycleState, now: datetime, policy: Policy) -> Action | None:
     return _once(state, policy, ActionKind.IMPROVE, 0, "measure quality and fix data", touched)
 
 
-_LADDER: tuple[Callable[[CycleState, datetime, Policy], Action | None], ...] = (
-    _harvest_due,
-    _harvest_all,
-    _harvest_again,
-    _discover,
-    _repair,
-    _improve,
-)
+_Rung = Callable[[CycleState, datetime, Policy], Action | None]
+_LEVERS: dict[Lever, _Rung] = {
+    Lever.SOURCES: _harvest_all,
+    Lever.LIMITS: _harvest_deeper,
+    Lever.FREQUENCY: _harvest_again,
+    Lever.DISCOVERY: _discover,
+}
+
+
+def _ladder(state: CycleState) -> list[_Rung]:
+    """What is due, then the levers (the most yielding first; document 1's order while none was tried), the rest."""
+    levers = [_LEVERS[lever] for lever in state.record.order(tuple(_LEVERS))]
+    return [_harvest_due, *levers, _repair, _replace, _improve]
+
+
+def _workable(state: CycleState) -> list[SourceState]:
+    return [s for s in state.sources if s.crawlable and not s.failing and not s.breaker_open]
+
+
+def _use(state: CycleState, policy: Policy, lever: Lever, step: int) -> dict[str, Any]:
+    """The parameters of an action that turns a lever: how far, and what it may be expected to give."""
+    use: dict[str, Any] = {"lever": lever, "step": step, "expects": state.record.expects(lever)}
+    return use if lever is Lever.DISCOVERY else proven_dials(state.record, policy.bounds) | use
+
+
+def _turned(parameters: dict[str, Any]) -> str:
+    dials = [f"{name} {parameters[name]}" for name in (Lever.BATCH, Lever.WORKERS) if name in parameters]
+    return f", {', '.join(dials)}" if dials else ""
 
 
 def _harvest(
@@ -174,9 +232,9 @@ def _unfinished(past: list[Any], policy: Policy) -> bool:
     return same[-1].status is ActionStatus.FAILED and len(same) < policy.max_attempts
 
 
-def _rested(state: CycleState, now: datetime, policy: Policy) -> bool:
+def _rested(state: CycleState, now: datetime, policy: Policy, step: int) -> bool:
     ends = [a.finished_at for a in state.past(ActionKind.HARVEST) if a.finished_at is not None]
-    return bool(ends) and now >= max(ends) + policy.rest
+    return bool(ends) and now >= max(ends) + timedelta(minutes=policy.bounds.rest_minutes[step - 1])
 
 
 def _worth_waiting(state: CycleState, now: datetime, policy: Policy) -> bool:
@@ -184,5 +242,5 @@ def _worth_waiting(state: CycleState, now: datetime, policy: Policy) -> bool:
     if state.on_target or not policy.wait:
         return False
     later = state.pending > 0 and state.next_ready_at is not None and state.next_ready_at < state.deadline
-    again = any(s.crawlable and not s.failing for s in state.sources) and bool(state.past(ActionKind.HARVEST))
-    return later or again
+    again = bool(_workable(state)) and bool(state.past(ActionKind.HARVEST))
+    return later or (again and not state.record.rests(Lever.FREQUENCY, now, policy.cycle))

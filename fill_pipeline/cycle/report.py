@@ -12,9 +12,10 @@ import orjson
 from fill_pipeline.cycle.accounting import Account, settle
 from fill_pipeline.cycle.assess import assess
 from fill_pipeline.cycle.plan import next_actions
+from fill_pipeline.cycle.replacement import LOSS_MEMORY
 from fill_pipeline.cycle.report_html import report_html
 from fill_pipeline.cycle.window import window_at
-from fill_pipeline.db import cycles, language_model
+from fill_pipeline.db import cycles, language_model, learning
 from fill_pipeline.db.connect import Connection
 from fill_pipeline.db.ledger import HealthRow, SourceStats
 from fill_pipeline.settings import Settings
@@ -48,7 +49,8 @@ def write_cycle_report(conn: Connection, settings: Settings, cycle_id: str, *, n
         "sources": _source_lines(account),
         "language_model": _language_model(conn, cycle_id),
         "failures": [{"source": s, "category": c, "pages": n} for s, c, n in account.failures],
-        "actions": [{"action": f"{a.action}/{a.level}", "status": a.status, "reason": a.reason} for a in actions],
+        "actions": [_action_line(a) for a in actions],
+        "replacements": _replacements(conn, now),
         "next_actions": todo,
         "errors": errors,
         "reconciled": not account.mismatches,
@@ -79,6 +81,36 @@ def _language_model(conn: Connection, cycle_id: str) -> dict[str, Any] | None:
     if usage is None:
         return None
     return {"requests": usage.requests, "tokens": usage.tokens, "counts": usage.counts}
+
+
+def _action_line(action: cycles.ActionRow) -> dict[str, Any]:
+    """An action; of one that turned a lever also how far, what was expected of it, and what it gave and cost."""
+    line: dict[str, Any] = {
+        "action": f"{action.action}/{action.level}",
+        "status": action.status,
+        "reason": action.reason,
+    }
+    if "lever" in action.parameters:
+        line |= {name: action.parameters.get(name) for name in ("lever", "step", "expects")}
+        gave = ("vehicles_added", "promised", "pages_fetched", "requests", "cpu_seconds", "pacing_minutes")
+        line["outcome"] = {name: action.outcome[name] for name in gave if name in action.outcome}
+    return line
+
+
+def _replacements(conn: Connection, now: datetime) -> list[dict[str, Any]]:
+    """The sources given up in the last 30 days, what each was worth, and how much of it others have replaced."""
+    return [
+        {
+            "source": loss.slug,
+            "cycle": loss.cycle_id,
+            "reason": loss.reason,
+            "vehicles_per_day": loss.vehicles_per_day,
+            "quality": loss.quality,
+            "worth": round(loss.worth, 2),
+            "covered": round(loss.covered, 2),
+        }
+        for loss in learning.losses(conn, now - LOSS_MEMORY)
+    ]
 
 
 def recent_reports(conn: Connection, n: int) -> list[dict[str, Any]]:

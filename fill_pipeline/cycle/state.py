@@ -7,6 +7,8 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
+from fill_pipeline.cycle.levers import Bounds, Lever, Record
+
 
 class ActionKind(StrEnum):
     """The rungs of the ladder (document 1), in the order they are tried."""
@@ -49,7 +51,10 @@ class Action:
 
 @dataclass(frozen=True, slots=True)
 class PastAction:
-    """An action of this cycle so far; ``gained`` is the number of queue rows and listings it moved."""
+    """An action of this cycle so far; ``gained`` is the number of queue rows and listings it moved.
+
+    ``lever`` is what it turned up, ``vehicles`` what it added.
+    """
 
     kind: ActionKind
     level: int
@@ -57,6 +62,8 @@ class PastAction:
     status: ActionStatus
     gained: int = 0
     finished_at: datetime | None = None
+    vehicles: int = 0
+    lever: Lever | None = None
 
     @property
     def in_flight(self) -> bool:
@@ -66,7 +73,10 @@ class PastAction:
 
 @dataclass(frozen=True, slots=True)
 class SourceState:
-    """A source as the brain sees it. ``broken``: it fails, or still gives something but was redesigned."""
+    """A source as the brain sees it. ``broken``: it fails, or still gives something but was redesigned.
+
+    ``hopeless``: it fails for so long that it is given up. ``cut_short``: its harvest ended at a limit of ours.
+    """
 
     slug: str
     crawlable: bool
@@ -76,11 +86,18 @@ class SourceState:
     harvests: int = 0
     complete: bool = False
     breaker_open: bool = False
+    vehicles_added: int = 0
+    cut_short: bool = False
+    hopeless: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class CycleState:
-    """Everything the next decision depends on. Times are UTC. ``limited``: only what a person asked for is done."""
+    """Everything the next decision depends on. Times are UTC. ``limited``: only what a person asked for is done.
+
+    ``record`` says how the levers did; ``loss`` is what sources given up were worth and nothing has replaced, in
+    vehicles a day times quality.
+    """
 
     cycle_id: str
     open: bool
@@ -99,6 +116,8 @@ class CycleState:
     untried_candidates: int = 0
     sources: tuple[SourceState, ...] = ()
     actions: tuple[PastAction, ...] = ()
+    record: Record = field(default_factory=Record)
+    loss: float = 0.0
 
     @property
     def gap(self) -> int:
@@ -119,16 +138,20 @@ class CycleState:
 class Policy:
     """The bounds the brain works in.
 
-    ``patience`` is how long a ready page may lie in the future and still be waited for; ``rest`` the
-    shortest time between two harvests of a source within a cycle; ``wait`` whether a cycle below
-    target stays open for that rest (a scheduled one does, a one-shot command does not).
+    ``patience`` is how long a ready page may lie in the future and still be waited for; ``wait`` whether a cycle below
+    target stays open until its sources may be harvested again (a scheduled one does, a one-shot command does not). A
+    queue of ``deep_queue`` pages is worth turning up the drain for; a loss of less than ``least_loss`` vehicles a day
+    is borne.
     """
 
     shards: int = 1
     pages_per_shard: int = 5000
     patience: timedelta = timedelta(seconds=45)
-    rest: timedelta = timedelta(minutes=30)
     wait: bool = False
     max_attempts: int = 3
     max_discoveries: int = 2
     closing_time: timedelta = timedelta(minutes=5)
+    cycle: timedelta = timedelta(hours=2)
+    deep_queue: int = 1000
+    least_loss: float = 1.0
+    bounds: Bounds = field(default_factory=Bounds)

@@ -20,7 +20,11 @@ MOST_HITS = 200
 
 @dataclass(frozen=True, slots=True)
 class SourceStateRow:
-    """A source as a cycle sees it: what it did so far and how it was when last judged."""
+    """A source as a cycle sees it: what it did so far and how it was when last judged.
+
+    ``harvest_hours`` is how long it may be left alone, where that was learned; ``cut_short``: a harvest of this cycle
+    ended at a limit.
+    """
 
     id: UUID
     slug: str
@@ -42,6 +46,9 @@ class SourceStateRow:
     last_diagnosis: str | None
     last_reason: str | None
     revisit_hours: float
+    harvest_hours: float | None = None
+    failing_since: datetime | None = None
+    cut_short: bool = False
 
 
 @dataclass(slots=True)

@@ -5,7 +5,9 @@
 SELECT s.id, s.slug, s.kind, s.active, s.status, s.config_error, s.asset_group, s.expected_count,
        st.last_harvest_at, st.breaker, st.breaker_until,
        coalesce(c.harvests, 0), c.harvest_complete, coalesce(c.found, 0), coalesce(c.vehicles_added, 0),
-       coalesce(c.queued, 0), h.status, h.diagnosis, h.reason, coalesce((s.config ->> 'revisit_hours')::float8, 2.0)
+       coalesce(c.queued, 0), h.status, h.diagnosis, h.reason, coalesce((s.config ->> 'revisit_hours')::float8, 2.0),
+       st.harvest_hours::float8, st.failing_since,
+       coalesce(c.notes && ARRAY['harvest stopped: max_pages', 'harvest stopped: max_listings'], false)
 FROM scrape_sources s
 JOIN source_state st ON st.source_id = s.id
 LEFT JOIN source_cycle_stats c ON c.source_id = s.id AND c.cycle_id = :cycle_id
