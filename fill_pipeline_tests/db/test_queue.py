@@ -185,6 +185,16 @@ def test_the_totals_equal_the_rows_after_every_kind_of_change(conn: Connection, 
     assert conn.execute("SELECT count(*) < 10 FROM counters").fetchone() == (True,)
 
 
+def test_many_sums_are_no_reason_to_fold_again(conn: Connection) -> None:
+    many = counters.FOLD_ABOVE + 1
+    for _ in range(2):
+        conn.execute("INSERT INTO counters SELECT 'cycle.queued', g::text, 2 FROM generate_series(1, %s) g", [many])
+        assert counters.fold(conn)
+        assert not counters.fold(conn)
+    assert counters.totals(conn, ["cycle.queued"]) == {"cycle.queued": 4 * many}
+    assert conn.execute("SELECT count(*) FROM counters").fetchone() == (many,)
+
+
 def test_the_claim_reads_no_more_when_the_queue_is_deep(conn: Connection, source: UUID) -> None:
     """Both plans go through indexes: the cost of a claim is that of its own rows."""
     conn.execute(

@@ -10,9 +10,12 @@ SELECT scope, sum(n)::bigint FROM counters WHERE metric = :metric GROUP BY scope
 SELECT metric, sum(n)::bigint FROM counters WHERE metric = ANY(:metrics) AND scope = :scope GROUP BY metric;
 
 -- name: delta_count$
-SELECT count(*) FROM (SELECT FROM counters LIMIT 100001) c;
+SELECT count(*) FROM (SELECT FROM counters WHERE NOT folded LIMIT 100001) c;
 
 -- name: fold!
--- Replace the deltas by their sums; one folder at a time, nobody waits.
-WITH gone AS (DELETE FROM counters WHERE pg_try_advisory_xact_lock(7301002) RETURNING metric, scope, n)
-INSERT INTO counters SELECT metric, scope, sum(n) FROM gone GROUP BY 1, 2 HAVING sum(n) <> 0;
+-- Add the deltas to their sums; one folder at a time, nobody waits.
+WITH gone AS (
+    DELETE FROM counters WHERE NOT folded AND (SELECT pg_try_advisory_xact_lock(7301002)) RETURNING metric, scope, n
+)
+INSERT INTO counters AS c SELECT metric, scope, sum(n), true FROM gone GROUP BY 1, 2
+ON CONFLICT (metric, scope) WHERE folded DO UPDATE SET n = c.n + excluded.n;
