@@ -7,12 +7,13 @@ is the real one: queue claim, robots.txt and pace, fetch with all limits, archiv
 validation, identity, one transaction per batch, queue completion. Scrapy does the plain job: parsel, an item pipeline
 with executemany of 500 rows. The floor is pycurl multi, a parse with lexbor, a map with orjson, COPY and merge.
 Rounds are interleaved. CPU counts everything from a process' start to its end, children included; PostgreSQL's is
-apart, the page server's counts for nobody. The last line is one JSON object.
+apart, the page server's counts for nobody. Start-up is what one page costs. The last line is one JSON object.
 """
 
 from __future__ import annotations
 
 import argparse
+import ctypes
 import importlib.util
 import json
 import os
@@ -52,6 +53,7 @@ CONFIG = {
 }
 START_TIMEOUT = 120.0  # seconds until the server has made its pages
 LEASE = timedelta(minutes=5)
+PR_SET_CHILD_SUBREAPER = 36
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,7 @@ class Bench:
             file.write_text(json.dumps(job | {"urls": [] if contender.run == "drain" else own, "shard": f"s{part}"}))
             commands.append([sys.executable, str(HERE / "fill_contenders.py"), contender.run, str(file)])
         postgres, server, began = self._postgres_cpu(), self._server_cpu(), time.perf_counter()
+        others = {child.pid for child in psutil.Process().children()}
         processes = [subprocess.Popen(command, env={**os.environ, **(environment or {})}) for command in commands]
         cpu = 0.0
         for process in processes:
@@ -105,6 +108,10 @@ class Bench:
             assert process.returncode == 0, f"{contender.title} ended with {process.returncode}"
             cpu += usage.ru_utime + usage.ru_stime
         wall = time.perf_counter() - began
+        for orphan in psutil.Process().children():  # what it had started and not waited for came to us
+            if orphan.pid not in others:
+                usage = os.wait4(orphan.pid, 0)[2]
+                cpu += usage.ru_utime + usage.ru_stime
         spent = Spent(wall, cpu, self._postgres_cpu() - postgres, self._server_cpu() - server)
         self._check(contender, len(urls))
         return spent
@@ -295,6 +302,7 @@ def main() -> None:
     parser.add_argument("--shards", action="store_true", help="also two drains of one worker against one")
     parser.add_argument("--only", default="", help="only contenders whose name begins so")
     wanted = parser.parse_args()
+    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)
     with tempfile.TemporaryDirectory(prefix="bench-fill-") as home:
         Path(home).chmod(0o755)
         settings = Settings(home=Path(home), allow_nets="127.0.0.0/8")  # type: ignore[arg-type]
@@ -314,7 +322,7 @@ def measure(bench: Bench, wanted: argparse.Namespace) -> None:
     taking_part = [c for c in contenders(wanted.workers, wanted.shards) if c.title.startswith(wanted.only)]
     for number in range(1, wanted.rounds + 1):
         for contender in taking_part:
-            bench.idle[contender.title].append(bench.run(contender, []))
+            bench.idle[contender.title].append(bench.run(contender, urls[: contender.processes]))
             spent = bench.run(contender, urls)
             bench.runs[contender.title].append(spent)
             each = [seconds / len(urls) * 1e3 for seconds in (spent.cpu, spent.postgres, spent.server)]

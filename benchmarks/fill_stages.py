@@ -83,4 +83,8 @@ def watch(folder: str) -> None:
         with open(f"{folder}/{os.getpid()}.json", "w") as file:
             json.dump(sums, file)
 
-    util.Finalize(None, keep, exitpriority=0)
+    def keep_at_exit(_: object) -> None:
+        util.Finalize(None, keep, exitpriority=0)
+
+    keep_at_exit(None)
+    util.register_after_fork(keep, keep_at_exit)  # a forked process forgets what its parent would do at its end

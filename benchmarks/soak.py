@@ -214,8 +214,8 @@ class Soak:
             conn.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'fill %'")
 
     def _kill_worker(self) -> None:
-        for child in psutil.Process().children():
-            if "spawn_main" in _words(child):
+        for child in psutil.Process().children(recursive=True):
+            if child.name() == "fill worker":
                 child.kill()
                 return
 

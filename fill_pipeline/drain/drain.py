@@ -137,7 +137,8 @@ class Drain:
     # ── Claiming ──
 
     def _has_room(self) -> bool:
-        return len(self._held) < 2 * self._work.settings.batch_size
+        working = (HELD_PER_WORKER + 1) * PAGES_PER_BATCH * self._worker_count()
+        return len(self._held) < max(2 * self._work.settings.batch_size, working)
 
     def _claim(self) -> bool:
         now = self._work.now_fn()
@@ -353,10 +354,13 @@ class Drain:
         for page in pages:
             self._held.pop(page.queue_id, None)
 
+    def _worker_count(self) -> int:
+        return self._work.settings.workers or cores()
+
     def _free_worker(self) -> Worker | None:
         if not self._workers:  # started with the first page to read: a web that has not changed needs none
             work = self._work
-            self._workers = [Worker(work.url, work.settings) for _ in range(work.settings.workers or cores())]
+            self._workers = [Worker(work.url, work.settings) for _ in range(self._worker_count())]
         worker = min(self._workers, key=lambda w: len(w.held))
         return worker if len(worker.held) < HELD_PER_WORKER else None
 

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import logging
-import multiprocessing
-import os
-import signal
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass, replace
@@ -21,7 +18,7 @@ from fill_pipeline.db.connect import Connection, connect
 from fill_pipeline.db.ledger import SourceStats
 from fill_pipeline.drain.read import RawPage, Reading, ReadPage, read_cards, read_page
 from fill_pipeline.drain.work import Source, Work
-from fill_pipeline.drain.worker import cores, die_with_parent
+from fill_pipeline.drain.worker import begin_process, cores, forks
 from fill_pipeline.drain.write import Commit, in_transaction, reading_of, write_pages
 from fill_pipeline.quality.gate import Gate
 
@@ -78,9 +75,8 @@ def _batches(conn: Connection, work: Work, sources: Sequence[Source], windows: S
 
 def _replay_in_processes(work: Work, batches: Iterator[_Batch]) -> None:
     workers = work.settings.workers or cores()
-    spawned = multiprocessing.get_context("spawn")
-    begin = (work.url, work.settings.archive_root, os.getpid())
-    with ProcessPoolExecutor(workers, spawned, initializer=_begin, initargs=begin) as pool:
+    begin = (work.url, work.settings.archive_root)
+    with ProcessPoolExecutor(workers, forks(), initializer=_begin, initargs=begin) as pool:
         under_way: dict[Future[SourceStats], _Batch] = {}
         while True:
             for batch in islice(batches, 2 * workers - len(under_way)):
@@ -95,10 +91,9 @@ _conn: Connection
 _archived: ArchiveReader
 
 
-def _begin(url: str, archive_root: str, parent: int) -> None:
+def _begin(url: str, archive_root: str) -> None:
     global _conn, _archived
-    die_with_parent(parent)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    begin_process("fill replay")
     _conn, _archived = connect(url, name="fill replay worker"), ArchiveReader(archive_root)
 
 

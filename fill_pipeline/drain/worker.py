@@ -1,21 +1,28 @@
 """Worker processes: each takes batches of fetched pages, reads them and commits them on its own connection.
 
 A process per core, because reading is pure computing. A worker that dies takes nothing with it but its
-own batch, whose rows go back to the queue.
+own batch, whose rows go back to the queue. Workers are forked from one process that has imported all they need,
+and nothing else: no thread, no connection.
 """
 
 from __future__ import annotations
 
 import contextlib
-import ctypes
+import fcntl
 import logging
 import multiprocessing
 import os
 import signal
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from multiprocessing.connection import Connection as Pipe
-from multiprocessing.context import SpawnProcess
+from multiprocessing.connection import wait
+from multiprocessing.context import ForkServerContext, ForkServerProcess
+from multiprocessing.reduction import ForkingPickler
+from pathlib import Path
+from queue import SimpleQueue
+from threading import Thread
 from typing import TYPE_CHECKING
 from uuid import UUID
 
@@ -33,7 +40,6 @@ if TYPE_CHECKING:
     from fill_pipeline.drain.ask import Asker
 
 log = logging.getLogger(__name__)
-_PR_SET_PDEATHSIG = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +69,9 @@ class Worker:
     """A worker process and the batches it holds."""
 
     def __init__(self, url: str, settings: Settings) -> None:
-        context = multiprocessing.get_context("spawn")
+        context = forks()
         self.pipe, child = context.Pipe()
-        arguments = (child, url, settings, os.getpid())
-        self.process: SpawnProcess = context.Process(target=_serve, args=arguments, daemon=True)
+        self.process: ForkServerProcess = context.Process(target=_serve, args=(child, url, settings), daemon=True)
         self.process.start()
         child.close()
         self.held: dict[int, Batch] = {}
@@ -144,16 +149,14 @@ def _asker(conn: Connection, settings: Settings) -> Asker | None:
     return Asker(conn, settings)
 
 
-def _serve(pipe: Pipe, url: str, settings: Settings, parent: int) -> None:
+def _serve(pipe: Pipe, url: str, settings: Settings) -> None:
     """The worker's life: batches in, answers out, until the pipe closes or the parent is gone."""
-    die_with_parent(parent)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    begin_process("fill worker")
     conn = connect_again(url, name="fill worker")
     asker = _asker(conn, settings)
     gate: Gate | None = None
     try:
-        while True:
-            batch: Batch = pipe.recv()
+        for batch in _arriving(pipe):
             gate = gate or Gate.of(settings, batch.now.year)
             try:
                 done = work_batch(conn, batch, gate, asker)
@@ -165,10 +168,25 @@ def _serve(pipe: Pipe, url: str, settings: Settings, parent: int) -> None:
                 asker = _asker(conn, settings)
                 done = _work_again(conn, batch, gate, asker)
             pipe.send(done)
-    except (EOFError, OSError):
+    except OSError:
         return
     finally:
         conn.close()
+
+
+def _arriving(pipe: Pipe) -> Iterator[Batch]:
+    """Batches until the pipe closes. The next is taken in while one is worked on, so that its sender need not wait."""
+    arrived: SimpleQueue[bytes | None] = SimpleQueue()
+
+    def take_in() -> None:
+        with contextlib.suppress(EOFError, OSError):
+            while True:
+                arrived.put(pipe.recv_bytes())
+        arrived.put(None)
+
+    Thread(target=take_in, daemon=True).start()
+    while (data := arrived.get()) is not None:
+        yield ForkingPickler.loads(data)
 
 
 def _work_again(conn: Connection, batch: Batch, gate: Gate, asker: Asker | None) -> BatchDone:
@@ -179,11 +197,30 @@ def _work_again(conn: Connection, batch: Batch, gate: Gate, asker: Asker | None)
     return replace(done, queue_ids=[page.queue_id for page in batch.pages if page.queue_id is not None])
 
 
-def die_with_parent(parent: int) -> None:
-    """Ask the kernel (Linux) to end this process with its parent, also when that is killed outright."""
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-    if os.getppid() != parent:
+def forks() -> ForkServerContext:
+    """How processes that read pages are made: the imports, most of what starting one costs, are done once."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])
+    return context
+
+
+def begin_process(name: str) -> None:
+    """Begin the life of a process made by ``forks``: give it a name of at most 15 letters, and no life of its own."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/comm").write_text(name)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    _die_with_parent()
+
+
+def _die_with_parent() -> None:
+    """Ask the kernel (Linux) to end this process with the one that started it, also when that is killed outright."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    if hasattr(fcntl, "F_SETSIG"):  # the sentinel is a pipe, and its other end being closed is an event
+        fcntl.fcntl(parent.sentinel, fcntl.F_SETOWN, os.getpid())
+        fcntl.fcntl(parent.sentinel, fcntl.F_SETSIG, signal.SIGTERM)
+        fcntl.fcntl(parent.sentinel, fcntl.F_SETFL, fcntl.fcntl(parent.sentinel, fcntl.F_GETFL) | os.O_ASYNC)
+    if wait([parent.sentinel], 0):
         raise SystemExit
 
 

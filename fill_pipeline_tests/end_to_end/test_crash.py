@@ -22,7 +22,7 @@ KILLS = 6
 
 def is_worker(child: psutil.Process) -> bool:
     try:
-        return "spawn_main" in " ".join(child.cmdline())
+        return child.name() == "fill worker"
     except psutil.Error:  # it just died
         return False
 
@@ -33,7 +33,7 @@ def wait_for_victim(process: subprocess.Popen[bytes], blow: str, db: Connection)
     while time.monotonic() < deadline:
         assert process.poll() is None, "the cycle ended before all blows had fallen"
         busy = db.execute("SELECT EXISTS (SELECT FROM import_queue WHERE status = 'processing')").fetchone()
-        workers = [child for child in psutil.Process(process.pid).children() if is_worker(child)]
+        workers = [child for child in psutil.Process(process.pid).children(recursive=True) if is_worker(child)]
         if busy == (True,) and workers:
             return psutil.Process(process.pid) if blow == "parent" else workers[0]
         time.sleep(0.05)

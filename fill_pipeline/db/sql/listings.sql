@@ -106,7 +106,7 @@ CREATE TEMP TABLE IF NOT EXISTS incoming_listings (
     status text, first_seen_at timestamptz, first_cycle text, changed_at timestamptz, changed_cycle text, raw text,
     raw_payload text, provenance text, quarantine text, completeness real, content_hash uuid, archive_id bigint,
     vehicle_id bigint
-) ON COMMIT DELETE ROWS;
+) WITH (toast_tuple_target = 8160) ON COMMIT DELETE ROWS;
 CREATE TEMP TABLE IF NOT EXISTS incoming_vehicles (
     id bigint, vin text, year smallint, make text, model text, trim text, body_style text, engine text, fuel_type text,
     transmission text, drivetrain text, exterior_color text, interior_color text, doors smallint, seats smallint,
@@ -114,7 +114,7 @@ CREATE TEMP TABLE IF NOT EXISTS incoming_vehicles (
     city text, region text, postal_code text, country text, latitude float8, longitude float8, image text, title text,
     status text, listing_count integer, completeness real, confidence real, provenance text, block_key text,
     block_km integer, created_at timestamptz, created_cycle text, updated_at timestamptz, updated_cycle text
-) ON COMMIT DELETE ROWS;
+) WITH (toast_tuple_target = 8160) ON COMMIT DELETE ROWS;
 
 -- name: insert_vehicles
 -- Insert the vehicles copied to incoming_vehicles, in VIN order, so that two writers never wait for
