@@ -17,6 +17,7 @@ from fill_pipeline.quality.metrics import evidence_of, issues, quality_rows
 from fill_pipeline.settings import Settings
 
 HISTORY_CYCLES = 84  # a week: what is usual at an hour of day needs several days
+LEAST_LISTINGS = 5  # fewer say nothing about what a source states
 QUEUE_METRICS = ("queue.pending", "queue.processing", "queue.dead")
 OWN_METRICS = ("cycle.vehicles_added", "cycle.vehicles_merged", "cycle.queued")
 
@@ -43,7 +44,7 @@ def settle(conn: Connection, settings: Settings, cycle: CycleRow, now: datetime)
     """Judge every source, measure quality, write both, and return the reconciled account of a cycle."""
     accounts = ledger.accounts(conn, cycle.cycle_id)
     states = ledger.source_states(conn, cycle.cycle_id, _previous_health(conn, cycle))
-    judged = _judged(conn, settings, cycle, states, accounts, now)
+    judged = judge_sources(conn, settings, cycle, states, accounts, now)
     quality = quality_rows(evidence_of(conn, cycle.cycle_id), settings)
     with conn.transaction():
         health = ledger.save_health(conn, cycle.cycle_id, judged, until=cycle.window_start)
@@ -126,7 +127,7 @@ def _previous_health(conn: Connection, cycle: CycleRow) -> str | None:
     return next((c.cycle_id for c in cycles.latest(conn, 2) if c.cycle_id != cycle.cycle_id), None)
 
 
-def _judged(
+def judge_sources(
     conn: Connection,
     settings: Settings,
     cycle: CycleRow,
@@ -136,7 +137,9 @@ def _judged(
 ) -> list[HealthRow]:
     """Every active source's health, by what it did in this cycle and before it."""
     by_source = {account.source_id: account for account in accounts}
-    past = ledger.history(conn, cycle.cycle_id, before=cycle.completed_at or now, n=HISTORY_CYCLES)
+    before = cycle.completed_at or now
+    past = ledger.history(conn, cycle.cycle_id, before=before, n=HISTORY_CYCLES)
+    falls = ledger.field_falls(conn, cycle.cycle_id, before=before, least=LEAST_LISTINGS)
     return [
         health_row(
             row,
@@ -145,6 +148,7 @@ def _judged(
             hour=cycle.window_start.astimezone(UTC).hour,
             now=now,
             freshness=timedelta(hours=settings.freshness_hours),
+            falls=falls.get(row.id, ()),
         )
         for row in states
         if row.active and row.status != "retired"

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
+from uuid import UUID
 
+from fill_pipeline.cycle.accounting import judge_sources
 from fill_pipeline.cycle.levers import MEMORY, REMEMBERED, Lever, LeverUse, Record
 from fill_pipeline.cycle.replacement import LOSS_MEMORY, is_hopeless
 from fill_pipeline.cycle.state import ActionKind, ActionStatus, CycleState, PastAction, SourceState
 from fill_pipeline.db import counters, cycles, learning, ledger, queue
 from fill_pipeline.db.connect import Connection
 from fill_pipeline.db.cycles import CycleRow
-from fill_pipeline.db.ledger import SourceStateRow
-from fill_pipeline.quality.health import Diagnosis, HealthStatus
+from fill_pipeline.db.ledger import HealthRow, SourceStateRow
+from fill_pipeline.quality.health import Diagnosis, HealthStatus, Verdict, wants_repair
 from fill_pipeline.settings import Settings
 
 LEAST_TIME = timedelta(minutes=30)
@@ -26,6 +29,7 @@ def assess(conn: Connection, settings: Settings, cycle: CycleRow, now: datetime)
     own = counters.of_scope(conn, CYCLE_METRICS, cycle.cycle_id)
     previous = next(iter(cycles.latest(conn, 1)), None)
     rows = ledger.source_states(conn, cycle.cycle_id, previous.cycle_id if previous else None)
+    judged = _judged_now(conn, settings, cycle, rows, now)
     score = previous.report.get("data_quality") if previous and previous.report else None
     return CycleState(
         cycle_id=cycle.cycle_id,
@@ -43,7 +47,7 @@ def assess(conn: Connection, settings: Settings, cycle: CycleRow, now: datetime)
         total_vehicles=totals["vehicles"],
         limited=bool(cycle.metadata.get(LIMITED)),
         untried_candidates=totals["candidates.found"],
-        sources=tuple(_source(row, now) for row in rows),
+        sources=tuple(_source(row, judged.get(row.id), now) for row in rows),
         actions=tuple(_action(row) for row in cycles.actions(conn, cycle.cycle_id)),
         record=_record(conn, now),
         loss=learning.uncovered(conn, now - LOSS_MEMORY),
@@ -79,18 +83,44 @@ def deadline(cycle: CycleRow, settings: Settings) -> datetime:
     return max(ends, cycle.started_at + min(LEAST_TIME, timedelta(minutes=settings.cycle_minutes)))
 
 
-def _source(row: SourceStateRow, now: datetime) -> SourceState:
+def _judged_now(
+    conn: Connection, settings: Settings, cycle: CycleRow, rows: Sequence[SourceStateRow], now: datetime
+) -> dict[UUID, HealthRow]:
+    """How the sources did in this cycle so far, once harvests have settled and none was repaired yet.
+
+    So that one which broke since the last cycle is mended in this one.
+    """
+    past = cycles.actions(conn, cycle.cycle_id)
+    settled = not any(a.status in (ActionStatus.REQUESTED, ActionStatus.RUNNING) for a in past)
+    kinds = {a.action for a in past}
+    if not settled or ActionKind.HARVEST not in kinds or ActionKind.REPAIR in kinds:
+        return {}
+    asked = {row.id for row in rows if row.harvests or row.found}
+    return {
+        h.source_id: h
+        for h in judge_sources(conn, settings, cycle, rows, ledger.accounts(conn, cycle.cycle_id), now)
+        if h.source_id in asked
+    }
+
+
+def _source(row: SourceStateRow, judged: HealthRow | None, now: datetime) -> SourceState:
     failing = row.last_health == HealthStatus.FAILING or row.config_error is not None
     usual = row.harvest_hours if row.harvest_hours is not None else min(row.revisit_hours, 2.0)
     rest = timedelta(hours=usual) - timedelta(minutes=5)
     wanted = row.active and row.status in ("live", "trial")
     quarantined = row.active and row.status == "quarantined"
     hopeless = is_hopeless(row, now)
+    last = Verdict(
+        HealthStatus(row.last_health or "healthy"),
+        "",
+        Diagnosis(row.last_diagnosis) if row.last_diagnosis in set(Diagnosis) else None,
+    )
+    unwell = row.config_error is not None or wants_repair(judged or last)
     return SourceState(
         slug=row.slug,
         crawlable=wanted and row.config_error is None,
         failing=failing,
-        broken=(wanted or quarantined) and not hopeless and (failing or row.last_diagnosis == Diagnosis.REDESIGNED),
+        broken=(wanted or quarantined) and not hopeless and unwell,
         due=row.last_harvest_at is None or row.last_harvest_at + rest <= now,
         harvests=row.harvests,
         complete=bool(row.harvest_complete),

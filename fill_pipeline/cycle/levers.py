@@ -145,12 +145,15 @@ class Record:
         by = 0 if last.helped is None else 1 if last.helped else -1
         return max(1, min(highest, last.step + by))
 
-    def proven(self, lever: Lever, highest: int) -> int:
-        """How far a dial is known to help; 0 where it is not."""
-        return max((u.step for u in self.of_lever(lever) if u.helped and u.step <= highest), default=0)
+    def proven(self, dial: Lever, highest: int) -> int:
+        """How far a dial is known to help, each step against the one before; 0 where it is not."""
+        return next((min(use.step, highest) for use in self.of_lever(dial) if use.helped is True), 0)
 
-    def base_rate(self) -> float | None:
-        """Pages a minute of a drain as the settings have it; None before it was measured."""
+    def rate(self) -> float | None:
+        """Pages a minute of a drain with its dials as far as they are proven; None before it was measured as set."""
+        turned = [use for use in self.uses if use.lever in DIALS and use.helped is True]
+        if turned:
+            return turned[0].pages_per_minute
         rates = [rate for use in self.of_lever(Lever.DRAIN) if (rate := use.pages_per_minute) is not None]
         return sum(rates) / len(rates) if rates else None
 
@@ -208,21 +211,22 @@ def proven_dials(record: Record, bounds: Bounds) -> dict[str, Any]:
 
 
 def drain_parameters(record: Record, bounds: Bounds, now: datetime, cycle: timedelta) -> dict[str, Any]:
-    """How a drain below target with a deep queue runs: dials as far as they are proven, at most one turned further.
+    """How a drain below target with a deep queue runs: dials as far as they are proven, at most one a step further.
 
     The first one runs as the settings say, so that there is something to compare with.
     """
-    base = record.base_rate()
-    if base is None:
+    rate = record.rate()
+    if rate is None:
         return {"lever": Lever.DRAIN, "step": 0}
     parameters = proven_dials(record, bounds)
-    free = [dial for dial in DIALS if bounds.values(dial) and not record.rests(dial, now, cycle)]
+    steps = {dial: record.proven(dial, len(bounds.values(dial))) + 1 for dial in DIALS}
+    free = [d for d in DIALS if steps[d] <= len(bounds.values(d)) and not record.rests(d, now, cycle)]
     if not free:
         return parameters or {"lever": Lever.DRAIN, "step": 0}
     turned = min(free, key=lambda dial: len(record.of_lever(dial)))
-    step = record.step(turned, len(bounds.values(turned)))
-    parameters[str(turned)] = bounds.values(turned)[step - 1]
-    return parameters | {"lever": turned, "step": step, "expects": {"pages_per_minute": round(base, 1)}}
+    parameters[str(turned)] = bounds.values(turned)[steps[turned] - 1]
+    expects = {"pages_per_minute": round(rate, 1)}
+    return parameters | {"lever": turned, "step": steps[turned], "expects": expects}
 
 
 def _ratio(value: float, cost: float) -> float:

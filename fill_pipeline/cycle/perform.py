@@ -24,8 +24,8 @@ from fill_pipeline.cycle.report import write_cycle_report
 from fill_pipeline.cycle.schedule import learn
 from fill_pipeline.cycle.state import Action, ActionKind
 from fill_pipeline.cycle.summary import write_summaries
-from fill_pipeline.cycle.window import Window, window_at
-from fill_pipeline.db import cycles, registry
+from fill_pipeline.cycle.window import Window, window_at, window_of_key
+from fill_pipeline.db import counters, cycles, registry
 from fill_pipeline.db.connect import Connection, connect
 from fill_pipeline.db.cycles import CycleRow
 from fill_pipeline.db.ledger import SourceStats
@@ -40,6 +40,7 @@ from fill_pipeline.settings import Settings
 log = logging.getLogger(__name__)
 BEAT_SECONDS = 5.0
 CLOSING_TIME = timedelta(minutes=5)
+REVISED_CYCLES = 13  # as far back as a repair reads again
 MOST_BY_HAND = 50  # asked for at the same moment
 
 Progress = Callable[[dict[str, Any]], None]
@@ -214,6 +215,8 @@ def _repair(conn: Connection, work: Work, action: Action) -> Outcome:
         replaced = retire(conn, work.cycle_id, lost, now=work.now_fn())
         return Outcome(work.cycle_id, gained=len(replaced.retired), details=replaced.as_json())
     repairs = repair_sources(conn, work, list(action.parameters.get("slugs", ())))
+    if repairs.replayed_pages:
+        revise_reports(conn, work.settings, now=work.now_fn())
     return Outcome(work.cycle_id, gained=repairs.promoted, details=repairs.as_json())
 
 
@@ -267,6 +270,23 @@ def close(cycle_id: str, *, settings: Settings, now_fn: Callable[[], datetime] =
         write_summaries(conn, settings, cycle.window_start.date(), now=now)
         watch_after(conn, settings, now=now)
     return report
+
+
+def revise_reports(conn: Connection, settings: Settings, *, now: datetime) -> list[str]:
+    """Write the reports of a day's closed cycles again that have more vehicles than they told; returns their ids.
+
+    A repair reads again what was fetched while a source was broken, and what it finds belongs to those cycles.
+    """
+    revised = []
+    for cycle in cycles.latest(conn, REVISED_CYCLES):
+        told = cycle.report or {}
+        own = counters.of_scope(conn, ("cycle.vehicles_added", "cycle.vehicles_merged"), cycle.cycle_id)
+        if sum(own.values()) > told.get("vehicles_added", 0) + told.get("vehicles_merged", 0):
+            write_cycle_report(conn, settings, cycle.cycle_id, now=now)
+            revised.append(cycle.cycle_id)
+    for day in {window_of_key(cycle_id).start.date() for cycle_id in revised}:
+        write_summaries(conn, settings, day, now=now)
+    return revised
 
 
 def _harvest_and_drain(work: Work, chosen: Sequence[Source], limit_factor: int) -> None:
