@@ -76,7 +76,10 @@ class Failure:
 
 
 def enqueue(conn: Connection, pages: Sequence[PageToQueue], *, cycle_id: str, now: datetime, revisit: timedelta) -> int:
-    """Queue pages and return how many are newly pending; what already waits or was finished lately is left alone."""
+    """Queue pages and return how many are newly pending; what already waits or was finished lately is left alone.
+
+    ``revisit`` is how long a young advertisement is left alone; others are for shorter or longer, by price and age.
+    """
     if not pages:
         return 0
     rows = _sql.enqueue(
@@ -88,7 +91,7 @@ def enqueue(conn: Connection, pages: Sequence[PageToQueue], *, cycle_id: str, no
         priorities=[p.priority for p in pages],
         cycle_id=cycle_id,
         now=now,
-        revisit_before=now - revisit,
+        revisit=revisit,
     )
     return len(list(rows))
 

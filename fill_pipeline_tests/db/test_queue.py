@@ -56,6 +56,40 @@ def test_a_url_waits_once_and_comes_back_only_after_its_revisit_time(conn: Conne
     assert put(conn, source, *numbered(4), now=NOW + 2 * HOUR) == 4
 
 
+@pytest.mark.parametrize(
+    ("age_days", "changed_days", "price", "hours"),
+    [(1, 1, 20_000, 1.0), (7, 7, 20_000, 2.0), (30, 30, 20_000, 4.0), (30, 1, 20_000, 2.0), (1, 0.5, 90_000, 0.375),
+     (30, 30, 900, 6.0), (1, 1, None, 1.0)],
+)  # fmt: skip
+def test_a_listing_is_visited_again_by_its_price_and_age(
+    conn: Connection, source: UUID, age_days: float, changed_days: float, price: int | None, hours: float
+) -> None:
+    put(conn, source, "https://s.example/a")
+    (page,) = take(conn)
+    row = conn.execute(
+        "INSERT INTO listing_records (source_id, source, remote_id, url, price, first_seen_at, first_cycle, changed_at,"
+        " changed_cycle, content_hash)"
+        " VALUES (%s, 's', '1', 'https://s.example/a', %s, %s, 'c', %s, 'c', gen_random_uuid()) RETURNING id",
+        [source, price, NOW - timedelta(days=age_days), NOW - timedelta(days=changed_days)],
+    ).fetchone()
+    assert row is not None
+    queue.complete(conn, [Completion(page.queue_id, QueueStatus.COMPLETE, row[0])], owner="w", now=NOW)
+    assert put(conn, source, "https://s.example/a", now=NOW + timedelta(hours=hours, seconds=-1)) == 0
+    assert put(conn, source, "https://s.example/a", now=NOW + timedelta(hours=hours, seconds=1)) == 1
+
+
+def test_new_pages_come_before_those_had_before_and_the_unpromising_last(conn: Connection, source: UUID) -> None:
+    put(conn, source, "https://s.example/empty", "https://s.example/had")
+    empty, had = sorted(take(conn), key=lambda page: page.url)
+    ends = [Completion(empty.queue_id, QueueStatus.SKIPPED, None, "no_listing", "shows no vehicle")]
+    queue.complete(conn, [*ends, Completion(had.queue_id, QueueStatus.COMPLETE)], owner="w", now=NOW)
+    later = NOW + 2 * HOUR
+    assert put(conn, source, "https://s.example/empty", "https://s.example/had", now=later) == 2
+    assert put(conn, source, "https://s.example/new", now=later) == 1
+    order = [page.url.rsplit("/", 1)[1] for n in range(3) for page in take(conn, now=later + n * HOUR, batch=1)]
+    assert order == ["new", "had", "empty"]
+
+
 def test_two_claimers_never_hold_the_same_page(conn: Connection, source: UUID, database_url: str) -> None:
     put(conn, source, *numbered(50))
     with connect(database_url) as other:

@@ -2,7 +2,9 @@
 
 -- name: enqueue
 -- Put pages in the queue. A URL already waiting or in work stays as it is; a finished one is queued
--- again only when it was processed before revisit_before. Returns one row per row newly pending.
+-- again only when its time to be visited again has come: :revisit for a young advertisement, by its price and age for
+-- another (revisit_factor, never below 0.375). What was had before goes behind what is new, and what could not be had
+-- or showed no vehicle behind that. Returns one row per row newly pending.
 INSERT INTO import_queue AS q (source_id, listing_url, url_hash, hint, priority, cycle_id, discovered_at)
 SELECT DISTINCT ON (source_id, url_hash) source_id, url, url_hash, hint::jsonb, priority, :cycle_id, :now
 FROM unnest(
@@ -11,9 +13,11 @@ FROM unnest(
 ORDER BY source_id, url_hash
 ON CONFLICT (source_id, url_hash) DO UPDATE
 SET status = 'pending', attempts = 0, not_before = '-infinity', hint = coalesce(excluded.hint, q.hint),
-    priority = excluded.priority, cycle_id = excluded.cycle_id, discovered_at = excluded.discovered_at,
+    priority = excluded.priority - CASE q.status WHEN 'complete' THEN 10 ELSE 20 END, cycle_id = excluded.cycle_id, discovered_at = excluded.discovered_at,
     failure_category = NULL, error_message = NULL, processed_at = NULL, processed_cycle = NULL
-WHERE q.status IN ('complete', 'failed', 'skipped') AND q.processed_at < :revisit_before
+WHERE q.status IN ('complete', 'failed', 'skipped') AND q.processed_at < (:now)::timestamptz - 0.375 * (:revisit)::interval
+  AND q.processed_at < (:now)::timestamptz - (:revisit)::interval * coalesce((
+      SELECT revisit_factor(r.first_seen_at, r.changed_at, r.price, :now) FROM listing_records r WHERE r.id = q.listing_id), 1)
 RETURNING q.id;
 
 -- name: claim
