@@ -22,6 +22,7 @@ _COUNTED = re.compile(r"(?:mi|km|miles|cc|ccm|cm|hp|ps|kw|lbs|kg|reviews?|photos
 _BETWEEN = re.compile(r"\s[•·|]\s|,\s")
 _LONGEST_FACTS = 200  # characters of a line of facts
 _TRIM = "[class*=trim], [class*=Trim], [data-test*=rim], [data-testid*=rim]"
+TRIM_HINTS = ("trim", "Trim", "data-test")  # without which a page marks nothing up as a trim
 _LONGEST_TRIM = 40
 _NO_TRIM = re.compile(r"[$€£]\s?\d|\d\s*(?:mi|km|miles)\b|\btrim\b", re.I)
 _OUTCOME = re.compile(r"(reserve not met|not sold)|\bsold (?:on|for|at)\b", re.I)

@@ -34,6 +34,7 @@ from fill_pipeline.extract.visible import image_links, offer_mileage, offer_plac
 
 _MAX_LINKS = 6_000
 _MAX_CARDS = 1_000
+_MAX_HEADINGS = 6  # of a card
 _MAX_SINGLES = 120  # links that name vehicles on a page with one result
 _MAX_LINKS_OF_CARD = 12
 _OFFERED = 1.5
@@ -178,8 +179,8 @@ def detail_links(tree: LexborHTMLParser, *, url: str, rules: ExtractRules | None
     return list(dict.fromkeys(out))[:_MAX_CARDS]
 
 
-def read_card(card: Card, reading: Reading, *, url: str, rules: ExtractRules | None = None) -> None:
-    """Offer what one card says."""
+def read_card(card: Card, reading: Reading, *, url: str, rules: ExtractRules | None = None, trims: bool = True) -> None:
+    """Offer what one card says. Without ``trims`` no element of the page is marked up as a trim."""
     if rules is not None and rules.card:
         for node in card.nodes:
             apply_css(rules.card, node, reading, url)
@@ -195,16 +196,14 @@ def read_card(card: Card, reading: Reading, *, url: str, rules: ExtractRules | N
     offer_mileage(reading, words, Layer.CARD)
     offer_vin(reading, words, Layer.CARD)
     if not reading.has("images"):
-        pictures: list[LexborNode] = []
-        for node in card.nodes:
-            pictures.extend([node] if node.tag == "img" else css(node, "img"))
-        links = image_links(pictures)
+        links = image_links([node for node in words.marked if node.tag == "img"])
         if links:
             offer_value(reading, "images", links, Layer.CARD, "img", 0.7, url)
     offer_place(reading, words, Layer.CARD)
     if not reading.has("year") and not _LED_BY_YEAR.match(reading.value("title") or ""):
         read_year(words, reading)
-    read_trim(card.nodes, reading, url)
+    if trims:
+        read_trim(card.nodes, reading, url)
     if any(len(text) < 16 and _SOLD.match(text) for text in words.texts):
         reading.offer("status", "sold", Layer.CARD, "text", 0.7)
 
@@ -459,10 +458,8 @@ def _read_title(card: Card, words: Words, reading: Reading) -> None:
 
 def _title_candidates(card: Card, words: Words) -> Iterator[tuple[float, str, str]]:
     """What may be the title, the likeliest first: confidence, words and where they stand."""
-    for node in card.nodes:
-        if node.is_element_node:
-            for heading in css(node, "h1, h2, h3, h4, h5, h6")[:6]:
-                yield 0.85, clean(heading.text(separator=" "), 200), heading.tag or "heading"
+    for heading in islice((node for node in words.marked if node.tag != "img"), _MAX_HEADINGS):
+        yield 0.85, clean(heading.text(separator=" "), 200), heading.tag or "heading"
     for node in card.links[:6]:
         yield 0.8, clean(node.text(separator=" "), 200), "link"
         yield 0.7, clean(attribute(node, "title") or attribute(node, "aria-label"), 200), "link title"

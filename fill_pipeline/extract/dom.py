@@ -74,6 +74,7 @@ _BLOCKS = frozenset(
         "label",
     ]
 )
+_MARKED = frozenset(("img", "h1", "h2", "h3", "h4", "h5", "h6"))
 _DIGIT_TO_END = re.compile(r"[0-9][^\n]*")
 _MAX_SEGMENTS = 20_000
 _MAX_WORDS = 2_000  # characters of one segment
@@ -93,11 +94,13 @@ _DEEP = 400  # nesting beyond which a page is not walked upwards
 
 @dataclass(slots=True)
 class Words:
-    """Visible words in reading order: ``texts[i]`` stands in ``nodes[i]``; ``glued[i]`` when it continues a line."""
+    """Visible words in reading order: ``texts[i]`` stands in ``nodes[i]``; ``glued[i]`` when it continues a line.
+    ``marked`` are the headings and pictures that were passed on the way."""
 
     texts: list[str] = field(default_factory=list)
     nodes: list[LexborNode] = field(default_factory=list)
     glued: list[bool] = field(default_factory=list)
+    marked: list[LexborNode] = field(default_factory=list)
     _lines: list[tuple[int, str]] | None = None
     _text: str | None = None
     _numbered: tuple[list[int], list[int]] | None = None
@@ -109,6 +112,7 @@ class Words:
         self.texts = list(compress(self.texts, keep))
         self.glued = list(compress(self.glued, keep))
         self.nodes = list(compress(self.nodes, keep))
+        self.marked = [node for node in self.marked if node.mem_id not in gone]
         self._lines = self._text = self._numbered = None
 
     @property
@@ -236,6 +240,8 @@ def read_words(roots: Iterable[LexborNode]) -> Words:
                     return words
             elif tag in _BLOCKS:
                 fresh = True
+                if tag in _MARKED:
+                    words.marked.append(node)
     return words
 
 

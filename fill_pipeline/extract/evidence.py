@@ -81,7 +81,7 @@ class Reading:
 
     def has(self, *fields: str) -> bool:
         """Whether every one of the fields has a value."""
-        return all(field in self._best for field in fields)
+        return self._best.keys() >= set(fields)
 
     def count(self, *fields: str) -> int:
         """How many of the fields have a value."""

@@ -58,11 +58,12 @@ def next_link(page: str, url: str) -> str | None:
                 if link:
                     return link
     found: tuple[int, str] | None = None  # the place of its word among the needles, and the address
+    needles = [(rank, needle) for rank, needle in enumerate(_NEEDLES) if needle in page]
     for match in islice(_LINK.finditer(page), _MAX_LINKS):
         start = match.start()
         end = page.find("</a", start, start + _LONGEST_LINK)
         link = page[start:end] if end >= 0 else ""
-        rank = next((rank for rank, needle in enumerate(_NEEDLES) if needle in link), None)
+        rank = next((rank for rank, needle in needles if needle in link), None)
         if rank is None or (found is not None and rank >= found[0]):
             continue
         opening = link[: link.find(">") + 1]

@@ -172,7 +172,8 @@ def _is_vehicle(text: str) -> bool:
 def find_place(lines: Iterable[str], *, french: bool) -> Place | None:
     """The first of some lines that is a place or an address ending in one; ``french`` allows "Lyon 69003"."""
     for line in lines:
-        if 5 <= len(line) <= _MAX_LINE and ("," in line or _DIGIT.search(line)):
+        # A place has a name, and with it a capital letter.
+        if 5 <= len(line) <= _MAX_LINE and ("," in line or _DIGIT.search(line)) and line != line.lower():
             place = _place_in(line, french)
             if place is not None:
                 return place

@@ -48,12 +48,10 @@ def _origin(url: str) -> str | None:
 
 def id_in_url(url: str) -> str | None:
     """The id that a detail URL carries: an id parameter, a UUID or the last number of five digits or more in it."""
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        return None
+    path, _, query = url.partition("#")[0].partition("?")
+    path = path.partition("://")[2].partition("/")[2] or path
     found = None
-    for match in _ID.finditer(f"{parts.path[-300:]}?{parts.query[:200]}"):
+    for match in _ID.finditer(f"/{path[-300:]}?{query[:200]}"):
         if match[1]:
             return match[1]
         found = match[0]
