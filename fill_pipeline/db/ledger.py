@@ -124,6 +124,15 @@ class SourceAccount:
 
 
 @dataclass(frozen=True, slots=True)
+class FieldFall:
+    """A field that fewer of a source's listings state than usual; shares from 0 to 1."""
+
+    name: str
+    now: float
+    usually: float
+
+
+@dataclass(frozen=True, slots=True)
 class PastRun:
     """One cycle of a source, as its history keeps it.
 
@@ -283,6 +292,14 @@ def history(conn: Connection, cycle_id: str, *, before: datetime, n: int) -> dic
     for row in _sql.history(conn, cycle_id=cycle_id, before=before, n=n):
         runs.setdefault(row[0], []).append(PastRun(*row[1:]))
     return runs
+
+
+def field_falls(conn: Connection, cycle_id: str, *, before: datetime, least: int) -> dict[UUID, list[FieldFall]]:
+    """Fields that a source used to state and hardly states in this cycle, where ``least`` listings say so."""
+    falls: dict[UUID, list[FieldFall]] = {}
+    for source_id, name, now, usually in _sql.field_falls(conn, cycle_id=cycle_id, before=before, least=least):
+        falls.setdefault(source_id, []).append(FieldFall(name, now, float(usually)))
+    return falls
 
 
 def save_health(conn: Connection, cycle_id: str, rows: Iterable[HealthRow], *, until: datetime) -> list[HealthRow]:

@@ -14,7 +14,7 @@ from fill_pipeline.crawl.fetch_settings import FetchSettings
 from fill_pipeline.crawl.robots import RobotsFile
 from fill_pipeline.crawl.urls import join, same_site, site_of
 from fill_pipeline.discovery.candidate import RejectReason, is_own_machine, refuse_early
-from fill_pipeline.discovery.learn import Learned, find_index, learn_feed, learn_index, learn_sitemap
+from fill_pipeline.discovery.learn import Learned, find_index, learn_feed, learn_index, learn_sitemap, read_index
 from fill_pipeline.discovery.platforms import index_hints
 from fill_pipeline.discovery.signs import is_for_sale, why_no_source, why_not_for_sale
 from fill_pipeline.discovery.visit import Page, Refused, Visit
@@ -191,7 +191,7 @@ def _sample(
     """Read some of the listings as the drain would; raises Refused where too few offer a vehicle."""
     step = max(1, len(learned.samples) // limits.samples)
     rows: list[ListingToWrite] = []
-    unlike: bytes | None = None
+    unlike: Page | None = None
     for url, card in learned.samples[::step][: limits.samples]:
         page = visit.try_page(url)
         if page is None:
@@ -203,13 +203,15 @@ def _sample(
         read = read_page(raw, reading, now=now).rows
         good = [row for row in read[:1] if len(read) == 1 and is_for_sale(row.listing)]
         rows += good
-        unlike = unlike if good else page.body
+        unlike = unlike if good else page
     found.for_sale = len(rows)
     found.steps.append(f"sample: {found.for_sale} of {found.sampled} pages offer a vehicle")
     if not found.sampled:
         raise Refused(RejectReason.NO_VEHICLES, "none of its listings' pages could be had")
     if found.for_sale < MIN_SHARE_FOR_SALE * found.sampled:
-        reason, words = why_not_for_sale(unlike or b"")
+        if unlike is not None and (again := read_index(unlike)) is not None and again.result.next_url:
+            raise Refused(RejectReason.TRAP, "what it lists are lists again, which go on and on")
+        reason, words = why_not_for_sale(unlike.body if unlike is not None else b"")
         raise Refused(reason, words)
     return rows
 

@@ -50,6 +50,7 @@ class SourceHarvest:
         self._expected: int | None = None
         self.broken = False
         self._cards = 0
+        self._listed: set[str] = set()
         self._starts = {join(source.row.base_url, url) for url in source.config.index.urls}
         self._lists_addresses_only = source.config.pagination.type in (PaginationType.SITEMAP, PaginationType.FEED)
 
@@ -73,7 +74,7 @@ class SourceHarvest:
     def take(self, page: HarvestPage) -> None:
         """Archive one index page, write its complete cards, queue the rest: all or nothing."""
         now = self._work.now_fn()
-        stats = SourceStats(cards_seen=max(len(page.cards), len(page.detail_urls)), expected_count=page.expected_count)
+        stats = SourceStats(cards_seen=self._new_on(page), expected_count=page.expected_count)
         if page.expected_count is not None:
             self._expected = page.expected_count
         raw = self._archived(page)
@@ -124,6 +125,13 @@ class SourceHarvest:
     def close(self) -> None:
         """Finish the archive file."""
         self._archive.close()
+
+    def _new_on(self, page: HarvestPage) -> int:
+        """How many advertisements the page lists that no page before it did."""
+        before = len(self._listed)
+        self._listed.update(card.url for card in page.cards if card.url)
+        unlinked = sum(not card.url for card in page.cards)
+        return max(len(self._listed) - before + unlinked, len(page.detail_urls))
 
     def _ended(self, page: HarvestPage) -> bool:
         """Whether this empty page is just how a numbered index ends."""

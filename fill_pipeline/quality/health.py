@@ -9,7 +9,7 @@ from enum import StrEnum
 from statistics import median
 from typing import Protocol
 
-from fill_pipeline.db.ledger import HealthRow, PastRun, SourceAccount, SourceStateRow, SourceStats
+from fill_pipeline.db.ledger import FieldFall, HealthRow, PastRun, SourceAccount, SourceStateRow, SourceStats
 from fill_pipeline.quality import baseline
 from fill_pipeline.quality.baseline import Outages
 
@@ -24,6 +24,8 @@ MIN_PAGES = 5  # fewer pages say nothing about a source
 OFTEN_AWAY = 3  # outages that ended, within two days: a source that works now, but cannot be relied on
 DEAD_AFTER = 12  # cycles in a row without anything usable: a day
 PROMISE_SHARE = 0.5  # lists less than this share of what it says it has
+WHOLE_SHARE = 0.9  # of what it says it has, and the end of its index was reached
+STUCK = frozenset(f"harvest stopped: {reason}" for reason in ("seen_url", "seen_cursor", "no_new_listings"))
 REVISITS = 3  # so many intervals without a harvest, and what is known of a source is stale
 AS_JUDGED = "not asked in this cycle; when last judged: "
 
@@ -96,11 +98,12 @@ def judge(
     hour: int,
     now: datetime,
     freshness: timedelta,
+    falls: Sequence[FieldFall] = (),
 ) -> Verdict:
     """Judge one source in one cycle whose window began at that UTC ``hour``.
 
     ``past`` are its earlier cycles, newest first; after ``freshness`` (or three of its own intervals) without a
-    harvest a source is stale.
+    harvest a source is stale. ``falls`` are fields it hardly states any more.
     """
     if source.config_error:
         return Verdict(
@@ -110,6 +113,11 @@ def judge(
     if stats.pages_fetched + stats.pages_failed == 0:
         return _not_asked(source, now, freshness)
     verdict = _judge_pages(source, stats, past, hour)
+    if falls and verdict.status is HealthStatus.HEALTHY:
+        words = "; ".join(
+            f"{fall.name} in {fall.now:.0%} of its listings, usually {fall.usually:.0%}" for fall in falls
+        )
+        verdict = Verdict(HealthStatus.DEGRADED, words, Diagnosis.QUALITY)
     run = _run(stats, hour)
     if baseline.is_down(run):
         return _judge_outage(verdict, run, past)
@@ -128,9 +136,10 @@ def health_row(
     hour: int,
     now: datetime,
     freshness: timedelta,
+    falls: Sequence[FieldFall] = (),
 ) -> HealthRow:
     """The row of ``source_health`` for one source; rates are shares of pages asked for, None if none was."""
-    verdict = judge(source, account, past, hour=hour, now=now, freshness=freshness)
+    verdict = judge(source, account, past, hour=hour, now=now, freshness=freshness, falls=falls)
     stats = account.stats if account else SourceStats()
     attempts = stats.pages_fetched + stats.pages_failed
     run = _run(stats, hour)
@@ -149,6 +158,12 @@ def health_row(
         listed=baseline.listed(run),
         usually_listed=usual.median if usual else None,
     )
+
+
+def wants_repair(verdict: Verdict | HealthRow) -> bool:
+    """Whether new rules may be the cure: it fails, or it gives less, or says less, than it used to."""
+    curable = (Diagnosis.REDESIGNED, Diagnosis.QUALITY)
+    return verdict.status == HealthStatus.FAILING or verdict.diagnosis in curable
 
 
 def _not_asked(source: SourceStateRow, now: datetime, freshness: timedelta) -> Verdict:
@@ -208,6 +223,9 @@ def _judge_pages(source: SourceStateRow, stats: SourceStats, past: Sequence[Past
     if listed is not None and usual is not None and listed < usual.low:
         at = "" if usual.hour is None else f" at {usual.hour:02d}:00 UTC"
         reason = f"lists {listed:.0f} vehicles where it usually lists {usual.median:.0f}{at} (at least {usual.low:.0f})"
+        return Verdict(HealthStatus.DEGRADED, reason, Diagnosis.REDESIGNED)
+    if listed is not None and says and listed < WHOLE_SHARE * says and STUCK & set(stats.notes):
+        reason = f"lists {listed:.0f} of the {says} vehicles it says it has: its further pages give nothing new"
         return Verdict(HealthStatus.DEGRADED, reason, Diagnosis.REDESIGNED)
     if listed is not None and stats.harvest_complete and says and listed < PROMISE_SHARE * says and usual is None:
         reason = f"lists {listed:.0f} of the {says} vehicles it says it has"

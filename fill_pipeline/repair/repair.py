@@ -15,6 +15,7 @@ from fill_pipeline.db import improvement, registry
 from fill_pipeline.db.archive import ArchivedKind
 from fill_pipeline.db.connect import Connection
 from fill_pipeline.db.improvement import KnownListing, RepairStatus
+from fill_pipeline.drain.harvest import harvest_sources
 from fill_pipeline.drain.read import Reading
 from fill_pipeline.drain.replay import replay_window
 from fill_pipeline.drain.work import Source, Totals, Work, load_sources
@@ -53,6 +54,7 @@ class Repairs:
     replayed_pages: int = 0
     causes: dict[str, int] = field(default_factory=dict)
     sources: dict[str, str] = field(default_factory=dict)
+    mended: list[str] = field(default_factory=list)
 
     def count(self, cause: Cause) -> None:
         """Count a diagnosis, under its plain word."""
@@ -85,6 +87,10 @@ def repair_sources(conn: Connection, work: Work, slugs: Sequence[str]) -> Repair
             _note_unusable(conn, work, slug, repairs)
             continue
         _repair_one(conn, work, source, repairs)
+    # What the broken index kept from us is still on the sites: walked now, it is not lost.
+    mended = [source for source in load_sources(conn).values() if source.slug in repairs.mended]
+    if mended and not work.stopping():
+        harvest_sources(work, mended)
     return repairs
 
 
@@ -215,7 +221,7 @@ def _mend_details(
     train, proof = split(witnesses)
     if len(train) < MIN_TRAIN_PAGES or len(proof) < MIN_PROOF_PAGES:
         return f"only {len(witnesses)} pages with known content could be had; too few to learn from and to prove on"
-    before = score(proof, _reading(work, config, source.slug), now=now)
+    before = score(proof, _reading(work, source.row.config, source.slug), now=now)
     bare = _with_rules(config, {})
     weak = score(train, _reading(work, bare, source.slug), now=now).weak_fields()
     learned = {name: _as_config(rule) for name, rule in induce(train, weak).items()}
@@ -226,12 +232,17 @@ def _mend_details(
         tried.append((round(result.f1, 3), candidate, result))
     _, chosen, result = max(tried, key=lambda one: one[0])  # of equals the first, which has fewer rules
     if result.precision < MIN_PRECISION or result.f1 < MIN_F1 or result.f1 <= before.f1:
+        weak = ", ".join(
+            f"{name} {right}/{wrong}/{missing}"
+            for name, (right, wrong, missing) in result.by_field.items()
+            if wrong or missing
+        )
         return (
             f"the best rules found read unseen pages with precision {result.precision:.2f} and F1 {result.f1:.2f} "
-            f"(before: {before.f1:.2f}); not good enough to go live"
+            f"(before: {before.f1:.2f}); not good enough to go live (right/wrong/missing: {weak})"
         )
     archived = _archived_witnesses(conn, work, source)
-    old = score(archived, _reading(work, config, source.slug), now=now)
+    old = score(archived, _reading(work, source.row.config, source.slug), now=now)
     new = score(archived, _reading(work, chosen, source.slug), now=now)
     if archived and new.precision < min(MIN_PRECISION, old.precision):
         return f"over {len(archived)} archived pages the new rules are less precise ({new.precision:.2f})"
@@ -294,6 +305,7 @@ def _promote(
         if mended.status == "quarantined":
             registry.set_status(conn, source.id, "live", f"repaired: {proposal.words}")
     repairs.promoted += 1
+    repairs.mended.append(source.slug)
     repairs.sources[source.slug] = f"repaired: {proposal.words}"
     repairs.replayed_pages += _read_again(conn, work, source.slug)
 
@@ -324,6 +336,8 @@ def _reject(
     earlier = improvement.repairs(conn, source.id, PATIENCE)
     in_a_row = all(one.status == RepairStatus.REJECTED for one in earlier)
     thin = len(seen.witnesses) < MIN_TRAIN_PAGES + MIN_PROOF_PAGES
+    if seen.score.f1 >= MIN_F1 and not finding.index_broken:
+        return  # what it gives is still worth having
     if source.row.status in ("live", "trial") and (thin or (in_a_row and len(earlier) >= PATIENCE)):
         reason = f"redesigned and not repaired: {why}"
         registry.set_status(conn, source.id, "quarantined", reason)

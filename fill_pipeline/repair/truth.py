@@ -85,6 +85,8 @@ def witness(page_url: str, body: bytes, content_type: str, known: KnownListing, 
         before = known.before.get(name)
         if before is not None and generic is not None and before == getattr(generic, name):
             value = before  # what was read before is still what the page says: what we hold now was misread
+        if value is None:
+            value = before  # it could be read once, and no longer
         if value is None or not _states(text, name, value, known.raw.get(name)):
             continue
         if generic is not None:

@@ -96,6 +96,20 @@ LEFT JOIN fill_cycles w ON w.cycle_id = h.cycle_id
 WHERE s.status <> 'retired'
 ORDER BY s.id, h.last_at DESC;
 
+-- name: field_falls
+-- Fields that a source's listings nearly all stated in its six cycles before this one, and hardly any does now: source,
+-- field, share now, share before.
+SELECT t.source_id, t.field_name, t.filled::float8 / t.knowable, p.filled::float8 / p.knowable
+FROM field_tallies t
+CROSS JOIN LATERAL (
+    SELECT sum(b.filled) AS filled, sum(b.knowable) AS knowable FROM field_tallies b
+    WHERE b.source_id = t.source_id AND b.field_name = t.field_name AND b.cycle_id IN (
+        SELECT c.cycle_id FROM source_cycle_stats c
+        WHERE c.source_id = t.source_id AND c.cycle_id <> :cycle_id AND c.last_at < :before ORDER BY c.last_at DESC LIMIT 6)) p
+WHERE t.cycle_id = :cycle_id AND t.knowable >= :least AND p.knowable >= 3 * (:least)::int
+  AND p.filled >= 0.8 * p.knowable AND t.filled * p.knowable < 0.6 * p.filled * t.knowable
+ORDER BY t.source_id, t.field_name;
+
 -- name: save_health!
 INSERT INTO source_health (source_id, cycle_id, vehicles_extracted, success_rate, error_rate, avg_quality_score, status, last_checked, reason,
     diagnosis, listed, usually_listed)
