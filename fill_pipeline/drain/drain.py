@@ -5,6 +5,7 @@ One process fetches; worker processes read and write. No transaction is open whi
 
 from __future__ import annotations
 
+import gc
 import logging
 import random
 import time
@@ -80,8 +81,10 @@ class Drain:
         with work.connect("drain") as conn, Fetcher(work.fetch_settings()) as fetcher:
             self._conn, self._fetcher, self._manners = conn, fetcher, Manners(conn, work)
             try:
+                gc.freeze()  # what is there already stays: not worth looking at in every collection
                 self._loop()
             finally:
+                gc.unfreeze()
                 for worker in self._workers:
                     worker.stop()
                 for archive in self._archives.values():
@@ -98,7 +101,7 @@ class Drain:
         self._flush_stats()
 
     def _loop(self) -> None:
-        turn = beat = 0.0
+        turn = beat = collect = 0.0
         dry = False
         while True:
             now = time.monotonic()
@@ -130,7 +133,9 @@ class Drain:
             idle = stopping or not (self._fetcher.in_flight or self._waiting)
             self._hand_over(everything=idle)
             self._finish_unchanged(everything=idle)
-            self._collect()
+            if idle or now >= collect:
+                collect = now + FETCH_SECONDS
+                self._collect()
             if not self._held and (stopping or (dry and not self._feeding() and not self._soon())):
                 return
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import gc
 import logging
 import multiprocessing
 import os
@@ -209,6 +210,7 @@ def begin_process(name: str) -> None:
     with contextlib.suppress(OSError):
         Path("/proc/self/comm").write_text(name)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    gc.freeze()  # what was imported stays: not worth looking at in every collection, nor copying for it
     _die_with_parent()
 
 
