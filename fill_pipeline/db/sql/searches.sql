@@ -56,7 +56,7 @@ RETURNING j.id, j.search_id, j.scheduled_for, j.run_now, j.attempts, j.created_a
 -- name: reap_jobs!
 -- Jobs whose workers died once too often end in error; none stays running.
 UPDATE offerup_jobs
-SET status = 'error', finished_at = greatest(started_at, :now), lease_owner = NULL,
+SET status = 'error', finished_at = greatest(started_at, :now), lease_owner = NULL, lease_expires_at = NULL,
     error_message = 'its worker fell silent ' || attempts || ' times'
 WHERE status = 'running' AND coalesce(lease_expires_at, '-infinity') <= :now AND attempts >= :max_attempts;
 
