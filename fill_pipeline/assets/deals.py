@@ -1,5 +1,7 @@
 """The deals: what new and changed listings are worth, less what they cost."""
 
+from typing import Any
+
 from dagster import AssetExecutionContext, MaterializeResult, MetadataValue, asset
 
 from fill_pipeline.assets.vehicles import VEHICLES
@@ -28,7 +30,18 @@ def arbitrage_valuations(context: AssetExecutionContext, fill: Fill) -> Material
     rows = [(d.title or "", d.valuation.get("net_profit"), d.valuation.get("asking_price"), d.url) for d in best]
     table = "\n".join(f"| {' | '.join(map(_cell, row))} |" for row in (CELLS, ["---"] * len(CELLS), *rows))
     figures = {name: value for name, value in result.items() if isinstance(value, int | float | str)}
-    return MaterializeResult(metadata={"top_deals": MetadataValue.md(table), **figures})
+    return MaterializeResult(metadata={"top_deals": MetadataValue.md(table), **figures, **_accuracy(result)})
+
+
+def _accuracy(result: dict[str, Any]) -> dict[str, MetadataValue[Any]]:
+    """How far the oracle was off, leave-one-out: the median over all, and a table by price band and by segment."""
+    said = result.get("accuracy") or {}
+    if said.get("mdape") is None:
+        return {}
+    groups = (*said["by_band"].items(), *said["by_segment"].items())
+    rows = [f"| {_cell(name)} | {group['n']} | {group['mdape']:.1%} |" for name, group in groups]
+    table = "\n".join(("| listings | n | median error |", "| --- | --- | --- |", *rows))
+    return {"oracle_mdape": MetadataValue.float(said["mdape"]), "oracle_accuracy": MetadataValue.md(table)}
 
 
 def _cell(value: object) -> str:

@@ -113,12 +113,16 @@ class ValuationRow:
     job_id: UUID | None
 
 
-def start_job(conn: Connection, *, cycle_id: str, owner: str, now: datetime, lease_until: datetime) -> UUID | None:
+def start_job(
+    conn: Connection, *, cycle_id: str, owner: str, now: datetime, lease_until: datetime, run_id: str | None = None
+) -> UUID | None:
     """Begin a job (one that was asked for, or a new one); None while another is running. The silent are ended first."""
     with conn.transaction():
         list(_sql.lock_jobs(conn))
         _sql.reap_jobs(conn, now=now)
-        rows = list(_sql.start_job(conn, cycle_id=cycle_id, owner=owner, now=now, lease_until=lease_until))
+        rows = list(
+            _sql.start_job(conn, cycle_id=cycle_id, run_id=run_id, owner=owner, now=now, lease_until=lease_until)
+        )
     return rows[0][0] if rows else None
 
 

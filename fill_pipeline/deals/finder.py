@@ -51,6 +51,9 @@ def find_deals(
 ) -> dict[str, Any]:
     """Value the listings that are new or changed since the last finished job; returns the job's result.
 
+    Once a day, when the market is read anew, every active listing without a valuation is looked at again: what the
+    oracle failed at or had too few comparables for is not lost.
+
     One ``deal_finder_jobs`` row: one asked for by ``run_now`` or otherwise pending, or a new one. It ends
     ``finished`` with the result or ``error`` with the message (which is raised too). While another job
     runs nothing is done and the result says so. ``conn`` must be in autocommit.
@@ -59,7 +62,7 @@ def find_deals(
     owner = f"{os.uname().nodename}:{os.getpid()}:{run_id or 'by hand'}"
     since = db.finished_since(conn)
     lease = timedelta(seconds=config.lease_seconds)
-    job_id = db.start_job(conn, cycle_id=cycle_id, owner=owner, now=now, lease_until=now + lease)
+    job_id = db.start_job(conn, cycle_id=cycle_id, owner=owner, now=now, lease_until=now + lease, run_id=run_id)
     if job_id is None:
         return {"note": "another deal finder job is running", "listings_analyzed": 0, "deals_found": 0}
     began = time.monotonic()
@@ -67,11 +70,10 @@ def find_deals(
     try:
         result = _run(job, settings, cycle_id, since)
     except BaseException as error:
-        result = {"duration_ms": job.elapsed_ms, "run_id": run_id}
+        result = {"duration_ms": job.elapsed_ms}
         message = f"{type(error).__name__}: {error}"
         db.finish_job(conn, job_id, owner=owner, now=job.clock, result=result, error=message[:2000])
         raise
-    result = {**result, "run_id": run_id}
     db.finish_job(conn, job_id, owner=owner, now=job.clock, result=result, error=None)
     return {"job_id": str(job_id), **result}
 
@@ -143,6 +145,8 @@ def _run(job: _Job, settings: Settings, cycle_id: str, since: datetime | None) -
     cycles = None if since is None else sorted({cycle_id, *db.cycles_since(conn, since)})
     folder = settings.home / "deals"
     market = open_market(conn, folder, cycle_id=cycle_id, now=job.now)
+    if market.built_at == job.now:
+        cycles = None
     job.beat()
     closed = db.close_gone(conn, cycles, now=job.now)
     waiting = db.changed_listings(conn, cycles)

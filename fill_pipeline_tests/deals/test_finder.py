@@ -73,6 +73,24 @@ def test_fewer_than_three_comparables_give_no_valuation(market: SmallMarket, fin
     assert find()["listings_valued"] == 4
 
 
+def test_what_had_too_few_comparables_is_looked_at_again_every_day(market: SmallMarket, find: Find) -> None:
+    market.cars(3)
+    assert find()["listings_valued"] == 0
+    market.next_cycle()
+    find()
+    market.next_cycle()
+    market.cars(1, start=2000)
+    assert find()["listings_valued"] == 1  # the new one; nobody said anything about the others
+    market.next_cycle(timedelta(days=1))
+    assert find()["listings_valued"] == 3
+
+
+def test_the_jobs_row_names_its_run(market: SmallMarket, find: Find) -> None:
+    market.cars(4)
+    find(run_id="run-9")
+    assert market.conn.execute("SELECT status, run_id FROM deal_finder_jobs").fetchall() == [("finished", "run-9")]
+
+
 def test_cars_of_another_currency_are_no_comparables(market: SmallMarket, find: Find) -> None:
     market.cars(10)
     [foreign] = market.write(market.car(1, currency="CAD"))

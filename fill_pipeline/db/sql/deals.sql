@@ -22,12 +22,12 @@ WITH busy AS (
     ORDER BY run_now DESC, created_at, id LIMIT 1
 ), taken AS (
     UPDATE deal_finder_jobs j
-    SET status = 'running', started_at = greatest(j.created_at, :now), cycle_id = :cycle_id, lease_owner = :owner,
-        lease_expires_at = :lease_until
+    SET status = 'running', started_at = greatest(j.created_at, :now), cycle_id = :cycle_id, run_id = :run_id,
+        lease_owner = :owner, lease_expires_at = :lease_until
     FROM waiting w WHERE j.id = w.id RETURNING j.id
 ), made AS (
-    INSERT INTO deal_finder_jobs (status, created_at, started_at, cycle_id, lease_owner, lease_expires_at)
-    SELECT 'running', :now, :now, :cycle_id, :owner, :lease_until
+    INSERT INTO deal_finder_jobs (status, created_at, started_at, cycle_id, run_id, lease_owner, lease_expires_at)
+    SELECT 'running', :now, :now, :cycle_id, :run_id, :owner, :lease_until
     WHERE NOT EXISTS (SELECT FROM busy) AND NOT EXISTS (SELECT FROM waiting)
     RETURNING id
 )
