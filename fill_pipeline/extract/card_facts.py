@@ -27,6 +27,8 @@ _LONGEST_TRIM = 40
 _NO_TRIM = re.compile(r"[$€£]\s?\d|\d\s*(?:mi|km|miles)\b|\btrim\b", re.I)
 _OUTCOME = re.compile(r"(reserve not met|not sold)|\bsold (?:on|for|at)\b", re.I)
 _DATA_FIELDS = frozenset(("vin", "price", "mileage", "year", "make", "model", "trim", "exterior_color", "body_style"))
+CARRIER_NAMES = ("data-vin", "data-make", "data-price", "data-year")
+_CARRIERS = ", ".join(f"[{name}]" for name in CARRIER_NAMES)
 _MAX_CARRIERS = 12  # elements of a card whose attributes are looked at
 
 
@@ -73,12 +75,14 @@ def read_cells(row: LexborNode, reading: Reading, base_url: str) -> None:
             offer_value(reading, name, value, Layer.CARD, "column", 0.8, base_url, key=name)
 
 
-def read_attributes(nodes: list[LexborNode], reading: Reading, base_url: str) -> None:
-    """Offer what a card's elements carry in ``data-vin``, ``data-price`` and the like."""
+def read_attributes(nodes: list[LexborNode], reading: Reading, base_url: str, *, inside: bool = True) -> None:
+    """Offer what a card's elements carry in ``data-vin``, ``data-price`` and the like; those inside it only if asked
+    for."""
     for node in nodes[:2]:
         if not node.is_element_node:
             continue
-        for carrier in [node, *css(node, "[data-vin], [data-make], [data-price], [data-year]")[:_MAX_CARRIERS]]:
+        inner = css(node, _CARRIERS)[:_MAX_CARRIERS] if inside else []
+        for carrier in [node, *inner]:
             for name, value in carrier.attributes.items():
                 if not value or not name.startswith("data-") or len(value) > 80:
                     continue

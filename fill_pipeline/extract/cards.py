@@ -41,7 +41,8 @@ _OFFERED = 1.5
 _MOST_EVIDENCE = 2.2  # a name, a price and a distance
 _PLAIN_TITLE = 1.95  # the score of a heading or link that gives year, make and model and nothing else
 _LONG_RUN = 17  # characters of the shortest token that is not digits alone
-_RUNS = re.compile(rf"[0-9a-zA-Z\-]{{{_LONG_RUN},}}|\d{{4,}}")  # where tokens can be
+_RUNS = re.compile(r"(?<![0-9a-zA-Z\-])[a-zA-Z\-]*+[0-9][0-9a-zA-Z\-]*")  # where tokens can be
+_NUMBERS = re.compile(r"[0-9]{4,}")
 _TOP = ("body", "html", "-document")
 # Ids in addresses, whole: a part of one, or a number as short as a model's ("silverado-1500"), tells no links apart.
 _TOKENS = re.compile(
@@ -262,7 +263,7 @@ def _by_target(links: list[tuple[LexborNode, str]]) -> dict[str, list[tuple[Lexb
         [
             token
             for run in _RUNS.findall(target.partition("://")[2] or target)
-            for token in (_TOKENS.findall(run) if len(run) >= _LONG_RUN else [run])
+            for token in (_TOKENS if len(run) >= _LONG_RUN else _NUMBERS).findall(run)
         ]
         for _, target in links
     ]

@@ -8,7 +8,7 @@ from typing import Any
 
 from selectolax.lexbor import LexborHTMLParser
 
-from fill_pipeline.extract.card_facts import TRIM_HINTS, read_attributes
+from fill_pipeline.extract.card_facts import CARRIER_NAMES, TRIM_HINTS, read_attributes
 from fill_pipeline.extract.cards import Card, detail_links, find_cards, other_things, read_card, single_card
 from fill_pipeline.extract.choose import best_group, join, mentions, richness
 from fill_pipeline.extract.detail import read_detail
@@ -334,13 +334,14 @@ class HtmlPage:
         if self.rules.card or not _enough(readings):
             seen: list[Reading] = []
             trims = any(hint in self.markup for hint in TRIM_HINTS)
+            carriers = any(name in self.markup for name in CARRIER_NAMES)
             for card in self._find_cards()[:MAX_LISTINGS]:
                 if card.evidence < _LEAST_EVIDENCE and not self.rules.card:
                     continue
                 reading = self._reading()
                 read_card(card, reading, url=self.url, rules=self.rules, trims=trims)
                 if self.structured:
-                    read_attributes(card.nodes, reading, self.url)
+                    read_attributes(card.nodes, reading, self.url, inside=carriers)
                 seen.append(reading)
             attributes = self._attributes() if self.structured else []
             for more in attributes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from enum import StrEnum
+from functools import lru_cache
 
 _LEAST_OF_A_CAR = 2_500  # a thing with a part's name that costs more may be a car with new parts
 
@@ -40,21 +41,34 @@ _ARTICLE = re.compile(
     re.I,
 )
 _THREAD = re.compile(r"\b\d+ (?:replies|antworten|réponses|reacties)\b", re.I)
+_THREAD_HINTS = ("replies", "antworten", "réponses", "reacties")
 _CATEGORY = re.compile(
     r"\d\s+(?:\w+\s+)?(?:for sale|listings?|results|vehicles|cars|matches|available|angebote|fahrzeuge|annonces|"
     r"aanbiedingen)\b|\b(?:view all|see all|shop all)\b|\bor similar\b",
     re.I,
 )
 _STARTING = re.compile(r"\bstarting (?:at|from|msrp)\b|\bmsrp from\b|\bper day\b|/day\b", re.I)
+_STARTING_HINTS = ("starting", "msrp", "per day", "/day")
 _ONE_CAR = re.compile(r"\bvin\b|\bstock\b|\d\s*k?\s*(?:mi|miles|km)\b", re.I)
 
 
 def other_than_vehicle(title: str, text: str, price: int | None, *, year: bool) -> Other | None:
     """What a title and the words with it stand for if not for one vehicle, None for a vehicle. ``price`` is what is
     asked, ``year`` whether the title gives a model year."""
-    if _ARTICLE.search(title) or (len(text) < 600 and _THREAD.search(text)):
+    article, sure, goods = _of_title(title)
+    low = text[:600].lower()
+    if article or (len(text) < 600 and any(hint in low for hint in _THREAD_HINTS) and _THREAD.search(low)):
         return Other.ARTICLE
-    if _SURE_GOODS.search(title) or (_GOODS.search(title) and (price is None or price < _LEAST_OF_A_CAR)):
+    if sure or (goods and (price is None or price < _LEAST_OF_A_CAR)):
         return None if price is not None and price >= 2 * _LEAST_OF_A_CAR else Other.GOODS
-    many = _STARTING.search(text) or (not year and len(text) < 200 and _CATEGORY.search(text))
-    return Other.CATEGORY if many and len(text) < 300 and not _ONE_CAR.search(text) else None
+    if len(text) >= 300:
+        return None
+    many = any(hint in low for hint in _STARTING_HINTS) and _STARTING.search(low)
+    many = many or (not year and len(text) < 200 and _CATEGORY.search(text))
+    return Other.CATEGORY if many and not _ONE_CAR.search(text) else None
+
+
+@lru_cache(maxsize=8192)
+def _of_title(title: str) -> tuple[bool, bool, bool]:
+    """Whether a title is an article's, surely that of goods, or may be that of goods."""
+    return bool(_ARTICLE.search(title)), bool(_SURE_GOODS.search(title)), bool(_GOODS.search(title))

@@ -14,6 +14,8 @@ _VALUES = {
     "R": 9,
     **dict(zip("STUVWXYZ", range(2, 10), strict=True)),
 }  # 49 CFR 565.15(c), table III
+# For each position: character → value times weight.
+_WEIGHTED = tuple({char: value * weight for char, value in _VALUES.items()} for weight in _WEIGHTS)
 _SHAPE = re.compile(r"[A-HJ-NPR-Z0-9]{17}\Z")
 _IN_TEXT = re.compile(r"[A-HJ-NPR-Z0-9]{17}(?![A-Za-z0-9])")
 _LABELLED = re.compile(
@@ -34,9 +36,11 @@ class VinKind(StrEnum):
 
 def check_digit(vin: str) -> str | None:
     """The check digit that a 17-character VIN should have in position 9; None where a character is not allowed."""
+    if len(vin) != len(_WEIGHTS):
+        return None
     try:
-        total = sum(_VALUES[char] * weight for char, weight in zip(vin, _WEIGHTS, strict=True))
-    except (KeyError, ValueError):
+        total = sum([table[char] for table, char in zip(_WEIGHTED, vin, strict=True)])
+    except KeyError:
         return None
     remainder = total % 11
     return "X" if remainder == 10 else str(remainder)

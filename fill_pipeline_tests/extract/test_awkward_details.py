@@ -141,3 +141,34 @@ def test_rdfa_gives_the_vehicle_and_is_hidden_with_the_rest() -> None:
     assert (listing.price, listing.currency, listing.mileage, listing.mileage_unit) == (13_900, "EUR", 70_000, "km")
     assert listing.provenance["price"].layer is Layer.STRUCTURED
     assert one(body, structured=False).price is None
+
+
+_WHOLE = """<script type="application/ld+json">{"@type": "Car", "name": "2018 Toyota Camry XLE", "brand": "Toyota",
+ "model": "Camry", "vehicleModelDate": "2018", "vehicleIdentificationNumber": "4T1B61HK1JU512345", "bodyType": "Sedan",
+ "mileageFromOdometer": {"value": 70000, "unitCode": "SMI"}, "image": "/1.jpg", "color": "Red", "numberOfDoors": 4,
+ "vehicleInteriorColor": "Black", "vehicleTransmission": "Automatic", "driveWheelConfiguration": "FWD",
+ "vehicleEngine": {"@type": "EngineSpecification", "name": "3.5L V6", "fuelType": "Gasoline"},
+ "description": "One owner, serviced on time, both keys.", "offers": {"price": 13900, "priceCurrency": "USD",
+ "seller": {"name": "Hill Motors", "address": {"addressLocality": "Omaha", "addressRegion": "NE"}}}}</script>"""
+
+
+@pytest.mark.parametrize(
+    ("shown", "kind"),
+    [
+        ("<p>$13,900</p><p>Paint: Blue</p>", "asking"),
+        ("<p>Current bid: $13,900</p>", "bid"),
+        ("<p>Sold for</p><b>$13,900</b>", "sold"),
+        ("<p>Bid to $13,900</p><p>Forbidden in 2019</p>", "bid"),
+    ],
+)
+def test_data_that_say_all_are_taken_as_they_are_but_for_what_the_page_makes_of_the_price(
+    shown: str, kind: str
+) -> None:
+    listing = one(_WHOLE + shown)
+    assert (listing.price, listing.price_kind, listing.exterior_color) == (13_900, kind, "Red")
+    assert (listing.place, listing.engine, listing.fuel_type) == ("Omaha, NE", "3.5L V6", "Gasoline")
+
+
+def test_what_the_data_leave_out_is_read_off_the_page() -> None:
+    listing = one(_WHOLE.replace('"bodyType": "Sedan",', "") + "<dl><dt>Body<dd>Sedan<dt>Color<dd>Blue</dl>")
+    assert (listing.body_style, listing.exterior_color) == ("Sedan", "Red")
