@@ -181,7 +181,9 @@ def false_actions(month: Month, conn: Connection) -> list[str]:
     for row in registry.sources(conn):
         site = slugs.get(row.base_url.rstrip("/"), row.slug)
         if row.status == "retired" and site not in month.closed:
-            found.append(f"{row.slug} was given up, though it is open: {row.status_reason}")
+            trail = [f"{r.cycle_id} {r.diagnosis} {r.status}" for r in improvement.repairs(conn, row.id, 6)]
+            happened = [name for name in ("redesigned", "had_outage") if site in getattr(month, name)]
+            found.append(f"{row.slug} was given up, though it is open: {row.status_reason}; {happened} {trail}")
         for version in registry.versions(conn, row.id):
             if version.made_by in BY_PEOPLE and version.version > 1:
                 found.append(f"{row.slug} was changed by a person")

@@ -109,7 +109,6 @@ def _source(row: SourceStateRow, judged: HealthRow | None, now: datetime) -> Sou
     rest = timedelta(hours=usual) - timedelta(minutes=5)
     wanted = row.active and row.status in ("live", "trial")
     quarantined = row.active and row.status == "quarantined"
-    hopeless = is_hopeless(row, now)
     last = Verdict(
         HealthStatus(row.last_health or "healthy"),
         "",
@@ -120,14 +119,14 @@ def _source(row: SourceStateRow, judged: HealthRow | None, now: datetime) -> Sou
         slug=row.slug,
         crawlable=wanted and row.config_error is None,
         failing=failing,
-        broken=(wanted or quarantined) and not hopeless and unwell,
+        broken=(wanted or quarantined) and unwell,
         due=row.last_harvest_at is None or row.last_harvest_at + rest <= now,
         harvests=row.harvests,
         complete=bool(row.harvest_complete),
         breaker_open=row.breaker == "open" and row.breaker_until is not None and row.breaker_until > now,
         vehicles_added=row.vehicles_added,
         cut_short=row.cut_short,
-        hopeless=hopeless,
+        hopeless=is_hopeless(row, now),
     )
 
 

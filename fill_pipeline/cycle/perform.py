@@ -19,7 +19,7 @@ from fill_pipeline.cycle.clock import utc_now
 from fill_pipeline.cycle.levers import Lever
 from fill_pipeline.cycle.lifecycle import open_by_hand
 from fill_pipeline.cycle.plan import BY_HAND
-from fill_pipeline.cycle.replacement import retire
+from fill_pipeline.cycle.replacement import recover, retire
 from fill_pipeline.cycle.report import write_cycle_report
 from fill_pipeline.cycle.schedule import learn
 from fill_pipeline.cycle.state import Action, ActionKind
@@ -214,10 +214,12 @@ def _repair(conn: Connection, work: Work, action: Action) -> Outcome:
     if lost:
         replaced = retire(conn, work.cycle_id, lost, now=work.now_fn())
         return Outcome(work.cycle_id, gained=len(replaced.retired), details=replaced.as_json())
-    repairs = repair_sources(conn, work, list(action.parameters.get("slugs", ())))
+    slugs = list(action.parameters.get("slugs", ()))
+    repairs = repair_sources(conn, work, slugs)
     if repairs.replayed_pages:
         revise_reports(conn, work.settings, now=work.now_fn())
-    return Outcome(work.cycle_id, gained=repairs.promoted, details=repairs.as_json())
+    back = recover(conn, slugs)
+    return Outcome(work.cycle_id, gained=repairs.promoted + len(back), details=repairs.as_json() | {"back": back})
 
 
 def _discover(conn: Connection, work: Work, action: Action) -> Outcome:

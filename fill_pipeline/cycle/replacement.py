@@ -8,15 +8,18 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from fill_pipeline.db import cycles, learning, ledger, registry
+from fill_pipeline.db import cycles, improvement, learning, ledger, registry
 from fill_pipeline.db.connect import Connection
 from fill_pipeline.db.learning import HealthyTime, Loss
 from fill_pipeline.db.ledger import SourceStateRow
-from fill_pipeline.quality.health import AS_JUDGED
+from fill_pipeline.repair.diagnose import Cause
 
 HOPELESS_AFTER = timedelta(days=3)
 """How long a source may fail without a break; in that time it was repaired or waited for, cycle after cycle."""
 LOSS_MEMORY = timedelta(days=30)
+LOOKED = timedelta(days=1)
+NOT_ITS_FAULT = frozenset({Cause.WELL, Cause.EMPTY, Cause.OURS, Cause.UNKNOWN})
+"""Findings after which a source is kept: it works, or the fault may be ours."""
 JUDGED_CYCLES = 360  # a month of cycles says what a source was worth
 
 
@@ -80,16 +83,21 @@ def cover(losses: Sequence[Loss], gains: Sequence[tuple[datetime, float]]) -> di
 
 
 def retire(conn: Connection, cycle_id: str, slugs: Sequence[str], *, now: datetime) -> Replaced:
-    """Give these sources up, those that are still hopeless now, and write down what each was worth."""
+    """Give these sources up, those that are still hopeless now, and write down what each was worth.
+
+    A source is given up only where repair looked at it lately and found a trouble of the site's own.
+    """
     done = Replaced()
     wanted = set(slugs)
     for row in ledger.source_states(conn, cycle_id, _last_judged(conn)):
         if row.slug not in wanted or not is_hopeless(row, now):
             continue
+        looked = next(iter(improvement.repairs(conn, row.id, 1)), None)
+        if looked is None or looked.created_at < now - LOOKED or looked.diagnosis in NOT_ITS_FAULT:
+            continue
         assert row.failing_since is not None
         was = worth(learning.healthy_time(conn, row.id, JUDGED_CYCLES))
-        trouble = (row.last_reason or "it fails").removeprefix(AS_JUDGED)
-        reason = f"{row.last_diagnosis or 'failing'} since {row.failing_since:%Y-%m-%d %H:%M} UTC: {trouble}"
+        reason = f"{looked.diagnosis} since {row.failing_since:%Y-%m-%d %H:%M} UTC: {looked.reason}"
         with conn.transaction():
             registry.set_status(conn, row.id, "retired", reason)
             learning.add_loss(
@@ -106,6 +114,19 @@ def retire(conn: Connection, cycle_id: str, slugs: Sequence[str], *, now: dateti
         done.retired[row.slug] = f"{reason}; it gave {was.vehicles_per_day:.0f} vehicles a day"
     balance(conn, done, now=now)
     return done
+
+
+def recover(conn: Connection, slugs: Sequence[str]) -> list[str]:
+    """Put back to work what was set aside and, as repair has just found, is well again; returns which."""
+    back = []
+    for row in registry.sources(conn):
+        if row.slug not in slugs or row.status != "quarantined":
+            continue
+        looked = next(iter(improvement.repairs(conn, row.id, 1)), None)
+        if looked is not None and looked.diagnosis == Cause.WELL:
+            registry.set_status(conn, row.id, "live", f"works again: {looked.reason}")
+            back.append(row.slug)
+    return back
 
 
 def balance(conn: Connection, done: Replaced, *, now: datetime) -> None:

@@ -10,10 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fill_pipeline.cycle import replacement
-from fill_pipeline.cycle.replacement import HOPELESS_AFTER, cover, is_hopeless, retire, worth
+from fill_pipeline.cycle.replacement import HOPELESS_AFTER, cover, is_hopeless, recover, retire, worth
 from fill_pipeline.cycle.schedule import LONGEST, SHORTEST, harvest_interval, learn
-from fill_pipeline.db import cycles, learning, ledger, registry
+from fill_pipeline.db import cycles, improvement, learning, ledger, registry
 from fill_pipeline.db.connect import Connection
+from fill_pipeline.db.improvement import RepairStatus
 from fill_pipeline.db.learning import Harvested, HealthyTime, Loss
 from fill_pipeline.db.ledger import HealthRow, SourceStats
 
@@ -102,6 +103,12 @@ def judged(conn: Connection, source: UUID, status: str, now: datetime) -> None:
     learn(conn, CYCLE, now=now)
 
 
+def looked_at(conn: Connection, source: UUID, diagnosis: str, now: datetime) -> None:
+    improvement.add_repair(
+        conn, source, cycle_id=CYCLE, diagnosis=diagnosis, reason="as seen", status=RepairStatus.DIAGNOSED, now=now
+    )
+
+
 def hopeless(conn: Connection, now: datetime) -> bool:
     (row,) = ledger.source_states(conn, CYCLE, CYCLE)
     return is_hopeless(row, now)
@@ -114,6 +121,10 @@ def test_a_source_that_fails_for_days_is_given_up_with_its_reason_and_its_worth(
     judged(conn, source, "failing", NOW - 4 * DAY)
     assert not hopeless(conn, NOW - 2 * DAY)
     assert hopeless(conn, NOW - DAY)
+    assert retire(conn, CYCLE, ["s"], now=NOW).retired == {}  # repair has not looked
+    looked_at(conn, source, "well", NOW - timedelta(hours=2))
+    assert retire(conn, CYCLE, ["s"], now=NOW).retired == {}
+    looked_at(conn, source, "unreachable", NOW)
     cycles.close_cycle(
         conn, CYCLE, now=NOW, vehicles_added=0, vehicles_queued=0, sources_active=1, sources_discovered=0, quality=None,
         on_target=False, next_actions=[], errors=[], report={}, metadata={},
@@ -122,7 +133,7 @@ def test_a_source_that_fails_for_days_is_given_up_with_its_reason_and_its_worth(
     row = registry.find_source(conn, "s")
     assert row is not None
     assert row.status == "retired"
-    assert "dead since 2025-12-20" in (row.status_reason or "")
+    assert "unreachable since 2025-12-20" in (row.status_reason or "")
     (loss,) = learning.losses(conn, NOW - DAY)
     assert (loss.healthy_days, loss.vehicles_per_day, round(loss.worth)) == (2.0, 60.0, 54)
     assert done.lost == pytest.approx(54)
@@ -135,6 +146,18 @@ def test_a_source_that_fails_for_days_is_given_up_with_its_reason_and_its_worth(
     ledger.add_stats(conn, new.id, "later", gave, now=NOW + DAY)
     replacement.balance(conn, done, now=NOW + DAY)
     assert learning.uncovered(conn, NOW - DAY) == pytest.approx(24)
+
+
+def test_what_was_set_aside_and_is_well_again_goes_back_to_work(conn: Connection, source: UUID) -> None:
+    registry.set_status(conn, source, "quarantined", "redesigned")
+    looked_at(conn, source, "redesigned", NOW)
+    assert recover(conn, ["s"]) == []
+    looked_at(conn, source, "well", NOW + timedelta(hours=2))
+    assert recover(conn, []) == []
+    assert recover(conn, ["s"]) == ["s"]
+    row = registry.find_source(conn, "s")
+    assert row is not None
+    assert row.status == "live"
 
 
 def test_one_good_cycle_ends_the_count(conn: Connection, source: UUID) -> None:
