@@ -38,24 +38,30 @@ class Shelf:
     def _lay_on_top(self, rows: Rows) -> None:
         self._top = rows[np.argsort(rows["segment"], kind="stable")]
         self._top_segments = np.ascontiguousarray(self._top["segment"])
+        self._latest: tuple[int, Rows] | None = None
 
     def __len__(self) -> int:
         return len(self._base) - self._struck + len(self._top)
 
     def of(self, segment: int) -> Rows:
         """The rows of a segment."""
+        if self._latest is None or self._latest[0] != segment:  # it is asked for several times in a row
+            self._latest = (segment, self._found(segment))
+        return self._latest[1]
+
+    def _found(self, segment: int) -> Rows:
         place = int(np.searchsorted(self._segments, segment))
         found = place < len(self._segments) and self._segments[place] == segment
         rows = self._base[self._starts[place] : self._starts[place + 1]] if found else self._base[:0]
         if self._struck and not rows["usable"].all():
             rows = rows[rows["usable"] == 1]
         first, last = (np.searchsorted(self._top_segments, segment, side=side) for side in ("left", "right"))
-        return np.concatenate((rows, self._top[first:last])) if first < last else rows
+        return _joined(rows, self._top[first:last])
 
     def all(self) -> Rows:
         """Every row."""
         rows = self._base[self._base["usable"] == 1] if self._struck else self._base
-        return np.concatenate((rows, self._top)) if len(self._top) else rows
+        return _joined(rows, self._top)
 
     def patch(self, changed: Rows) -> dict[int, int]:
         """Take over vehicles as they are now: the usable replace their former selves, the others leave.
@@ -71,11 +77,15 @@ class Shelf:
         self._struck += len(former)
         usable = changed[changed["usable"] == 1]
         again = np.isin(self._top["id"], changed["id"])
-        touched = np.concatenate((self._base["segment"][former], self._top["segment"][again], usable["segment"]))
-        self._lay_on_top(np.concatenate((self._top[~again], usable)))
+        left = np.concatenate((self._base["segment"][former], self._top["segment"][again]))
+        came = np.ascontiguousarray(usable["segment"])
+        self._lay_on_top(_joined(self._top[~again], usable))
         self.unsaved += max(len(former), len(usable))
-        segments, counts = np.unique(touched, return_counts=True)
-        return dict(zip(segments.tolist(), counts.tolist(), strict=True))
+        changes: dict[int, int] = {}
+        for segments in (left, came):  # one that left and came again in its segment changed once
+            for segment, count in zip(*np.unique(segments, return_counts=True), strict=True):
+                changes[int(segment)] = max(changes.get(int(segment), 0), int(count))
+        return changes
 
     def save(self, place: Path) -> None:
         """Sort everything in and write it; raises OSError."""
@@ -99,3 +109,12 @@ class Shelf:
         shelf._lay_on_top(np.empty(0, ROW))
         shelf._struck = shelf.unsaved = 0
         return shelf
+
+
+def _joined(first: Rows, second: Rows) -> Rows:
+    """Both, one after the other; numpy's concatenate looks every field of every call up anew."""
+    if not len(second):
+        return first
+    rows = np.empty(len(first) + len(second), ROW)
+    rows[: len(first)], rows[len(first) :] = first, second
+    return rows
