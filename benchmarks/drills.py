@@ -10,6 +10,7 @@ status is 1 when a goal is missed. Needs no network: database and sites run on l
 from __future__ import annotations
 
 import argparse
+import logging
 import random
 import sys
 import tempfile
@@ -103,6 +104,7 @@ class World:
     def __init__(self, conn: Connection, web: SimWeb, settings: Settings) -> None:
         self.conn, self.web, self.settings = conn, web, settings
         self.later = timedelta(0)
+        self.prices: dict[str, set[Any]] = {}
         self.fetcher = Fetcher(FetchSettings(allow_nets=settings.allow_nets))
 
     def now(self) -> datetime:
@@ -115,7 +117,9 @@ class World:
         self.web.post("clock", advance_seconds=int(span.total_seconds()))
 
     def cycle(self) -> str:
-        """Run a whole cycle unattended; returns its id."""
+        """Run a whole cycle unattended, with what is true before it noted; returns its id."""
+        for ad in self.web.get("/truth"):
+            self.prices.setdefault(ad["url"], set()).add(ad["price"])
         report = run_cycle(self.settings, now_fn=self.now)
         assert report is not None
         return str(report["cycle_id"])
@@ -127,8 +131,7 @@ class World:
     def stored(self, source: SourceRow) -> dict[str, dict[str, Any]]:
         """What we hold of a source's listings, by address."""
         rows = self.conn.execute(
-            f"SELECT url, {', '.join(TRUTH)} FROM listing_records WHERE source_id = %s",  # type: ignore[arg-type]
-            [source.id],
+            "SELECT url, vin, year, make, model, price, mileage FROM listing_records WHERE source_id = %s", [source.id]
         ).fetchall()
         return {row[0]: dict(zip(TRUTH, row[1:], strict=True)) for row in rows}
 
@@ -185,7 +188,7 @@ def world(seed: int, scale: float, target: int) -> Iterator[World]:
 
 
 def open_all(web: SimWeb, n: int) -> list[dict[str, Any]]:
-    """Open the hidden vehicle sites, and new ones until there are ``n``; returns them, those with a slow robots.txt not."""
+    """Open the hidden vehicle sites, and new ones until there are ``n``; returns those with stock enough."""
     for site in web.get("/sites"):
         if not site["open"] and site["kind"] in VEHICLE_KINDS:
             web.post("open", slug=site["slug"])
@@ -199,7 +202,7 @@ def open_all(web: SimWeb, n: int) -> list[dict[str, Any]]:
 def declare(drill: World, sites: Sequence[dict[str, Any]]) -> None:
     """Sites as sources with rules of their own for links and, every other one, for pages: a redesign breaks those."""
     for turn, site in enumerate(sites):
-        config = dict(site["suggested_config"])
+        config = site["suggested_config"] | {"detail": "always"}
         if config.get("pagination", {}).get("type") in ("page", "offset", "next_link"):
             response = drill.fetcher.fetch(FetchRequest(url=f"{site['base_url']}{config['index']['urls'][0]}"))
             heading = parse(decode_body(response, 10_000_000).decode()).css_first("h3[class] a[href]")
@@ -234,6 +237,7 @@ class Incident:
     outcome: str = ""
     seen: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     bad_then: set[str] = field(default_factory=set)
+    why: Counter[str] = field(default_factory=Counter)
     lost: int = 0
     regained: int = 0
 
@@ -250,15 +254,21 @@ class Incident:
     def bad(self, drill: World) -> set[str]:
         """Listings that were there since the redesign, of which we lack a value or hold a wrong one."""
         stored = drill.stored(self.source)
-        return {url for url, ads in self.seen.items() if not _is_held(stored.get(url), ads)}
+        lacks = {url: _lacks(stored.get(url), ads[-1], drill.prices.get(url, set())) for url, ads in self.seen.items()}
+        self.why = Counter(name for names in lacks.values() for name in names)
+        return {url for url, names in lacks.items() if names}
 
 
-def _is_held(row: dict[str, Any] | None, ads: Sequence[dict[str, Any]]) -> bool:
-    """Whether a stored listing says what was true of it at some time."""
-    return row is not None and all(
-        any(ad[name] is None or (row[name] is not None and same(name, row[name], ad[name])) for ad in ads)
-        for name in TRUTH
-    )
+def _lacks(row: dict[str, Any] | None, ad: dict[str, Any], prices: set[Any]) -> list[str]:
+    """The fields that a stored listing lacks or misstates, "all" without a listing; any price it ever had is right."""
+    if row is None:
+        return ["all"]
+    wanted = [name for name in TRUTH if ad[name] is not None and not (name == "price" and None in prices)]
+    return [
+        name
+        for name in wanted
+        if row[name] is None or not (row[name] in prices if name == "price" else same(name, row[name], ad[name]))
+    ]
 
 
 def redesigns(drill: World, sites: Sequence[dict[str, Any]], n: int, seed: int) -> dict[str, Any]:
@@ -267,6 +277,7 @@ def redesigns(drill: World, sites: Sequence[dict[str, Any]], n: int, seed: int) 
     jobs = [MODES[turn % len(MODES)] for turn in range(n)]
     used: Counter[str] = Counter()
     done: list[Incident] = []
+    open_yet: set[str] = set()  # a repair that comes late is no false action
     false_actions = wrong_rules = 0
     while jobs:
         batch: list[tuple[str, dict[str, Any]]] = []
@@ -286,7 +297,8 @@ def redesigns(drill: World, sites: Sequence[dict[str, Any]], n: int, seed: int) 
             for one in incidents:
                 wrong_rules += _judge(drill, one, number, cycle_id)
             drill.pass_time(WINDOW)
-        struck = {one.source.slug for one in incidents}
+        struck = {one.source.slug for one in incidents} | open_yet
+        open_yet |= {one.source.slug for one in incidents if one.recovered is None}
         for row in registry.sources(drill.conn):
             if row.slug not in struck and (row.config_version, row.status) != versions[row.slug]:
                 false_actions += 1
@@ -330,7 +342,7 @@ def _judge(drill: World, one: Incident, number: int, cycle_id: str) -> int:
         one.recovered = (number, minutes)
     gone = set(one.seen) - set(drill.truth(one.site))
     one.regained = len((one.bad_then & gone) - bad)
-    one.outcome = repairs[0].status if repairs else "nothing done"
+    one.outcome = repairs[0].status if repairs else f"nothing done ({health[0][3] or ''})"[:90] if health else ""
     if repairs and repairs[0].status in ("rejected", "diagnosed"):
         one.outcome += f" ({repairs[0].diagnosis}: {repairs[0].reason[:90]})"
     promoted = any(row.status == "promoted" for row in repairs)
@@ -347,7 +359,8 @@ def _tell(one: Incident) -> None:
     print(
         f"  {one.mode:<24}{one.site[:26]:<27}broken F1 {one.f1_broken:.2f} lists {one.listed_broken:4.0%} | "
         f"detected {detected:<10} recovered {recovered:<10} F1 {one.f1:.3f} lists {one.listed:4.0%} "
-        f"lost {one.lost:>3} of {len(one.seen):<4} regained {one.regained:<3} {one.outcome}",
+        f"lost {one.lost:>3} of {len(one.seen):<4} regained {one.regained:<3} {one.outcome} "
+        f"{dict(one.why) if one.lost else ''}",
         flush=True,
     )
 
@@ -472,10 +485,9 @@ def discovery(drill: World, n_sites: int, n_decoys: int, seed: int) -> dict[str,
         row = by_url.get(site["base_url"])
         candidate = improvement.candidate(drill.conn, site["base_url"].partition("://")[2].partition(":")[0])
         f1s.append(_stored_f1(drill, row, site["slug"]) if row is not None else 0.0)
+        where = f"{site['kind']:<14}{site['layout']:<10}{site['country']:<3} {site['slug'][:28]:<29}"
         standing = row.status if row is not None else f"refused: {candidate.reason if candidate else 'never found'}"
-        print(
-            f"  {site['kind']:<14}{site['layout']:<10}{site['country']:<3} {site['slug'][:28]:<29}F1 {f1s[-1]:.3f} {standing}"
-        )
+        print(f"  {where}F1 {f1s[-1]:.3f} {standing}")
     taken = right = 0
     for url, kind in decoys.items():
         host = url.partition("://")[2].partition("/")[0].partition(":")[0]
@@ -521,12 +533,14 @@ def _stored_f1(drill: World, row: SourceRow, slug: str) -> float:
         for name in TRUTH:
             if ad.get(name) is not None:
                 value = got.get(name)
-                total.note(name, 2 if value is None else 0 if same(name, value, ad[name]) else 1)
+                known = value in drill.prices.get(url, ()) if name == "price" else same(name, value, ad[name])
+                total.note(name, 2 if value is None else 0 if known else 1)
     return total.f1
 
 
 def main() -> int:
     """Run the drills that were asked for and print their figures; 1 where a goal was missed."""
+    logging.disable(logging.WARNING)
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name, default in (("redesigns", 50), ("outages", 20), ("sites", 30), ("decoys", 30), ("seed", 7)):
         parser.add_argument(f"--{name}", type=int, default=default)

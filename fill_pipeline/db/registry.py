@@ -136,6 +136,20 @@ def change_config(
         _sql.set_config(conn, source_id=source_id, config=orjson.dumps(seal_config(config)).decode())
 
 
+def move(
+    conn: Connection, source_id: UUID, base_url: str, config: dict[str, Any], *, made_by: str, reason: str
+) -> None:
+    """Give a source another address, as a new version also where its config needs no change."""
+    with conn.transaction():
+        before = _sql.version_of(conn, source_id=source_id)
+        _name_author(conn, made_by, reason)
+        sealed = orjson.dumps(seal_config(config)).decode()
+        _sql.move_source(conn, source_id=source_id, base_url=base_url, config=sealed)
+        if _sql.version_of(conn, source_id=source_id) == before:
+            _sql.retire_version(conn, source_id=source_id)
+            _sql.add_version(conn, source_id=source_id, made_by=made_by, reason=reason)
+
+
 def roll_back(conn: Connection, source_id: UUID, version: int, *, made_by: str, reason: str) -> bool:
     """Bring back an earlier config as a new version; False when there is no such version."""
     config = _sql.version_config(conn, source_id=source_id, version=version)

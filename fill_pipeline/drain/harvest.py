@@ -92,6 +92,8 @@ class SourceHarvest:
         if raw is not None and not page.cards and not self._lists_addresses_only and not self._ended(page):
             stats.notes.append(f"{page.url}: no card could be read, {len(queued)} links queued; {page.error or ''}")
         self._cards += len(page.cards)
+        if page.is_last and page.stop_reason is StopReason.END and page.cards and not stats.cards_seen:
+            stats.notes.append(f"harvest stopped: {StopReason.NO_NEW_LISTINGS}")  # it ended, but by showing the same
         if page.is_last:
             self._complete &= page.stop_reason is StopReason.END
             stats.harvests, stats.harvest_complete = 1, self._complete

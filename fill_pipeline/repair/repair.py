@@ -6,13 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from fill_pipeline.crawl.archive import ArchiveError, ArchiveRef, read_record
 from fill_pipeline.crawl.config import ConfigError, parse_source_config
-from fill_pipeline.crawl.decode import DecodeError, decode_bytes
 from fill_pipeline.crawl.fetch import Fetcher
 from fill_pipeline.crawl.urls import canonical_url
 from fill_pipeline.db import improvement, registry
-from fill_pipeline.db.archive import ArchivedKind
 from fill_pipeline.db.connect import Connection
 from fill_pipeline.db.improvement import KnownListing, RepairStatus
 from fill_pipeline.drain.harvest import harvest_sources
@@ -20,16 +17,16 @@ from fill_pipeline.drain.read import Reading
 from fill_pipeline.drain.replay import replay_window
 from fill_pipeline.drain.work import Source, Totals, Work, load_sources
 from fill_pipeline.quality.health import HealthStatus
-from fill_pipeline.repair.ask import MAX_DECODED, Asker
+from fill_pipeline.repair.ask import Asker
 from fill_pipeline.repair.diagnose import Cause, Checkup, Finding, diagnose
+from fill_pipeline.repair.evidence import KNOWN_LISTINGS, archived_witnesses, evidence_of
 from fill_pipeline.repair.induce import induce
+from fill_pipeline.repair.move import follow, new_home
 from fill_pipeline.repair.trial_harvest import TrialHarvest, try_config, variants
 from fill_pipeline.repair.truth import Score, Witness, is_listing, score, split, witness
 
 FRESH_DETAILS = 10
-FRESH_REQUESTS = 50
-KNOWN_LISTINGS = 400
-ARCHIVED_WITNESSES = 30
+FRESH_REQUESTS = 70
 MIN_PROOF_PAGES = 2
 MIN_TRAIN_PAGES = 3
 MIN_PRECISION = 0.97
@@ -39,6 +36,7 @@ CANARY_PAGES = 4
 CANARY_SHARE = 0.75
 REPLAYED_CYCLES = 12
 REGRESSION = 0.02  # of F1
+TELLING = ("price", "mileage", "vin")
 PATIENCE = 3  # failed repairs in a row after which a source is set aside
 
 
@@ -99,17 +97,22 @@ def _repair_one(conn: Connection, work: Work, source: Source, repairs: Repairs) 
     with Fetcher(work.fetch_settings()) as fetcher:
         asker = Asker(conn, work, source, fetcher, pages=FRESH_REQUESTS)
         seen = _check(conn, work, source, asker, known)
-    finding = diagnose(seen)
-    repairs.diagnosed += 1
-    repairs.count(finding.cause)
-    repairs.sources[source.slug] = f"{finding.cause}: {finding.reason}"
-    if finding.cause is not Cause.REDESIGNED:
-        _note(conn, work, source, finding, RepairStatus.DIAGNOSED, finding.reason)
-        return
-    if finding.details_broken and _roll_back(conn, work, source, seen, repairs):
-        repairs.replayed_pages += _read_again(conn, work, source.slug)
-        return
-    proposal = _propose(conn, work, source, seen, finding)
+        finding = diagnose(seen)
+        repairs.diagnosed += 1
+        repairs.count(finding.cause)
+        repairs.sources[source.slug] = f"{finding.cause}: {finding.reason}"
+        if finding.cause is Cause.MOVED and (home := new_home(conn, seen)) is not None:
+            _follow(conn, work, source, finding, home, seen, repairs)
+            return
+        if finding.cause is not Cause.REDESIGNED:
+            _note(conn, work, source, finding, RepairStatus.DIAGNOSED, finding.reason, seen)
+            return
+        if finding.details_broken and _roll_back(conn, work, source, seen, repairs):
+            repairs.replayed_pages += _read_again(conn, work, source.slug)
+            return
+        proposal = _propose(conn, work, source, seen, finding)
+        if isinstance(proposal, Proposal) and finding.details_broken:
+            proposal = _canary(work, source, asker, seen, known, proposal)
     if isinstance(proposal, Proposal):
         _promote(conn, work, source, finding, proposal, repairs)
     else:
@@ -128,7 +131,11 @@ def _check(conn: Connection, work: Work, source: Source, asker: Asker, known: Se
     if not source.config.detail_urls or source.config.index.urls:
         seen.harvest = try_config(asker, source, raw, known_urls)
         seen.index = list(seen.harvest.pages)
-    for listing in _spread(known, FRESH_DETAILS):
+    if seen.index and seen.index[0].failure is None:
+        seen.relearned = _relearn(asker, source, raw, seen, known, known_urls)
+    standing = {url for trial in (seen.harvest, seen.relearned) if trial is not None for url in trial.urls}
+    still = [one for one, url in zip(known, _canonical(known), strict=True) if url in standing]
+    for listing in _spread(still if len(still) >= FRESH_DETAILS else known, FRESH_DETAILS):
         page = asker.page(listing.url)
         if page is None:
             break
@@ -140,8 +147,6 @@ def _check(conn: Connection, work: Work, source: Source, asker: Asker, known: Se
         elif len(seen.details) >= 4 and not seen.witnesses and not any(p.failure is None for p in seen.pages):
             break  # it answers nothing: no need to insist
     seen.score = score(seen.witnesses, _reading(work, raw, source.slug), now=now)
-    if seen.index and seen.index[0].failure is None:
-        seen.relearned = _relearn(asker, source, raw, seen, known, known_urls)
     return seen
 
 
@@ -232,16 +237,16 @@ def _mend_details(
         tried.append((round(result.f1, 3), candidate, result))
     _, chosen, result = max(tried, key=lambda one: one[0])  # of equals the first, which has fewer rules
     if result.precision < MIN_PRECISION or result.f1 < MIN_F1 or result.f1 <= before.f1:
-        weak = ", ".join(
+        misread = ", ".join(
             f"{name} {right}/{wrong}/{missing}"
             for name, (right, wrong, missing) in result.by_field.items()
             if wrong or missing
         )
         return (
             f"the best rules found read unseen pages with precision {result.precision:.2f} and F1 {result.f1:.2f} "
-            f"(before: {before.f1:.2f}); not good enough to go live (right/wrong/missing: {weak})"
+            f"(before: {before.f1:.2f}); not good enough to go live (right/wrong/missing: {misread})"
         )
-    archived = _archived_witnesses(conn, work, source)
+    archived = archived_witnesses(conn, work, source)
     old = score(archived, _reading(work, source.row.config, source.slug), now=now)
     new = score(archived, _reading(work, chosen, source.slug), now=now)
     if archived and new.precision < min(MIN_PRECISION, old.precision):
@@ -258,24 +263,45 @@ def _mend_details(
     return chosen, before.f1, result.f1, told
 
 
-def _archived_witnesses(conn: Connection, work: Work, source: Source) -> list[Witness]:
-    """Listings' pages of the latest cycle in the archive, with what is known of them."""
-    known = {canonical_url(one.url): one for one in improvement.known_listings(conn, source.id, KNOWN_LISTINGS)}
-    found: list[Witness] = []
-    for row in improvement.recent_pages(conn, source.id, kind=ArchivedKind.DETAIL, cycles=1, n=ARCHIVED_WITNESSES):
-        listing = known.get(canonical_url(row.url))
-        if listing is None:
-            continue
-        try:
-            page = read_record(work.settings.archive_root, ArchiveRef(row.file, row.offset, row.length))
-            body = decode_bytes(page.body_received, page.content_encoding, MAX_DECODED)
-        except (ArchiveError, DecodeError, OSError):
-            continue
-        found.append(witness(row.url, body, row.content_type or "", listing, now=row.fetched_at))
-    return [one for one in found if one.truth]
+def _canary(
+    work: Work, source: Source, asker: Asker, seen: Checkup, known: Sequence[KnownListing], proposal: Proposal
+) -> Proposal | str:
+    """The proposal, tried on live pages that nothing was learned from or proven on; in words what it misreads there."""
+    now, asked = work.now_fn(), {page.url for page in seen.details}
+    others = [listing for listing in known if listing.url not in asked][:CANARY_PAGES]
+    pages = [
+        witness(page.final_url, page.body, page.content_type, listing, now=now)
+        for listing in others
+        if (page := asker.page(listing.url)) is not None and page.failure is None
+    ]
+    told = score(pages, _reading(work, proposal.config, source.slug), now=now)
+    if told.precision < MIN_PRECISION:
+        return f"on {len(pages)} further live pages the new rules read with precision {told.precision:.2f} only"
+    return replace(
+        proposal,
+        evidence=proposal.evidence
+        | {"canary_pages": len(pages), "canary_f1": round(told.f1, 4) if told.compared else None},
+    )
 
 
 # ── Deciding ──
+
+
+def _follow(
+    conn: Connection, work: Work, source: Source, finding: Finding, home: str, seen: Checkup, repairs: Repairs
+) -> None:
+    """Crawl a site that is proven to have moved at its new address."""
+    words = (
+        f"moved from {source.row.base_url} to {home}: {len(seen.witnesses)} of its listings are there as we know them"
+    )
+    with conn.transaction():
+        follow(conn, source, home, words)
+        moved = registry.find_source(conn, source.slug)
+        assert moved is not None
+        _note(conn, work, source, finding, RepairStatus.PROMOTED, words, seen, to_version=moved.config_version)
+    repairs.promoted += 1
+    repairs.mended.append(source.slug)
+    repairs.sources[source.slug] = words
 
 
 def _promote(
@@ -331,7 +357,7 @@ def _broken_cycles(conn: Connection, work: Work, source: Source) -> list[str]:
 def _reject(
     conn: Connection, work: Work, source: Source, finding: Finding, why: str, seen: Checkup, repairs: Repairs
 ) -> None:
-    _note(conn, work, source, finding, RepairStatus.REJECTED, f"{finding.reason}; {why}", score_before=seen.score.f1)
+    _note(conn, work, source, finding, RepairStatus.REJECTED, f"{finding.reason}; {why}", seen)
     repairs.rejected += 1
     earlier = improvement.repairs(conn, source.id, PATIENCE)
     in_a_row = all(one.status == RepairStatus.REJECTED for one in earlier)
@@ -373,8 +399,9 @@ def _note(
     finding: Finding,
     status: RepairStatus,
     reason: str,
+    seen: Checkup,
     *,
-    score_before: float | None = None,
+    to_version: int | None = None,
 ) -> None:
     improvement.add_repair(
         conn,
@@ -385,7 +412,9 @@ def _note(
         status=status,
         now=work.now_fn(),
         from_version=source.row.config_version,
-        score_before=score_before,
+        to_version=to_version,
+        score_before=seen.score.f1 if seen.score.compared else None,
+        evidence=evidence_of(conn, source, seen),
     )
 
 
@@ -437,9 +466,11 @@ def _as_config(rule: Any) -> dict[str, str]:
 
 
 def _spread(known: Sequence[KnownListing], n: int) -> list[KnownListing]:
-    """Some of the listings, from all over the list, the recently seen first."""
-    recent = list(known[: 8 * n])
-    return recent[:: max(1, len(recent) // n)][:n]
+    """Some of the recently seen listings, from all over the list: those of which we know, or knew, what varies most."""
+    recent = sorted(known[: 8 * n], key=lambda one: -sum(name in one.values or name in one.before for name in TELLING))
+    full = [one for one in recent if all(name in one.values or name in one.before for name in TELLING)]
+    chosen = full if len(full) >= n else recent[:n]
+    return chosen[:: max(1, len(chosen) // n)][:n]
 
 
 def _canonical(known: Sequence[KnownListing]) -> list[str]:

@@ -163,6 +163,58 @@ def test_a_form_that_nothing_general_can_read_gets_rules_of_its_own_that_hold_on
     assert prices(conn) == known
 
 
+def test_a_site_that_moved_is_followed_where_its_listings_are_the_same(
+    conn: Connection, web: SimWeb, work: Work
+) -> None:
+    source = declare(conn, web, "dealer")
+    assert crawl(conn, work) >= 8
+    web.post("move", slug=web_slug(source), to="quite-another-name")
+
+    repairs = repair_sources(conn, work, [source.slug])
+
+    assert repairs.promoted == 1, repairs.sources
+    moved = live(conn, source)
+    assert "//quite-another-name.localhost:" in moved.base_url
+    assert moved.config_version == source.config_version + 1
+    assert [v.live for v in registry.versions(conn, source.id)] == [False, True]
+    row = only_repair(conn, source)
+    assert (row.diagnosis, row.status, row.to_version) == (Cause.MOVED, "promoted", moved.config_version)
+    assert row.evidence["asked"][0]["led_to"].startswith(moved.base_url)
+
+
+def test_a_site_that_moved_onto_one_that_is_a_source_already_is_not_followed(
+    conn: Connection, web: SimWeb, work: Work
+) -> None:
+    source = declare(conn, web, "dealer")
+    crawl(conn, work)
+    new_home = web.base_url("quite-another-name")
+    registry.declare_source(conn, name="other", base_url=new_home, config={}, kind="dealer")
+    web.post("move", slug=web_slug(source), to="quite-another-name")
+
+    repairs = repair_sources(conn, work, [source.slug])
+
+    assert repairs.causes == {Cause.MOVED: 1}
+    assert live(conn, source).base_url == source.base_url
+
+
+def test_an_index_whose_words_and_keys_are_its_own_and_whose_pages_are_wrapped_is_read_again(
+    conn: Connection, web: SimWeb, work: Work
+) -> None:
+    source = declare(conn, web, "classifieds", pagination="page", detail="always")
+    assert crawl(conn, work, pages=40) >= 8
+    web.post("redesign", slug=web_slug(source), mode="words+wrapped+bare", seed=3)
+
+    repairs = repair_sources(conn, work, [source.slug])
+
+    assert repairs.promoted == 1, repairs.sources
+    row = only_repair(conn, source)
+    assert row.score_after is not None
+    assert row.score_before is not None
+    assert row.score_after >= 0.95 > row.score_before
+    assert {"price", "mileage"} <= set(live(conn, source).config["rules"]["detail"])
+    assert row.evidence["canary_f1"] >= 0.9
+
+
 # ── What is not ──
 
 

@@ -27,6 +27,26 @@ UPDATE scrape_sources SET status = :status, status_reason = :reason WHERE id = :
 -- name: set_config!
 UPDATE scrape_sources SET config = :config::jsonb WHERE id = :source_id;
 
+-- name: move_source!
+-- Give a source another address. Where the configuration stays as it is, `add_version` makes the version.
+UPDATE scrape_sources SET base_url = :base_url, config = :config::jsonb WHERE id = :source_id;
+
+-- name: version_of$
+SELECT config_version FROM scrape_sources WHERE id = :source_id;
+
+-- name: retire_version!
+UPDATE source_config_versions SET live = false WHERE source_id = :source_id AND live;
+
+-- name: add_version!
+-- A version with the configuration as it stands.
+WITH bumped AS (
+    UPDATE scrape_sources s
+    SET config_version = (SELECT max(version) + 1 FROM source_config_versions v WHERE v.source_id = s.id)
+    WHERE id = :source_id RETURNING id, config, config_version
+)
+INSERT INTO source_config_versions (source_id, version, config, made_by, reason)
+SELECT id, config_version, config, :made_by, :reason FROM bumped;
+
 -- name: set_config_error!
 UPDATE scrape_sources SET config_error = :error WHERE id = :source_id AND config_error IS DISTINCT FROM :error;
 
