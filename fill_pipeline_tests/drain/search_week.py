@@ -321,13 +321,13 @@ class SearchWeek:
             finally:
                 os._exit(0)
         deadline = time.monotonic() + 30
-        while time.monotonic() < deadline and not self._running(conn, job_id):
+        while time.monotonic() < deadline and not self._running(conn, job_id, self._killed[job_id] + 1):
             time.sleep(0.02)
         time.sleep(0.1)
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
         self.web.post("hang", slug=site, seconds=0)
-        if not self._running(conn, job_id):
+        if not self._running(conn, job_id, self._killed[job_id] + 1):
             self.broken.append(f"job {job_id} was not killed in the midst of its work")
         self._killed[job_id] += 1
         self.counts["workers_killed"] += 1
@@ -353,10 +353,11 @@ class SearchWeek:
     # ── Judging ──
 
     @staticmethod
-    def _running(conn: Connection, job_id: UUID | None = None) -> bool:
+    def _running(conn: Connection, job_id: UUID | None = None, attempt: int = 1) -> bool:
         rows = conn.execute(
-            "SELECT FROM offerup_jobs WHERE status = 'running' AND (%(id)s::uuid IS NULL OR id = %(id)s)",
-            {"id": job_id},
+            "SELECT FROM offerup_jobs WHERE status = 'running' AND attempts >= %(attempt)s "
+            "AND (%(id)s::uuid IS NULL OR id = %(id)s)",
+            {"id": job_id, "attempt": attempt},
         ).fetchall()
         return bool(rows)
 
