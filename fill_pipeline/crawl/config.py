@@ -183,6 +183,7 @@ ParamName = Annotated[str, Field(min_length=1, max_length=100), AfterValidator(_
 Regex = Annotated[str, Field(max_length=_MAX_PATTERN_CHARS), AfterValidator(_regex)]
 JmesPath = Annotated[str, Field(min_length=1, max_length=_MAX_PATTERN_CHARS), AfterValidator(_jmespath)]
 Css = Annotated[str, Field(min_length=1, max_length=_MAX_PATTERN_CHARS), AfterValidator(_css)]
+NaturalNumber = Annotated[int, Field(ge=0)]
 PageUrl = Annotated[str, Field(max_length=2000), AfterValidator(_page_url)]
 
 
@@ -273,6 +274,7 @@ class SourceConfig(_Strict):
     detail_urls: list[PageUrl] = Field(default_factory=list)
     format: BodyFormat = BodyFormat.AUTO
     rules: Rules = Rules()
+    ranges: dict[Literal["price", "mileage"], tuple[NaturalNumber, NaturalNumber]] = Field(default_factory=dict)
     revisit_hours: Annotated[float, Field(gt=0, le=24 * 365)] = 24.0
     limits: Limits = Limits()
     expected_count: Annotated[int, Field(ge=0)] | None = None

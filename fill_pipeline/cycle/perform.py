@@ -235,10 +235,13 @@ def _discover(conn: Connection, work: Work, action: Action) -> Outcome:
 def _improve(conn: Connection, work: Work, action: Action) -> Outcome:
     from fill_pipeline.drain.reread import fix_from_archive
     from fill_pipeline.quality.release import release_held
+    from fill_pipeline.repair.learned import learn_ranges
 
     released = release_held(conn, work.settings, cycle_id=work.cycle_id, now=work.now_fn())
     fixes = fix_from_archive(conn, work.settings, cycle_id=work.cycle_id, now=work.now_fn())
     details = fixes.as_json() | released.as_json()
+    if learners := list(action.parameters.get("learn", ())):
+        details["ranges"] = learn_ranges(conn, work, learners)
     return Outcome(work.cycle_id, gained=fixes.total + released.released, details=details)
 
 

@@ -136,3 +136,13 @@ def set_covered(conn: Connection, covered: Mapping[UUID, float]) -> None:
 def found_since(conn: Connection, since: datetime) -> list[tuple[UUID, datetime]]:
     """The sources discovered since then that are in work, with when they were, oldest first."""
     return [(row[0], row[1]) for row in _sql.found_since(conn, since=since)]
+
+
+def usual(
+    conn: Connection, field: str, make: str | None, model: str | None, year: int | None, *, but: UUID
+) -> float | None:
+    """The median price or mileage that other sources give for such a vehicle; None where fewer than three do."""
+    if make is None or model is None or year is None:
+        return None
+    value, n = next(iter(_sql.usual(conn, field=field, make=make, model=model, year=year, but=but)))
+    return float(value) if n >= 3 else None

@@ -24,6 +24,7 @@ from fill_pipeline.extract.result import PageKind
 from fill_pipeline.extract.rules import ExtractRules
 from fill_pipeline.vehicles.clean import clean
 from fill_pipeline.vehicles.completeness import filled, knowable
+from fill_pipeline.vehicles.ranges import Ranges, set_aside
 from fill_pipeline.vehicles.store import ListingToWrite
 
 MAX_DECODED_BYTES = 32_000_000
@@ -138,6 +139,7 @@ class Reading:
     rules: ExtractRules | None
     min_confidence: float
     core_fields: tuple[str, ...]
+    ranges: Ranges = field(default_factory=dict)
 
 
 def read_page(page: RawPage, reading: Reading, *, now: datetime, ask: Ask | None = None) -> ReadPage:
@@ -211,6 +213,7 @@ def rows_to_write(
     rows = []
     for listing in listings:
         cleaned = clean(listing, now=now, min_confidence=reading.min_confidence, core_fields=reading.core_fields)
+        set_aside(cleaned, reading.ranges, reading.core_fields)
         good = cleaned.listing
         if good.vin is None and (good.make is None or (good.model is None and good.year is None)):
             continue

@@ -56,7 +56,9 @@ class Commit:
 
 def reading_of(source: Source, settings: Settings) -> Reading:
     """How this source's pages are read."""
-    return Reading(source.slug, source.config.extract_rules(), settings.min_confidence, settings.core_fields)
+    config = source.config
+    ranges = {str(name): pair for name, pair in config.ranges.items()}
+    return Reading(source.slug, config.extract_rules(), settings.min_confidence, settings.core_fields, ranges)
 
 
 def in_transaction(conn: Connection, deed: Callable[[], T]) -> T:

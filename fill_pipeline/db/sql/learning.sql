@@ -64,3 +64,12 @@ WHERE l.source_id = t.source_id;
 -- name: found_since
 -- The sources discovered since then that are in work.
 SELECT id, discovered_at FROM scrape_sources WHERE discovered_at > :since AND status IN ('trial', 'live') ORDER BY discovered_at;
+
+-- name: usual
+-- What other sources' listings of the same make, model and nearly the same year say, at the median; through the vehicles' index.
+SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY value), count(*) FROM (
+    SELECT CASE :field WHEN 'price' THEN r.price ELSE r.mileage END AS value
+    FROM vehicles v JOIN listing_records r ON r.vehicle_id = v.id
+    WHERE v.make = :make AND v.model = :model AND v.year BETWEEN :year - 1 AND :year + 1 AND r.source_id <> :but
+    LIMIT 200) near
+WHERE value > 0;
