@@ -63,7 +63,7 @@ OUTAGES: tuple[tuple[str, dict[str, Any], frozenset[str]], ...] = (
     ("block", {"style": "403"}, frozenset({"blocked"})),
     ("block", {"style": "captcha"}, frozenset({"captcha"})),
     ("block", {"style": "login"}, frozenset({"login"})),
-    ("throttle", {"rps": 0.01, "retry_after": 60}, frozenset({"throttled"})),
+    ("throttle", {"rps": 0.01, "retry_after": 900}, frozenset({"throttled"})),
     ("fail", {"status": 500}, frozenset({"unreachable"})),
     ("close", {}, frozenset({"unreachable"})),
     ("truncate", {}, frozenset({"unreachable"})),
@@ -416,41 +416,54 @@ def _is_hit_by(site: dict[str, Any], mode: str) -> bool:
 
 def outages(drill: World, sites: Sequence[dict[str, Any]], n: int) -> dict[str, Any]:
     """Troubles that are no redesign: each must be named rightly, no configuration may change, all must come back."""
-    struck = []
-    for turn in range(n):
-        fault, body, names = OUTAGES[turn % len(OUTAGES)]
-        site = sites[turn % len(sites)]
-        struck.append((fault, body, names, site["slug"], drill.row(site["slug"])))
-        drill.web.post(fault, slug=site["slug"], **body)
-    began = drill.now()
-    drill.conn.execute("DELETE FROM robots_files")
-    drill.pass_time(WINDOW)
-    for _ in range(2):
-        drill.cycle()
-        drill.pass_time(WINDOW)
-    said = {}
-    for *_, slug, before in struck:
-        repairs = _repairs_since(drill, before, began)
-        judged = improvement.health_trail(drill.conn, before.id, 1)
-        said[slug] = (repairs[0].diagnosis, repairs[0].reason) if repairs else (judged[0][2] or "well", "by health")
-        drill.web.post("heal", slug=slug)
-    drill.conn.execute("DELETE FROM robots_files")
-    drill.cycle()
     right = changed = back = 0
-    for fault, body, names, slug, before in struck:
-        after = drill.row(slug)
-        name, reason = said[slug]
-        right += name in names
-        changed += after.config != before.config or after.status != before.status
-        judged = improvement.health_trail(drill.conn, before.id, 1)
-        back += judged[0][1] != "failing"
-        words = "" if name in names else f"WRONG, is {'/'.join(names)} "
-        detail = " ".join(str(value) for value in body.values())[:20].replace("\n", " ")
-        print(f"  {fault:<13}{detail:<21}{slug[:26]:<27}{name:<12} {words}({reason[:80]}) then {judged[0][1]}")
+    turns = [(*OUTAGES[turn % len(OUTAGES)], sites[turn % len(sites)]["slug"]) for turn in range(n)]
+    for first in range(0, n, len(sites)):  # no site has two troubles at once
+        struck = [
+            (fault, body, names, slug, drill.row(slug))
+            for fault, body, names, slug in turns[first : first + len(sites)]
+        ]
+        said = _named(drill, struck)
+        for fault, body, names, slug, before in struck:
+            after, (name, reason) = drill.row(slug), said[slug]
+            judged = improvement.health_trail(drill.conn, before.id, 1)[0]
+            right += name in names
+            changed += after.config != before.config or after.status != before.status
+            back += judged[1] != "failing"
+            words = "" if name in names else f"WRONG, is {'/'.join(sorted(names))} "
+            detail = " ".join(str(value) for value in body.values())[:20].replace("\n", " ")
+            print(
+                f"  {fault:<13}{detail:<21}{slug[:26]:<27}{name:<12} {words}({reason[:80]}) then {judged[1]}",
+                flush=True,
+            )
     return {
         "outages": n, "named_rightly": right, "rules_changed": changed, "back_after": back,
         "goals_met": right == n and changed == 0,
     }  # fmt: skip
+
+
+def _named(
+    drill: World, struck: Sequence[tuple[str, dict[str, Any], frozenset[str], str, SourceRow]]
+) -> dict[str, tuple[str, str]]:
+    """Let these troubles happen for two cycles and end in a third; what was said of each, and why."""
+    for fault, body, _, slug, _before in struck:
+        drill.web.post(fault, slug=slug, **body)
+    began = drill.now()
+    drill.conn.execute("DELETE FROM robots_files")
+    for _ in range(2):
+        drill.pass_time(WINDOW)
+        drill.cycle()
+    said = {}
+    for *_, slug, before in struck:
+        repairs = _repairs_since(drill, before, began)
+        judged = improvement.health_trail(drill.conn, before.id, 1)[0]
+        said[slug] = (repairs[0].diagnosis, repairs[0].reason) if repairs else (judged[2] or "well", "by health")
+        drill.web.post("heal", slug=slug)
+    drill.conn.execute("DELETE FROM robots_files")
+    drill.pass_time(WINDOW)
+    drill.cycle()
+    drill.pass_time(WINDOW)
+    return said
 
 
 # ── Discovery ──

@@ -28,6 +28,8 @@ from fill_pipeline.vehicles.normalise import normalise
 
 MIN_VOTES = 3
 MIN_COVERAGE = 0.6
+VOLATILE = frozenset(("price", "mileage"))
+MAX_STALE = 0.2  # of the pages
 _MAX_NODES = 4_000
 _MAX_PLACES = 400
 _MAX_WORDS = 160
@@ -75,14 +77,20 @@ def _induce_field(trees: Sequence[tuple[Witness, LexborHTMLParser]], name: str) 
 
 
 def _holds(rule: Rule, name: str, known: Sequence[tuple[Witness, LexborHTMLParser]]) -> bool:
-    """Whether the rule gives the known value on most pages and never another."""
-    right = 0
+    """Whether the rule gives the known value on most pages and never another.
+
+    But for what changes by itself: where the price we hold is no longer true, a rule that reads the new one is right.
+    """
+    right = wrong = 0
     for page, tree in known:
         got = value_of(rule, name, tree, page.url)
         if got is None:
             continue
         if not same(name, got, page.truth[name]):
-            return False
+            wrong += 1
+            if name not in VOLATILE or wrong > MAX_STALE * len(known):
+                return False
+            continue
         right += 1
     return right >= MIN_VOTES and right >= MIN_COVERAGE * len(known)
 

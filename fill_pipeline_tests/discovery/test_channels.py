@@ -39,6 +39,7 @@ FILES = {
     ),
     "overpass.json": json.dumps(OVERPASS, indent=1),
     "places.ndgeojson": json.dumps(PLACE) + "\n",
+    "hosts.tsv": "Domain\tTriples\tClass\nwillow.test\t1204\thttp://schema.org/Car\n",
     "crawl.cdxj": CDXJ + "\n" + CDXJ.replace("pine", "yew").replace("200", "404") + "\n",
 }
 
@@ -60,6 +61,7 @@ def test_each_file_gives_its_candidates_once(conn: Connection, work: Work) -> No
         ("oak-cars.test", "openstreetmap"),
         ("ash-autos.test", "alltheplaces"),
         ("pine.test", "commoncrawl"),
+        ("willow.test", "url_list"),
     }
     assert list(dropped.find(conn, work)) == []
 
@@ -74,6 +76,23 @@ def test_a_list_that_grew_is_read_on_and_a_data_set_that_came_anew_is_read_again
     (folder / "list.txt").write_text(comment + "https://birch.test/\nhttps://fir.test/\n")
     (folder / "osm.geojson").write_text(json.dumps(FEATURE).replace("elm-motors", "oak"))
     assert {one.domain for one in dropped.find(conn, work)} == {"fir.test", "oak.test"}
+
+
+def test_a_large_file_is_read_in_pieces_over_the_rounds_and_none_of_it_twice(
+    conn: Connection, work: Work, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = work.settings.home / "discovery"
+    folder.mkdir(parents=True)
+    names = [f"dealer-{n}.test" for n in range(50)]
+    (folder / "crawl.cdxj").write_text(
+        "".join(CDXJ.replace("pine", name.removesuffix(".test")) + "\n" for name in names)
+    )
+    monkeypatch.setattr(dropped, "BYTES_PER_ROUND", 2_000)
+    rounds = []
+    while found := [one.domain for one in dropped.find(conn, work)]:
+        rounds.append(found)
+    assert len(rounds) > 2
+    assert [name for found in rounds for name in found] == names
 
 
 def test_other_sites_on_a_page_are_candidates_and_its_own_are_not() -> None:
