@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import gzip
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 
-from fill_pipeline.crawl.config import SourceDeclaration, load_source_file
+from fill_pipeline.crawl.config import DetailPolicy, SourceDeclaration, load_source_file
+from fill_pipeline.crawl.pagination import StopReason, Trail, next_url, query_value
 from fill_pipeline.db import registry
 from fill_pipeline.db.connect import Connection
+from fill_pipeline.drain.read import RawPage, Reading, read_cards, read_page
 from fill_pipeline.drain.searches import SearchMapping, search_url
-from fill_pipeline.extract.page import extract_page
+from fill_pipeline.settings import Settings
 
+NOW = datetime(2026, 3, 1, tzinfo=UTC)
 FOLDER = Path(__file__).parents[2] / "sources"
 DECLARED = {one.name: one for file in sorted(FOLDER.glob("*.yaml")) for one in load_source_file(file)}
 DOCUMENTED = {  # the example of document 2
@@ -28,17 +33,60 @@ DOCUMENTED = {  # the example of document 2
     "radius_miles": 50,
     "keywords": ["clean title", "single owner"],
 }
-# Saved pages with vehicles on them, and how many a reader must find at least.
+
+
+@dataclass(frozen=True)
+class Saved:
+    """A saved page, and how many vehicles a crawl must make of it (at most one of a listing's own page)."""
+
+    file: str
+    least: int
+    detail: bool = False
+
+
 PAGES = {
-    "offerup": {"offerup/feed.html.gz": 40, "offerup/feed_page1.json.gz": 40, "offerup/feed_page2.json.gz": 35},
-    "craigslist losangeles": {"craigslist/forSalePost.html.gz": 1, "craigslist/search_sss_1__0dd6d414.html.gz": 2},
-    "autotrader": {"autotrader-us/Acura__acura_nsx___acura_nsx_2016-2021.html.gz": 53},
-    "cars.com": {"cars-com/detail_camry_2018.html.gz": 1},
-    "bring a trailer": {"bringatrailer/auction_list_2014.html.gz": 15, "bringatrailer/auction_detail_2014.html.gz": 1},
-    "autoscout24 de": {"autoscout24/autoscout24_de_search.html.gz": 19, "autoscout24/autoscout24_de_detail.html.gz": 1},
-    "autoscout24 nl": {"autoscout24/autoscout24_nl_search.html.gz": 19, "autoscout24/php_detail.json.gz": 1},
-    "kijiji autos": {"kijiji-autos/page_source.html.gz": 19},
-    "carvana": {"carvana/dbug_inventory__361c5433.html.gz": 19},
+    "offerup": (
+        Saved("offerup/feed.html.gz", 44),
+        Saved("offerup/feed_page1.json.gz", 44),
+        Saved("offerup/feed_page2.json.gz", 43),
+    ),
+    "craigslist losangeles": (
+        Saved("craigslist/search_sss_1__0dd6d414.html.gz", 2),  # general goods, two of them cars with a price
+        Saved("craigslist/search_results_1__2c1c062a.html.gz", 0),  # flats
+        Saved("craigslist/forSalePost.html.gz", 1, detail=True),
+        Saved("craigslist/old_fake_item_1.html.gz", 1, detail=True),
+        Saved("craigslist/barepost.html.gz", 0, detail=True),
+    ),
+    "autotrader": (
+        Saved("autotrader-us/Acura__acura_nsx___acura_nsx_2016-2021.html.gz", 53),
+        Saved("autotrader-us/Honda__honda_civic___honda_civic_2016-2021.html.gz", 85),
+    ),
+    "cars.com": (Saved("cars-com/detail_camry_2018.html.gz", 1, detail=True),),
+    "bring a trailer": (
+        Saved("bringatrailer/auction_list_2014.html.gz", 20),
+        Saved("bringatrailer/bat-search-Porsche-718-Cayman__ca262106.html.gz", 43),
+        Saved("bringatrailer/auction_detail_2014.html.gz", 1, detail=True),
+    ),
+    "autoscout24 de": (
+        Saved("autoscout24/autoscout24_de_search.html.gz", 19),
+        Saved("autoscout24/autoscout24_de_detail.html.gz", 1, detail=True),
+    ),
+    "autoscout24 nl": (
+        Saved("autoscout24/autoscout24_nl_search.html.gz", 20),
+        Saved("autoscout24/php_search.html.gz", 20),
+        Saved("autoscout24/autoscout24_nl_detail.html.gz", 1, detail=True),
+        Saved("autoscout24/php_detail.json.gz", 1, detail=True),
+    ),
+    "kijiji autos": (
+        Saved("kijiji-autos/page_source.html.gz", 20),
+        Saved("kijiji-autos/kijijiautos_src.html.gz", 20),
+        Saved("kijiji-autos/sample_no_scroll.html.gz", 19),
+    ),
+    "carvana": (
+        Saved("carvana/dbug_inventory__361c5433.html.gz", 20),
+        Saved("carvana/_f150_page_2__385040e8.html.gz", 20),
+        Saved("carvana/_no_listings__ed38c431.html.gz", 0),
+    ),
 }
 
 
@@ -85,13 +133,42 @@ def test_declaring_them_twice_changes_nothing(conn: Connection) -> None:
     assert {row.config_version for row in rows} == {1}
 
 
-@pytest.mark.parametrize(("name", "page"), [(name, page) for name, pages in PAGES.items() for page in pages])
-def test_a_source_reads_its_own_saved_pages(corpus: Path, name: str, page: str) -> None:
+@pytest.mark.parametrize("name", PAGES)
+def test_a_source_reads_its_own_saved_pages_as_a_crawl_does(corpus: Path, name: str) -> None:
     source = DECLARED[name]
-    body = gzip.decompress((corpus / "sites" / page).read_bytes())
-    content_type = "application/json" if ".json" in page else "text/html"
-    rules = source.config.extract_rules()
+    reading = Reading(name, source.config.extract_rules(), Settings().min_confidence, Settings().core_fields)
+    for saved in PAGES[name]:
+        page = _page(corpus, source, saved.file)
+        read = (
+            read_page(page, reading, now=NOW) if saved.detail else read_cards(page, DetailPolicy.IF_INCOMPLETE, reading)
+        )
+        good = [row.listing for row in read.rows if row.listing.make and row.listing.price]
+        told = f"{saved.file}: {len(good)} of {len(read.rows)}"
+        assert len(good) >= saved.least, told
+        assert all(one.url.startswith("http") for one in good if one.url), told
+        if saved.detail or not saved.least:
+            assert len(read.rows) <= saved.least, told
+
+
+def test_offerups_interface_is_followed_by_its_cursor_until_it_says_the_same_again(corpus: Path) -> None:
+    source = DECLARED["offerup"]
+    rules, trail = source.config.pagination, Trail()
     url = source.base_url + source.config.index.urls[0]
-    found = extract_page(body, url=url, content_type=content_type, rules=rules).listings
-    good = [one for one in found if one.make and one.price and one.url]
-    assert len(good) >= PAGES[name][page]
+    bodies = [_page(corpus, source, f"offerup/feed_page{n}.json.gz").body for n in (1, 2, 2)]
+    asked = []
+    for body in bodies:
+        following, stopped = next_url(url, rules, body=body, found=45, linked=None, trail=trail)
+        asked.append((query_value(following, "pageCursor") if following else None, stopped))
+        url = following or url
+    (first, _), (second, _), last = asked
+    assert first
+    assert second
+    assert first != second
+    assert query_value(url, "cid") == "5.1"  # what was asked for is asked for on every page
+    assert last == (None, StopReason.SEEN_CURSOR)
+
+
+def _page(corpus: Path, source: SourceDeclaration, file: str) -> RawPage:
+    body = gzip.decompress((corpus / "sites" / file).read_bytes())
+    content_type = "application/json" if ".json" in file else "text/html"
+    return RawPage.unkept(source.base_url + source.config.index.urls[0], body, content_type, now=NOW)
