@@ -59,7 +59,7 @@ PAGES = {
     ),
     "autotrader": (
         Saved("autotrader-us/Acura__acura_nsx___acura_nsx_2016-2021.html.gz", 53),
-        Saved("autotrader-us/Honda__honda_civic___honda_civic_2016-2021.html.gz", 85),
+        Saved("autotrader-us/Honda__honda_civic___honda_civic_2016-2021.html.gz", 84),
     ),
     "cars.com": (Saved("cars-com/detail_camry_2018.html.gz", 1, detail=True),),
     "bring a trailer": (
