@@ -18,6 +18,7 @@ HOPELESS_AFTER = timedelta(days=3)
 """How long a source may fail without a break; in that time it was repaired or waited for, cycle after cycle."""
 LOSS_MEMORY = timedelta(days=30)
 LOOKED = timedelta(days=1)
+SILENT = frozenset({Cause.GONE, Cause.UNREACHABLE})
 NOT_ITS_FAULT = frozenset({Cause.WELL, Cause.EMPTY, Cause.OURS, Cause.UNKNOWN})
 """Findings after which a source is kept: it works, or the fault may be ours."""
 JUDGED_CYCLES = 360  # a month of cycles says what a source was worth
@@ -95,6 +96,8 @@ def retire(conn: Connection, cycle_id: str, slugs: Sequence[str], *, now: dateti
         looked = next(iter(improvement.repairs(conn, row.id, 1)), None)
         if looked is None or looked.created_at < now - LOOKED or looked.diagnosis in NOT_ITS_FAULT:
             continue
+        if looked.diagnosis in SILENT and learning.answered_since(conn, row.id, now - LOOKED):
+            continue  # its index answers: what is gone is what was sold
         assert row.failing_since is not None
         was = worth(learning.healthy_time(conn, row.id, JUDGED_CYCLES))
         reason = f"{looked.diagnosis} since {row.failing_since:%Y-%m-%d %H:%M} UTC: {looked.reason}"

@@ -91,6 +91,11 @@ def healthy_time(conn: Connection, source_id: UUID, n: int) -> HealthyTime:
     return HealthyTime(*next(iter(_sql.healthy_time(conn, source_id=source_id, n=n))))
 
 
+def answered_since(conn: Connection, source_id: UUID, since: datetime) -> bool:
+    """Whether a source gave any page since then."""
+    return bool(_sql.answered_since(conn, source_id=source_id, since=since))
+
+
 def add_loss(
     conn: Connection,
     source_id: UUID,

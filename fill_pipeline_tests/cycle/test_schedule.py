@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from fill_pipeline.cycle import replacement
 from fill_pipeline.cycle.replacement import HOPELESS_AFTER, cover, is_hopeless, recover, retire, worth
 from fill_pipeline.cycle.schedule import LONGEST, SHORTEST, harvest_interval, learn
-from fill_pipeline.db import cycles, improvement, learning, ledger, registry
+from fill_pipeline.db import cycles, improvement, learning, ledger, pace, registry
 from fill_pipeline.db.connect import Connection
 from fill_pipeline.db.improvement import RepairStatus
 from fill_pipeline.db.learning import Harvested, HealthyTime, Loss
@@ -125,6 +125,9 @@ def test_a_source_that_fails_for_days_is_given_up_with_its_reason_and_its_worth(
     looked_at(conn, source, "well", NOW - timedelta(hours=2))
     assert retire(conn, CYCLE, ["s"], now=NOW).retired == {}
     looked_at(conn, source, "unreachable", NOW)
+    pace.note_success(conn, source, NOW - timedelta(hours=3))
+    assert retire(conn, CYCLE, ["s"], now=NOW).retired == {}  # it answered
+    conn.execute("UPDATE source_state SET last_success_at = %s", [NOW - 2 * DAY])
     cycles.close_cycle(
         conn, CYCLE, now=NOW, vehicles_added=0, vehicles_queued=0, sources_active=1, sources_discovered=0, quality=None,
         on_target=False, next_actions=[], errors=[], report={}, metadata={},

@@ -41,6 +41,9 @@ SELECT coalesce(sum(vehicles_added), 0)::int, coalesce(sum(quality_sum) / nullif
        min(first_at), max(last_at) FILTER (WHERE found > 0)
 FROM (SELECT * FROM source_cycle_stats WHERE source_id = :source_id AND last_at IS NOT NULL ORDER BY last_at DESC LIMIT :n) c;
 
+-- name: answered_since$
+SELECT coalesce(last_success_at > :since, false) FROM source_state WHERE source_id = :source_id;
+
 -- name: add_loss!
 INSERT INTO source_losses (source_id, cycle_id, retired_at, reason, healthy_days, vehicles_per_day, quality, worth)
 VALUES (:source_id, :cycle_id, :now, :reason, :healthy_days, :vehicles_per_day, :quality, :worth)
