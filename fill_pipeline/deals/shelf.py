@@ -1,8 +1,8 @@
 """The market's vehicles as rows of numbers, sorted by segment, with what changed since lying on top.
 
-Most runs change a thousandth of a million rows: the sorted rows are then mapped from their file, rows that no
-longer hold are struck out in memory only, and new ones lie in a small array of their own. Only when these grow
-are they sorted in and the file is written anew.
+Most runs change a thousandth of a million rows: the sorted rows are then mapped from their file, rows that changed
+are written over and rows that no longer hold struck out in memory only, and new ones lie in a small array of their
+own. Only when these grow are they sorted in and the file is written anew.
 """
 
 from __future__ import annotations
@@ -73,14 +73,21 @@ class Shelf:
         dense = int(changed["id"].max()) - int(changed["id"].min()) < _LARGEST_TABLE
         former = np.flatnonzero(np.isin(self._ids, changed["id"], kind="table" if dense else "sort"))
         former = former[self._base["usable"][former] == 1]
-        self._base["usable"][former] = 0
-        self._struck += len(former)
-        usable = changed[changed["usable"] == 1]
         again = np.isin(self._top["id"], changed["id"])
         left = np.concatenate((self._base["segment"][former], self._top["segment"][again]))
-        came = np.ascontiguousarray(usable["segment"])
-        self._lay_on_top(_joined(self._top[~again], usable))
-        self.unsaved += max(len(former), len(usable))
+        came = changed["segment"][changed["usable"] == 1]
+
+        # Where a vehicle stays in its segment its row is written over, so that the segment needs no copy to be read.
+        changed = changed[np.argsort(changed["id"], kind="stable")]
+        place = np.searchsorted(changed["id"], self._ids[former])
+        stays = (changed["segment"][place] == self._base["segment"][former]) & (changed["usable"][place] == 1)
+        self._base[former[stays]] = changed[place[stays]]
+        self._base["usable"][former[~stays]] = 0
+        self._struck += int((~stays).sum())
+        new = changed["usable"] == 1
+        new[place[stays]] = False
+        self._lay_on_top(_joined(self._top[~again], changed[new]))
+        self.unsaved += max(len(former), len(came))
         changes: dict[int, int] = {}
         for segments in (left, came):  # one that left and came again in its segment changed once
             for segment, count in zip(*np.unique(segments, return_counts=True), strict=True):

@@ -18,8 +18,9 @@ VEHICLES = st.lists(
 )
 
 
-def _rows(vehicles: list[Vehicle]) -> Any:
+def _rows(vehicles: list[Vehicle], price: int = 0) -> Any:
     rows = np.zeros(len(vehicles), ROW)
+    rows["log_price"] = price
     for place, (vehicle, segment, usable) in enumerate(vehicles):
         rows[place]["id"], rows[place]["segment"], rows[place]["usable"] = vehicle, segment, usable
     return rows
@@ -30,15 +31,15 @@ def _rows(vehicles: list[Vehicle]) -> Any:
 def test_a_patched_shelf_holds_what_a_dictionary_would(
     first: list[Vehicle], patches: list[list[Vehicle]], saves: list[bool]
 ) -> None:
-    known = {vehicle: segment for vehicle, segment, usable in first if usable}
+    known = {vehicle: (segment, 0) for vehicle, segment, usable in first if usable}
     shelf = Shelf(_rows([v for v in first if v[2]]))
     with tempfile.TemporaryDirectory() as folder:
         for number, (patch, save) in enumerate(zip(patches, saves, strict=False)):
-            shelf.patch(_rows(patch))
+            shelf.patch(_rows(patch, number + 1))
             for vehicle, segment, usable in patch:
                 known.pop(vehicle, None)
                 if usable:
-                    known[vehicle] = segment
+                    known[vehicle] = (segment, number + 1)
             if save:
                 place = Path(folder) / str(number)
                 place.mkdir()
@@ -48,7 +49,10 @@ def test_a_patched_shelf_holds_what_a_dictionary_would(
         assert len(shelf) == len(known)
         assert sorted(shelf.all()["id"].tolist()) == sorted(known)
         for segment in range(-4, 5):
-            assert sorted(shelf.of(segment)["id"].tolist()) == sorted(v for v, s in known.items() if s == segment)
+            rows = shelf.of(segment)
+            found = dict(zip(rows["id"].tolist(), rows["log_price"].tolist(), strict=True))
+            assert len(found) == len(rows)
+            assert found == {vehicle: price for vehicle, (s, price) in known.items() if s == segment}
 
 
 def test_patching_a_loaded_shelf_leaves_its_file_alone(tmp_path: Path) -> None:
