@@ -150,8 +150,9 @@ def cycles_since(conn: Connection, since: datetime) -> list[str]:
     return [row[0] for row in _sql.cycles_since(conn, since=since)]
 
 
-def next_pending(conn: Connection) -> UUID | None:
-    """The job asked for and not yet begun that comes next (``run_now`` first), or None."""
+def next_pending(conn: Connection, *, now: datetime) -> UUID | None:
+    """The job asked for and not yet begun that comes next (``run_now`` first), or None; the silent are ended first."""
+    _sql.reap_jobs(conn, now=now)
     found: UUID | None = _sql.next_pending(conn)
     return found
 

@@ -13,7 +13,7 @@ from fill_pipeline.automation.searches import run_saved_search, search_sensor
 from fill_pipeline.automation.sensors import deals_sensor
 from fill_pipeline.cli.app import app
 from fill_pipeline.cycle.clock import utc_now
-from fill_pipeline.db import registry, searches
+from fill_pipeline.db import deals, registry, searches
 from fill_pipeline.db.connect import Connection
 from fill_pipeline.definitions import defs
 from fill_pipeline.drain.search_schedule import add_search
@@ -106,6 +106,18 @@ def test_a_deal_finder_job_that_somebody_asked_for_gets_its_run(
     context = build_sensor_context(instance=instance, definitions=defs(), resources={"fill": Fill()})
     (request,) = deals_sensor.evaluate_tick(context).run_requests or []
     assert (request.run_key or "").startswith("deals/")
+
+
+def test_a_killed_deal_finders_job_ends_in_error_at_the_sensors_next_tick(
+    edge: Settings, conn: Connection, instance: DagsterInstance
+) -> None:
+    long_ago = utc_now() - timedelta(hours=1)
+    deals.start_job(conn, cycle_id="c", owner="doomed", now=long_ago, lease_until=long_ago + timedelta(minutes=5))
+    context = build_sensor_context(instance=instance, definitions=defs(), resources={"fill": Fill()})
+    deals_sensor.evaluate_tick(context)
+    [(status, message)] = conn.execute("SELECT status, error_message FROM deal_finder_jobs").fetchall()
+    assert status == "error"
+    assert "silent" in message
 
 
 def test_the_command_line_adds_lists_runs_and_pauses(
