@@ -313,6 +313,11 @@ def end_repair(conn: Connection, repair_id: int, status: RepairStatus, reason: s
     _sql.end_repair(conn, id=repair_id, status=str(status), reason=reason[:1000], now=now)
 
 
+def failures_lately(conn: Connection, source_id: UUID) -> dict[str, int]:
+    """How many of the source's pages failed in which way when some last did; empty where none did lately."""
+    return next((dict(row[0]) for row in _sql.failures_lately(conn, source_id=source_id)), {})
+
+
 def troubled_cycles(conn: Connection, source_id: UUID, n: int = 12) -> list[tuple[str, str]]:
     """The source's latest cycles, newest first, each with its health ("" where it is not judged yet)."""
     return [(row[0], row[1]) for row in _sql.troubled_cycles(conn, source_id=source_id, n=n)]

@@ -153,7 +153,7 @@ def _learn(found: Probe, visit: Visit, home: Page) -> Learned:
     learned = None
     if index is not None:
         learned = learn_index(visit, index, found.base_url)
-        found.steps.append(f"index: {learned.how}")
+        found.steps.append(f"a list that may be its stock: {learned.how}")
         if learned.complete and learned.card_price_share >= 0.3:
             return learned
     for by_other in (learn_sitemap(visit, home), learn_feed(visit, home) if index is None else None):

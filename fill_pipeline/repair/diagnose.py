@@ -60,6 +60,8 @@ class Checkup:
     harvest: TrialHarvest | None = None
     relearned: TrialHarvest | None = None
     known_listings: int = 0
+    failures: dict[str, int] = field(default_factory=dict)
+    """How its pages failed when last asked, by category; where nothing may be asked now that is all there is."""
 
     @property
     def pages(self) -> list[FreshPage]:
@@ -81,7 +83,7 @@ def diagnose(seen: Checkup) -> Finding:
     """Name the trouble; when nothing proves a cause, say so rather than guess."""
     pages = seen.pages
     if not pages:
-        return Finding(Cause.UNKNOWN, "nothing could be asked of it now")
+        return _by_account(seen.failures)
     elsewhere = [page for page in pages if page.response is not None and not same_site(page.final_url, seen.base_url)]
     if len(elsewhere) * 2 > len(pages):
         return Finding(Cause.MOVED, f"its pages lead to {elsewhere[0].final_url[:200]}")
@@ -114,6 +116,18 @@ def diagnose(seen: Checkup) -> Finding:
     if seen.known_listings and not seen.witnesses:
         return Finding(Cause.UNKNOWN, "no page states what we know of it")
     return Finding(Cause.WELL, f"it works now: {len(fresh)} pages came and read well")
+
+
+def _by_account(failures: dict[str, int]) -> Finding:
+    """What the account says of a source that may not be asked now: it asked for silence, or its breaker is open."""
+    worst = max(failures, key=lambda category: failures[category], default="")
+    if worst not in set(FailureCategory):
+        return Finding(Cause.UNKNOWN, "nothing could be asked of it now")
+    words = f"nothing may be asked of it now; {failures[worst]} of its pages failed before: {worst}"
+    category = FailureCategory(worst)
+    if category is FailureCategory.BLOCKED:
+        return Finding(Cause.BLOCKED, words)
+    return Finding(_CAUSES.get(category, Cause.UNREACHABLE), words)
 
 
 def _failing(failed: Sequence[FreshPage], asked: int) -> Finding:

@@ -97,6 +97,8 @@ def _repair_one(conn: Connection, work: Work, source: Source, repairs: Repairs) 
     with Fetcher(work.fetch_settings()) as fetcher:
         asker = Asker(conn, work, source, fetcher, pages=FRESH_REQUESTS)
         seen = _check(conn, work, source, asker, known)
+        if not seen.pages:
+            seen.failures = improvement.failures_lately(conn, source.id)
         finding = diagnose(seen)
         repairs.diagnosed += 1
         repairs.count(finding.cause)

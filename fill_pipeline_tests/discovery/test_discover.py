@@ -86,6 +86,15 @@ def test_a_decoy_is_refused_with_the_right_reason(conn: Connection, web: SimWeb,
     assert registry.sources(conn) == []
 
 
+@pytest.mark.parametrize("kind", ["blog", "parts", "parked", "calendar"])
+def test_a_decoy_that_is_harder_to_tell_is_refused_too(conn: Connection, web: SimWeb, work: Work, kind: str) -> None:
+    web.post("open", kind=kind)
+    report = probe_url(conn, work, web.post("open", kind=kind)["base_url"])
+    assert report.source is None
+    assert report.reason is not None
+    assert report.reason.startswith(DECOYS[kind])
+
+
 @pytest.mark.parametrize(
     "url",
     ["http://10.0.0.7/", "http://169.254.169.254/latest/meta-data/", "http://[::ffff:10.0.0.1]/", "http://0x0a000001/"],

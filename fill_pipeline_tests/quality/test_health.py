@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from fill_pipeline.db import ledger, registry
 from fill_pipeline.db.connect import Connection
-from fill_pipeline.db.ledger import HealthRow, PastRun, SourceAccount, SourceStateRow, SourceStats
+from fill_pipeline.db.ledger import FieldFall, HealthRow, PastRun, SourceAccount, SourceStateRow, SourceStats
 from fill_pipeline.quality.baseline import yield_baseline
-from fill_pipeline.quality.health import Diagnosis, HealthStatus, Verdict, health_row, judge
+from fill_pipeline.quality.health import Diagnosis, HealthStatus, Verdict, health_row, judge, wants_repair
 
 NOW = datetime(2026, 3, 8, 2, 30, tzinfo=UTC)
 FRESH = timedelta(hours=24)
@@ -218,3 +218,35 @@ def test_a_row_of_health_has_what_it_listed_beside_what_it_usually_lists() -> No
         replace(SOURCE, id=uuid4()), looked(118), [run(i, 120) for i in range(1, 20)], hour=2, now=NOW, freshness=FRESH
     )
     assert (row.status, row.listed, row.usually_listed, row.success_rate) == ("healthy", 118.0, 120.0, 1.0)
+
+
+def test_an_index_whose_further_pages_show_the_same_is_degraded_and_one_that_lists_all_it_has_is_not() -> None:
+    stuck: dict[str, object] = {"expected_count": 51, "notes": ["harvest stopped: no_new_listings"]}
+    short = verdict(looked(40, **stuck), ())
+    assert (short.status, short.diagnosis) == (HealthStatus.DEGRADED, Diagnosis.REDESIGNED)
+    assert wants_repair(short)
+    assert verdict(looked(50, **stuck), ()).status is HealthStatus.HEALTHY
+
+
+def test_a_field_that_is_hardly_stated_any_more_degrades_the_source_and_names_the_field() -> None:
+    falls = [FieldFall("mileage", 0.02, 0.98)]
+    found = judge(SOURCE, looked(120), steady(), hour=2, now=NOW, freshness=FRESH, falls=falls)
+    assert (found.status, found.diagnosis) == (HealthStatus.DEGRADED, Diagnosis.QUALITY)
+    assert found.reason == "mileage in 2% of its listings, usually 98%"
+    assert wants_repair(found)
+    assert not wants_repair(verdict(looked(120), steady()))
+
+
+def test_a_fall_is_measured_against_the_cycles_before(conn: Connection) -> None:
+    source = registry.declare_source(conn, name="a", base_url="https://a.test", config={}, kind="dealer")
+    for hours, cycle_id in enumerate(("now", "before", "long-before")):
+        at = NOW - timedelta(hours=2 * hours)
+        ledger.add_stats(conn, source.id, cycle_id, SourceStats(found=20), now=at)
+        for name, filled in (("price", 20), ("mileage", 1 if cycle_id == "now" else 19), ("vin", 9)):
+            conn.execute(
+                "INSERT INTO field_tallies (cycle_id, source_id, field_name, knowable, filled) "
+                "VALUES (%s, %s, %s, 20, %s)",
+                [cycle_id, source.id, name, filled],
+            )
+    falls = ledger.field_falls(conn, "now", before=NOW + timedelta(hours=1), least=5)
+    assert falls == {source.id: [FieldFall("mileage", 0.05, 0.95)]}

@@ -253,6 +253,22 @@ def test_a_trouble_that_is_no_redesign_is_named_and_no_rule_is_changed(
     assert live(conn, source).status == "live"
 
 
+def test_a_source_that_may_not_be_asked_now_is_named_from_how_its_pages_failed(
+    conn: Connection, web: SimWeb, work: Work
+) -> None:
+    source = declare(conn, web, "classifieds")
+    crawl(conn, work)
+    web.post("throttle", slug=web_slug(source), rps=0.01, retry_after=900)
+    crawl(conn, work)
+    crawl(conn, work)
+
+    repair_sources(conn, work, [source.slug])
+
+    row = only_repair(conn, source)
+    assert row.diagnosis == Cause.THROTTLED
+    assert row.reason.startswith("nothing may be asked of it now")
+
+
 def test_a_source_that_works_is_left_alone(conn: Connection, web: SimWeb, work: Work) -> None:
     source = declare(conn, web, "dealer")
     crawl(conn, work)

@@ -105,6 +105,12 @@ FROM source_repairs WHERE source_id = :source_id ORDER BY created_at DESC, id DE
 -- name: end_repair!
 UPDATE source_repairs SET status = :status, reason = :reason, finished_at = :now WHERE id = :id;
 
+-- name: failures_lately
+-- How the source's pages failed, in the latest of its last three cycles in which any did.
+SELECT failures FROM (
+    SELECT failures, last_at FROM source_cycle_stats WHERE source_id = :source_id ORDER BY last_at DESC LIMIT 3) c
+WHERE failures <> '{}' ORDER BY last_at DESC LIMIT 1;
+
 -- name: troubled_cycles
 -- The latest cycles in a row, newest first, in which the source gave nothing or less than usual.
 SELECT c.cycle_id, coalesce(h.status, '') FROM source_cycle_stats c
