@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
 
 from fill_pipeline.crawl.response import FailureCategory
 from fill_pipeline.crawl.urls import same_site
 from fill_pipeline.repair.ask import FreshPage
+from fill_pipeline.repair.cause import Cause
 from fill_pipeline.repair.trial_harvest import TrialHarvest
 from fill_pipeline.repair.truth import Score, Witness
 
@@ -17,25 +17,6 @@ GOOD_F1 = 0.97
 SAME_BODY_SHARE = 0.8
 MIN_WITNESSES = 3
 CLEARLY_MORE = 1.1
-
-
-class Cause(StrEnum):
-    """What is wrong with a source; only ``REDESIGNED`` is cured by new rules."""
-
-    WELL = "well"  # nothing is, now
-    BLOCKED = "blocked"  # it refuses us
-    LOGIN = "login"  # it wants to know who we are first
-    CAPTCHA = "captcha"  # it wants to know whether we are human
-    THROTTLED = "throttled"  # it asks for fewer requests
-    SOFT_404 = "soft_404"  # it answers every address with the same page that says nothing
-    MOVED = "moved"  # it lives on another domain now
-    REDESIGNED = "redesigned"  # its pages say what they said, in another form
-    EMPTY = "empty"  # it works and says that it has nothing
-    GONE = "gone"  # its pages are no longer there
-    UNREACHABLE = "unreachable"  # no answer: names, connections, time-outs, server errors
-    ROBOTS = "robots"  # robots.txt forbids what we want
-    OURS = "ours"  # our own configuration or code
-    UNKNOWN = "unknown"  # what was seen proves nothing
 
 
 _CAUSES = {

@@ -18,14 +18,15 @@ from fill_pipeline.drain.replay import replay_window
 from fill_pipeline.drain.work import Source, Totals, Work, load_sources
 from fill_pipeline.quality.health import HealthStatus
 from fill_pipeline.repair.ask import Asker
-from fill_pipeline.repair.diagnose import Cause, Checkup, Finding, diagnose
+from fill_pipeline.repair.cause import Cause
+from fill_pipeline.repair.diagnose import Checkup, Finding, diagnose
 from fill_pipeline.repair.evidence import KNOWN_LISTINGS, archived_witnesses, evidence_of
 from fill_pipeline.repair.induce import induce
 from fill_pipeline.repair.move import follow, new_home
 from fill_pipeline.repair.trial_harvest import TrialHarvest, try_config, variants
 from fill_pipeline.repair.truth import Score, Witness, is_listing, score, split, witness
 
-FRESH_DETAILS = 10
+FRESH_DETAILS = 14
 FRESH_REQUESTS = 70
 MIN_PROOF_PAGES = 2
 MIN_TRAIN_PAGES = 3
