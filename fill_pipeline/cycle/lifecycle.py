@@ -12,8 +12,7 @@ from fill_pipeline.cycle.window import Window, window_at, windows_between
 from fill_pipeline.db import counters, cycles, pace, queue
 from fill_pipeline.db.connect import Connection
 from fill_pipeline.db.cycles import CycleRow
-from fill_pipeline.drain.owner import take_back
-from fill_pipeline.drain.worker import cores
+from fill_pipeline.drain.owner import cores, take_back
 from fill_pipeline.settings import Settings
 
 SILENT_AFTER = timedelta(minutes=5)  # a running action beats every few seconds

@@ -12,7 +12,7 @@ from fill_pipeline.db import cycles, improvement, learning, ledger, registry
 from fill_pipeline.db.connect import Connection
 from fill_pipeline.db.learning import HealthyTime, Loss
 from fill_pipeline.db.ledger import SourceStateRow
-from fill_pipeline.repair.diagnose import Cause
+from fill_pipeline.repair.cause import Cause
 
 HOPELESS_AFTER = timedelta(days=3)
 """How long a source may fail without a break; in that time it was repaired or waited for, cycle after cycle."""

@@ -28,11 +28,12 @@ from fill_pipeline.db.connect import Connection, connect_again
 from fill_pipeline.db.ledger import SourceStats
 from fill_pipeline.db.queue import ClaimedPage, Failure
 from fill_pipeline.drain.manners import Manners, RobotsTag
+from fill_pipeline.drain.owner import cores
 from fill_pipeline.drain.read import RawPage
 from fill_pipeline.drain.revisit import known_details, see_again
 from fill_pipeline.drain.waiting import Errand, Waiting
 from fill_pipeline.drain.work import Source, Work, load_sources
-from fill_pipeline.drain.worker import Batch, Worker, cores
+from fill_pipeline.drain.worker import Batch, Worker
 from fill_pipeline.drain.write import reading_of
 
 log = logging.getLogger(__name__)

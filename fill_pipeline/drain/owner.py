@@ -40,3 +40,8 @@ def take_back(conn: Connection, *, now: datetime) -> int:
         if is_dead(run_id):
             cycles.fail_run(conn, run_id, now=now, error="its process died")
     return released
+
+
+def cores() -> int:
+    """How many cores this process may use."""
+    return max(1, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)

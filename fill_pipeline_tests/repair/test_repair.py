@@ -12,7 +12,7 @@ from fill_pipeline.db.connect import Connection
 from fill_pipeline.db.registry import SourceRow
 from fill_pipeline.drain.harvest import harvest_sources
 from fill_pipeline.drain.work import Work, load_sources
-from fill_pipeline.repair.diagnose import Cause
+from fill_pipeline.repair.cause import Cause
 from fill_pipeline.repair.repair import Repairs, repair_sources
 from fill_pipeline.simweb.handle import SimWeb
 
