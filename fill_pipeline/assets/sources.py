@@ -90,7 +90,7 @@ def _members(catalogue: Catalogue, rows: Sequence[registry.SourceRow], chosen: s
 
 
 def _previous(conn: Connection) -> str | None:
-    return next((c.cycle_id for c in cycles.latest(conn, 1)), None)
+    return next((c.cycle_id for c in cycles.last_ended(conn)), None)
 
 
 def _metadata(

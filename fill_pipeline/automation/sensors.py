@@ -146,7 +146,7 @@ def _reload_soon(context: SensorEvaluationContext) -> None:
 )
 def deals_sensor(context: SensorEvaluationContext, fill: Fill) -> RunRequest | SkipReason:
     with fill.connect("deals_sensor", statement_seconds=SENSOR_SECONDS) as conn:
-        closed = next(iter(cycles.latest(conn, 1)), None)
+        closed = next(iter(cycles.last_ended(conn)), None)
         asked = deals.next_pending(conn, now=utc_now())
     if asked is not None:
         return RunRequest(run_key=f"deals/{asked}", partition_key=window_at(utc_now()).key)

@@ -76,4 +76,4 @@ def _register(settings: Settings, web: SimWeb) -> int:
                     made_by="demo",
                     reason="listed by the simulated web",
                 )
-        return len(cycles.latest(conn, 10_000))
+        return len(cycles.last_ended(conn, 10_000))

@@ -29,7 +29,7 @@ def list_sources(json: Json = False) -> None:
     """List every source and how it stands."""
     with open_database("sources") as conn:
         rows = registry.sources(conn)
-        last = next(iter(cycles.latest(conn, 1)), None)
+        last = next(iter(cycles.last_ended(conn)), None)
         health = {h.slug: h for h in ledger.health(conn, last.cycle_id)} if last else {}
     if json:
         print_json([_plain(row) | {"health": health[row.slug].status if row.slug in health else None} for row in rows])
@@ -47,7 +47,7 @@ def show(slug: Slug, json: Json = False) -> None:
     with open_database("sources") as conn:
         row = _find(conn, slug)
         versions = registry.versions(conn, row.id)
-        last = next(iter(cycles.latest(conn, 1)), None)
+        last = next(iter(cycles.last_ended(conn)), None)
         health = next((h for h in ledger.health(conn, last.cycle_id) if h.source_id == row.id), None) if last else None
         how = pace.paces(conn, [row.id], now=utc_now())[row.id]
     plain = _plain(row) | {

@@ -124,7 +124,7 @@ def mismatches(conn: Connection, cycle_id: str) -> list[str]:
 
 
 def _previous_health(conn: Connection, cycle: CycleRow) -> str | None:
-    return next((c.cycle_id for c in cycles.latest(conn, 2) if c.cycle_id != cycle.cycle_id), None)
+    return next((c.cycle_id for c in cycles.last_ended(conn, 2) if c.cycle_id != cycle.cycle_id), None)
 
 
 def judge_sources(

@@ -27,10 +27,9 @@ def assess(conn: Connection, settings: Settings, cycle: CycleRow, now: datetime)
     """Return the state that the next decision depends on."""
     totals = counters.totals(conn, (*QUEUE_METRICS, "vehicles", "candidates.found"))
     own = counters.of_scope(conn, CYCLE_METRICS, cycle.cycle_id)
-    previous = next(iter(cycles.latest(conn, 1)), None)
+    previous = next(iter(cycles.last_ended(conn)), None)
     rows = ledger.source_states(conn, cycle.cycle_id, previous.cycle_id if previous else None)
     judged = _judged_now(conn, settings, cycle, rows, now)
-    score = previous.report.get("data_quality") if previous and previous.report else None
     return CycleState(
         cycle_id=cycle.cycle_id,
         open=cycle.status == "open",
@@ -42,7 +41,7 @@ def assess(conn: Connection, settings: Settings, cycle: CycleRow, now: datetime)
         processing=totals["queue.processing"],
         dead=totals["queue.dead"],
         next_ready_at=queue.next_ready(conn, now=now) if totals["queue.pending"] else None,
-        quality=score,
+        quality=previous.data_quality_score if previous else None,
         quality_target=settings.quality_target,
         total_vehicles=totals["vehicles"],
         limited=bool(cycle.metadata.get(LIMITED)),

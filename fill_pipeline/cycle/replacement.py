@@ -145,4 +145,4 @@ def balance(conn: Connection, done: Replaced, *, now: datetime) -> None:
 
 
 def _last_judged(conn: Connection) -> str | None:
-    return next((row.cycle_id for row in cycles.latest(conn, 1)), None)
+    return next((row.cycle_id for row in cycles.last_ended(conn)), None)

@@ -162,7 +162,7 @@ def explain(
     """
     if figure is Figure.QUEUE_DEAD:
         return _dead(conn, limit)
-    line = next(iter(cycles.latest(conn, 1)), None) if cycle_id is None else None
+    line = next(iter(cycles.last_ended(conn)), None) if cycle_id is None else None
     cycle_id = cycle_id or getattr(cycles.open_one(conn) or line, "cycle_id", None)
     known = lineage.cycle(conn, cycle_id) if cycle_id else None
     if known is None and cycle_id is None:

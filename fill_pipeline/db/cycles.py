@@ -50,6 +50,14 @@ class ActionRow:
 
 
 @dataclass(frozen=True, slots=True)
+class Ended:
+    """A finished cycle by its id, with its quality (0 to 1; None where nothing was measured)."""
+
+    cycle_id: str
+    data_quality_score: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class ClosedCycle:
     """A finished cycle as summaries read it."""
 
@@ -114,6 +122,11 @@ def cycles_of_window(conn: Connection, key: str) -> list[str]:
 def latest(conn: Connection, n: int, statuses: Iterable[str] = ("closed",)) -> list[CycleRow]:
     """The last ``n`` cycles, newest first."""
     return [CycleRow(*row) for row in _sql.latest(conn, n=n, statuses=list(statuses))]
+
+
+def last_ended(conn: Connection, n: int = 1) -> list[Ended]:
+    """The last ``n`` finished cycles, newest first, without their reports: what is read every second stays short."""
+    return [Ended(*row) for row in _sql.last_ended(conn, n=n)]
 
 
 def latest_window_end(conn: Connection) -> datetime | None:

@@ -30,6 +30,11 @@ SELECT cycle_id FROM fill_cycles WHERE cycle_id = :key OR cycle_id LIKE :key || 
 SELECT cycle_id, status, started_at, completed_at, window_start, window_end, target, report, metadata
 FROM fill_cycles WHERE status = ANY(:statuses) ORDER BY window_start DESC, started_at DESC LIMIT :n;
 
+-- name: last_ended
+-- A report may be megabytes long: these columns alone are read of the rows.
+SELECT cycle_id, data_quality_score::float8
+FROM fill_cycles WHERE status = 'closed' ORDER BY window_start DESC, started_at DESC LIMIT :n;
+
 -- name: latest_window_end$
 SELECT max(window_end) FROM fill_cycles;
 
