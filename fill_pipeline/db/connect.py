@@ -7,8 +7,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import aiosql
 import psycopg
+
+from fill_pipeline.db.statements import Statements
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 RESTART_SECONDS = 60.0  # how long work already begun waits for a server that restarts
@@ -49,6 +50,6 @@ def connect_again(url: str, *, name: str = "fill", patience: float = RESTART_SEC
 
 
 @cache
-def queries(group: str) -> Any:
+def queries(group: str) -> Statements:
     """The named statements of ``db/sql/<group>.sql``, each a method taking a connection and keywords."""
-    return aiosql.from_path(Path(__file__).parent / "sql" / f"{group}.sql", "psycopg", mandatory_parameters=False)
+    return Statements(Path(__file__).parent / "sql" / f"{group}.sql")
