@@ -9,6 +9,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -157,14 +158,17 @@ def _stats(conn: Connection, source_id: UUID, cycle_id: str, at: datetime, found
 @pytest.fixture(scope="module")
 def address(settings: Settings, database_url: str) -> Iterator[str]:
     """Where a dashboard of the test database answers."""
+    with serve_dashboard(settings.home, database_url) as url:
+        yield url
+
+
+@contextmanager
+def serve_dashboard(home: Path, database_url: str) -> Iterator[str]:
+    """A dashboard of a database as a process of its own; where it answers."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    env = os.environ | {
-        "FILL_HOME": str(settings.home),
-        "FILL_DATABASE_URL": database_url,
-        "FILL_DASHBOARD_TOKEN": TOKEN,
-    }
+    env = os.environ | {"FILL_HOME": str(home), "FILL_DATABASE_URL": database_url, "FILL_DASHBOARD_TOKEN": TOKEN}
     process = subprocess.Popen([sys.executable, "-c", SERVE, str(port)], env=env)
     url = f"http://127.0.0.1:{port}"
     try:
