@@ -7,9 +7,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import aiosql
 import psycopg
-
-from fill_pipeline.db.statements import Statements
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 RESTART_SECONDS = 60.0  # how long work already begun waits for a server that restarts
@@ -49,7 +48,22 @@ def connect_again(url: str, *, name: str = "fill", patience: float = RESTART_SEC
         pause = min(2 * pause, 2.0)
 
 
+class Statements:
+    """The named statements of a group, each a method taking a connection and keywords; read with the first one sent."""
+
+    def __init__(self, group: str) -> None:
+        self._path = Path(__file__).parent / "sql" / f"{group}.sql"
+
+    def __getattr__(self, name: str) -> Any:
+        loaded = aiosql.from_path(self._path, "psycopg", mandatory_parameters=False)
+        for statement in loaded.available_queries:
+            setattr(self, statement, getattr(loaded, statement))
+        if name not in self.__dict__:
+            raise AttributeError(f"{self._path.name} has no statement {name!r}")
+        return self.__dict__[name]
+
+
 @cache
 def queries(group: str) -> Statements:
-    """The named statements of ``db/sql/<group>.sql``, each a method taking a connection and keywords."""
-    return Statements(Path(__file__).parent / "sql" / f"{group}.sql")
+    """The named statements of ``db/sql/<group>.sql``."""
+    return Statements(group)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 import os
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESSIV
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.ciphers.aead import AESSIV
 
 KEY_VARIABLE = "FILL_SECRETS_KEY"
 MIN_KEY_CHARS = 32
@@ -50,6 +50,8 @@ def reveal(group: str, name: str, value: Any) -> Any:
     cipher = _cipher()
     if cipher is None:
         raise SealError(f"of {name!r} is sealed; set {KEY_VARIABLE} to the key it was sealed with")
+    from cryptography.exceptions import InvalidTag
+
     try:
         data = urlsafe_b64decode(value.removeprefix(_PREFIX))
         return cipher.decrypt(data, [_place(group, name)]).decode()
@@ -76,4 +78,6 @@ def _cipher() -> AESSIV | None:
         return None
     if len(key) < MIN_KEY_CHARS:
         raise SealError(f"{KEY_VARIABLE} has {len(key)} characters; use {MIN_KEY_CHARS} or more random ones")
+    from cryptography.hazmat.primitives.ciphers.aead import AESSIV  # most installations have no key, and no use for it
+
     return AESSIV(hashlib.sha512(key.encode()).digest())
