@@ -105,7 +105,8 @@ def _judged_now(
 def _source(row: SourceStateRow, judged: HealthRow | None, now: datetime) -> SourceState:
     failing = row.last_health == HealthStatus.FAILING or row.config_error is not None
     usual = row.harvest_hours if row.harvest_hours is not None else min(row.revisit_hours, 2.0)
-    rest = timedelta(hours=usual) - timedelta(minutes=5)
+    # Whether one that fails is back is asked in every cycle, however seldom it used to change.
+    rest = timedelta(hours=min(usual, 2.0) if failing else usual) - timedelta(minutes=5)
     wanted = row.active and row.status in ("live", "trial")
     quarantined = row.active and row.status == "quarantined"
     last = Verdict(

@@ -10,6 +10,7 @@ from uuid import UUID
 
 from fill_pipeline.db import cycles, improvement, learning, ledger, registry
 from fill_pipeline.db.connect import Connection
+from fill_pipeline.db.improvement import RepairRow
 from fill_pipeline.db.learning import HealthyTime, Loss
 from fill_pipeline.db.ledger import SourceStateRow
 from fill_pipeline.repair.cause import Cause
@@ -19,7 +20,8 @@ HOPELESS_AFTER = timedelta(days=3)
 LOSS_MEMORY = timedelta(days=30)
 LOOKED = timedelta(days=1)
 SILENT = frozenset({Cause.GONE, Cause.UNREACHABLE})
-NOT_ITS_FAULT = frozenset({Cause.WELL, Cause.EMPTY, Cause.OURS, Cause.UNKNOWN})
+WORKING = frozenset({Cause.WELL, Cause.EMPTY})
+NOT_ITS_FAULT = WORKING | {Cause.OURS, Cause.UNKNOWN}
 """Findings after which a source is kept: it works, or the fault may be ours."""
 JUDGED_CYCLES = 360  # a month of cycles says what a source was worth
 
@@ -96,7 +98,7 @@ def retire(conn: Connection, cycle_id: str, slugs: Sequence[str], *, now: dateti
         looked = next(iter(improvement.repairs(conn, row.id, 1)), None)
         if looked is None or looked.created_at < now - LOOKED or looked.diagnosis in NOT_ITS_FAULT:
             continue
-        if looked.diagnosis in SILENT and learning.answered_since(conn, row.id, now - LOOKED):
+        if looked.diagnosis in SILENT and (_answers(looked) or learning.answered_since(conn, row.id, now - LOOKED)):
             continue  # its index answers: what is gone is what was sold
         assert row.failing_since is not None
         was = worth(learning.healthy_time(conn, row.id, JUDGED_CYCLES))
@@ -126,7 +128,7 @@ def recover(conn: Connection, slugs: Sequence[str]) -> list[str]:
         if row.slug not in slugs or row.status != "quarantined":
             continue
         looked = next(iter(improvement.repairs(conn, row.id, 1)), None)
-        if looked is not None and looked.diagnosis == Cause.WELL:
+        if looked is not None and looked.diagnosis in WORKING:
             registry.set_status(conn, row.id, "live", f"works again: {looked.reason}")
             back.append(row.slug)
     return back
@@ -142,6 +144,11 @@ def balance(conn: Connection, done: Replaced, *, now: datetime) -> None:
     covered = cover(losses, gains)
     learning.set_covered(conn, covered)
     done.lost, done.covered = sum(loss.worth for loss in losses), sum(covered.values())
+
+
+def _answers(looked: RepairRow) -> bool:
+    """Whether any page came when repair looked."""
+    return any(page["failure"] is None for page in looked.evidence.get("asked", ()))
 
 
 def _last_judged(conn: Connection) -> str | None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from fill_pipeline.crawl.response import FailureCategory
-from fill_pipeline.crawl.urls import same_site
+from fill_pipeline.crawl.urls import canonical_url, same_site
 from fill_pipeline.repair.ask import FreshPage
 from fill_pipeline.repair.cause import Cause
 from fill_pipeline.repair.trial_harvest import TrialHarvest
@@ -17,6 +17,8 @@ GOOD_F1 = 0.97
 SAME_BODY_SHARE = 0.8
 MIN_WITNESSES = 3
 CLEARLY_MORE = 1.1
+THIN_F1 = 0.7
+"""Fewer witnesses than ``MIN_WITNESSES`` must be read worse than this to prove anything: a price may have changed."""
 
 
 _CAUSES = {
@@ -75,7 +77,8 @@ def diagnose(seen: Checkup) -> Finding:
     details = [page for page in seen.details if page.failure is None]
     if len(details) >= MIN_WITNESSES and not seen.witnesses and _all_alike(details):
         return Finding(Cause.SOFT_404, f"{len(details)} different addresses give one and the same page")
-    details_broken = seen.score.compared > 0 and seen.score.f1 < GOOD_F1
+    limit = GOOD_F1 if len(seen.witnesses) >= MIN_WITNESSES else THIN_F1
+    details_broken = seen.score.compared > 0 and seen.score.f1 < limit
     index_broken = _index_broken(seen)
     if details_broken or index_broken:
         words = []
@@ -89,6 +92,8 @@ def diagnose(seen: Checkup) -> Finding:
     if seen.harvest is not None and seen.harvest.found == 0 and seen.harvest.says_empty:
         return Finding(Cause.EMPTY, "it says that it lists nothing now")
     if seen.details and not details:
+        if (sold := _sold(seen)) is not None:
+            return Finding(Cause.WELL, sold)
         return _failing([page for page in seen.details if page.failure is not None], len(seen.details))
     if seen.harvest is not None and seen.harvest.found == 0:
         return Finding(
@@ -128,6 +133,16 @@ def _failing(failed: Sequence[FreshPage], asked: int) -> Finding:
 def _all_alike(pages: Sequence[FreshPage]) -> bool:
     bodies = Counter(page.body for page in pages)
     return bodies.most_common(1)[0][1] >= SAME_BODY_SHARE * len(pages)
+
+
+def _sold(seen: Checkup) -> str | None:
+    """In words, that what is gone was sold: the index lists others, and none of these; None where that is not so."""
+    if seen.harvest is None or any(page.failure is not FailureCategory.GONE for page in seen.details):
+        return None
+    listed = set(seen.harvest.urls)
+    if not listed or any(canonical_url(page.url) in listed for page in seen.details):
+        return None
+    return f"its index lists {len(listed)} listings, and none of the {len(seen.details)} that are gone"
 
 
 def _index_broken(seen: Checkup) -> bool:

@@ -103,9 +103,17 @@ def judged(conn: Connection, source: UUID, status: str, now: datetime) -> None:
     learn(conn, CYCLE, now=now)
 
 
-def looked_at(conn: Connection, source: UUID, diagnosis: str, now: datetime) -> None:
+def looked_at(conn: Connection, source: UUID, diagnosis: str, now: datetime, *asked: str | None) -> None:
+    """Repair looked: ``asked`` are how its pages failed, None for one that came."""
     improvement.add_repair(
-        conn, source, cycle_id=CYCLE, diagnosis=diagnosis, reason="as seen", status=RepairStatus.DIAGNOSED, now=now
+        conn,
+        source,
+        cycle_id=CYCLE,
+        diagnosis=diagnosis,
+        reason="as seen",
+        status=RepairStatus.DIAGNOSED,
+        now=now,
+        evidence={"asked": [{"failure": failure} for failure in asked]},
     )
 
 
@@ -124,7 +132,9 @@ def test_a_source_that_fails_for_days_is_given_up_with_its_reason_and_its_worth(
     assert retire(conn, CYCLE, ["s"], now=NOW).retired == {}  # repair has not looked
     looked_at(conn, source, "well", NOW - timedelta(hours=2))
     assert retire(conn, CYCLE, ["s"], now=NOW).retired == {}
-    looked_at(conn, source, "unreachable", NOW)
+    looked_at(conn, source, "gone", NOW - timedelta(hours=1), None, "gone", "gone")
+    assert retire(conn, CYCLE, ["s"], now=NOW).retired == {}  # its index came: what is gone was sold
+    looked_at(conn, source, "unreachable", NOW, "connect", "connect")
     pace.note_success(conn, source, NOW - timedelta(hours=3))
     assert retire(conn, CYCLE, ["s"], now=NOW).retired == {}  # it answered
     conn.execute("UPDATE source_state SET last_success_at = %s", [NOW - 2 * DAY])
@@ -151,11 +161,12 @@ def test_a_source_that_fails_for_days_is_given_up_with_its_reason_and_its_worth(
     assert learning.uncovered(conn, NOW - DAY) == pytest.approx(24)
 
 
-def test_what_was_set_aside_and_is_well_again_goes_back_to_work(conn: Connection, source: UUID) -> None:
+@pytest.mark.parametrize("works", ["well", "empty"])
+def test_what_was_set_aside_and_works_again_goes_back_to_work(conn: Connection, source: UUID, works: str) -> None:
     registry.set_status(conn, source, "quarantined", "redesigned")
     looked_at(conn, source, "redesigned", NOW)
     assert recover(conn, ["s"]) == []
-    looked_at(conn, source, "well", NOW + timedelta(hours=2))
+    looked_at(conn, source, works, NOW + timedelta(hours=2))
     assert recover(conn, []) == []
     assert recover(conn, ["s"]) == ["s"]
     row = registry.find_source(conn, "s")
