@@ -29,11 +29,11 @@ STAGES = {
         "multiprocessing.connection:_ConnectionBase.recv",
     ),
     "sources, statistics": ("fill_pipeline.drain.drain:load_sources", "fill_pipeline.drain.drain:Drain._flush_stats"),
-    "start of workers": ("fill_pipeline.drain.worker:Worker.__init__", "fill_pipeline.drain.worker:connect_again"),
+    "start of workers": ("fill_pipeline.drain.worker:Worker.__init__", "fill_pipeline.drain.service:connect_again"),
     "decompress": ("fill_pipeline.drain.read:decode_bytes",),
     "extract": ("fill_pipeline.drain.read:extract_page",),
     "validate": ("fill_pipeline.drain.read:clean",),
-    "read, the rest": ("fill_pipeline.drain.worker:read_page",),
+    "read, the rest": ("fill_pipeline.drain.service:read_page",),
     "archive index": ("fill_pipeline.db.archive:insert_pages",),
     "identity": (
         "fill_pipeline.vehicles.assignment:Assignment.find_vehicles",
@@ -42,7 +42,7 @@ STAGES = {
     "listings": ("fill_pipeline.drain.write:write_listings",),
     "copy rows": ("fill_pipeline.db.listings:_copy",),
     "accounts": ("fill_pipeline.db.ledger:add_stats", "fill_pipeline.db.ledger:add_tallies"),
-    "transaction, the rest": ("fill_pipeline.drain.worker:in_transaction",),
+    "transaction, the rest": ("fill_pipeline.drain.service:in_transaction",),
 }
 
 

@@ -11,7 +11,8 @@ import typer
 
 from fill_pipeline.cli.database import open_database
 from fill_pipeline.cli.output import console, fail, print_json, print_table, say
-from fill_pipeline.crawl.config import ConfigError, SourceKind, load_source_file, parse_source_config
+from fill_pipeline.crawl.choices import SourceKind
+from fill_pipeline.crawl.config import ConfigError, load_source_file, parse_source_config
 from fill_pipeline.cycle.clock import utc_now
 from fill_pipeline.db import cycles, ledger, pace, registry
 from fill_pipeline.db.connect import Connection

@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 import re
 from base64 import b64encode
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeGuard
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeGuard
 from urllib.parse import urlsplit
 
 import jmespath
@@ -27,10 +26,12 @@ from pydantic import (
 from pydantic_core import ErrorDetails
 from selectolax.lexbor import LexborHTMLParser
 
+from fill_pipeline.crawl.choices import BodyFormat, DetailPolicy, PaginationType, RobotsPolicy, SourceKind
 from fill_pipeline.db.seal import SENSITIVE_HEADERS, reveal
 from fill_pipeline.extract.listing import Listing
-from fill_pipeline.extract.rules import ExtractRules
-from fill_pipeline.extract.rules import Rule as ExtractRule
+
+if TYPE_CHECKING:
+    from fill_pipeline.extract.rules import ExtractRules
 
 DEFAULT_REQUESTS_PER_MINUTE = 30.0
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,100}")
@@ -45,51 +46,6 @@ class ConfigError(ValueError):
     def __init__(self, lines: list[str]) -> None:
         super().__init__("\n".join(lines))
         self.lines = lines
-
-
-class SourceKind(StrEnum):
-    """What sort of site a source is."""
-
-    MARKETPLACE = "marketplace"  # many sellers, an API or application behind it
-    CLASSIFIEDS = "classifieds"  # private advertisements
-    AUCTION_HOUSE = "auction_house"  # lots, bids, hammer prices
-    DEALER = "dealer"  # one seller's stock
-    FEED = "feed"  # a machine-readable list
-
-
-class PaginationType(StrEnum):
-    """How a source's index goes on."""
-
-    NONE = "none"  # the index URLs are all there is
-    PAGE = "page"  # a page number in the query
-    OFFSET = "offset"  # an item offset in the query
-    CURSOR = "cursor"  # the body names the next cursor
-    NEXT_LINK = "next_link"  # the page links to the next one
-    SITEMAP = "sitemap"  # sitemap XML
-    FEED = "feed"  # RSS, Atom or JSON Feed
-
-
-class RobotsPolicy(StrEnum):
-    """Whether robots.txt binds us."""
-
-    OBEY = "obey"
-    IGNORE = "ignore"
-
-
-class DetailPolicy(StrEnum):
-    """When a listing's own page is fetched."""
-
-    NEVER = "never"  # the index says enough
-    IF_INCOMPLETE = "if_incomplete"  # only when the card lacks core fields
-    ALWAYS = "always"
-
-
-class BodyFormat(StrEnum):
-    """What the source's pages are."""
-
-    AUTO = "auto"
-    HTML = "html"
-    JSON = "json"
 
 
 def _text(value: object) -> object:
@@ -324,9 +280,11 @@ class SourceConfig(_Strict):
         said = (index.items_path, index.link_selector, index.link_pattern, index.url_template)
         if not (rules.detail or rules.card or any(said) or self.pagination.next_selector):
             return None
-        return ExtractRules(
-            detail={field: _extract_rule(rule) for field, rule in rules.detail.items()},
-            card={field: _extract_rule(rule) for field, rule in rules.card.items()},
+        from fill_pipeline.extract import rules as own  # most sources have none, and who fetches reads no page
+
+        return own.ExtractRules(
+            detail={name: own.Rule(**rule.model_dump()) for name, rule in rules.detail.items()},
+            card={name: own.Rule(**rule.model_dump()) for name, rule in rules.card.items()},
             items_path=index.items_path,
             link_selector=index.link_selector,
             link_pattern=index.link_pattern,
@@ -394,10 +352,6 @@ def load_source_file(path: str | os.PathLike[str]) -> list[SourceDeclaration]:
     if lines:
         raise ConfigError(lines)
     return declarations
-
-
-def _extract_rule(rule: Rule) -> ExtractRule:
-    return ExtractRule(css=rule.css, attr=rule.attr, regex=rule.regex, jmespath=rule.jmespath)
 
 
 def _line(detail: ErrorDetails, data: object, model: type[BaseModel]) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from fill_pipeline.crawl.config import PaginationType, RobotsPolicy
+from fill_pipeline.crawl.choices import PaginationType, RobotsPolicy
 from fill_pipeline.crawl.fetch import FailureCategory, Fetcher, FetchResponse
 from fill_pipeline.crawl.index_walk import DetailUrl, HarvestLimits, HarvestPage, IndexWalk, SourceToCrawl
 from fill_pipeline.crawl.pagination import StopReason

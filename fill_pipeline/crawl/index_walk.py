@@ -12,7 +12,8 @@ from typing import Any
 import msgspec
 
 from fill_pipeline.crawl.challenge import challenge
-from fill_pipeline.crawl.config import PaginationType, SourceConfig
+from fill_pipeline.crawl.choices import PaginationType
+from fill_pipeline.crawl.config import SourceConfig
 from fill_pipeline.crawl.fetch import (
     RETRYABLE,
     DecodeError,
@@ -26,7 +27,7 @@ from fill_pipeline.crawl.pagination import StopReason, Trail, first_url, next_ur
 from fill_pipeline.crawl.sitemap import FoundUrl, SitemapPage, read_feed, read_sitemap
 from fill_pipeline.crawl.urls import MAX_URL_CHARS, canonical_url, is_http, join, origin, same_site, site_of
 from fill_pipeline.extract.listing import Listing
-from fill_pipeline.extract.page import extract_page
+from fill_pipeline.extract.page import PageKind, extract_page
 
 _MAX_SITEMAP_DEPTH = 3
 _HINT_IMAGES = 3
@@ -225,6 +226,8 @@ class IndexWalk:
         )
         page.cards = result.listings
         page.expected_count = result.expected_count
+        if result.kind is PageKind.EMPTY and result.expected_count is None and target.depth == 0:
+            page.expected_count = 0  # it says so in words
         if not result.listings and not result.links and target.depth == 0:
             page.error = result.reason
         if not self._is_ours(response.final_url):

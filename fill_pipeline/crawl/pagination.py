@@ -8,7 +8,8 @@ from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 import jmespath
 import orjson
 
-from fill_pipeline.crawl.config import Pagination, PaginationType
+from fill_pipeline.crawl.choices import PaginationType
+from fill_pipeline.crawl.config import Pagination
 from fill_pipeline.crawl.urls import MAX_URL_CHARS, canonical_url, join
 
 MAX_CURSOR_CHARS = 1000

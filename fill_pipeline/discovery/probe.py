@@ -9,7 +9,8 @@ from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
-from fill_pipeline.crawl.config import SourceKind, parse_source_config
+from fill_pipeline.crawl.choices import SourceKind
+from fill_pipeline.crawl.config import parse_source_config
 from fill_pipeline.crawl.fetch_settings import FetchSettings
 from fill_pipeline.crawl.robots import RobotsFile
 from fill_pipeline.crawl.urls import join, same_site, site_of
@@ -18,7 +19,8 @@ from fill_pipeline.discovery.learn import Learned, find_index, learn_feed, learn
 from fill_pipeline.discovery.platforms import index_hints
 from fill_pipeline.discovery.signs import is_for_sale, why_no_source, why_not_for_sale
 from fill_pipeline.discovery.visit import Page, Refused, Visit
-from fill_pipeline.drain.read import RawPage, Reading, hint_of, read_page
+from fill_pipeline.drain.page import RawPage, Reading
+from fill_pipeline.drain.read import hint_of, read_page
 from fill_pipeline.extract.listing import ListingStatus, PriceKind
 from fill_pipeline.extract.page import extract_page
 from fill_pipeline.vehicles.store import ListingToWrite

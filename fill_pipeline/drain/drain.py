@@ -27,14 +27,14 @@ from fill_pipeline.db.archive import ArchivedKind
 from fill_pipeline.db.connect import Connection, connect_again
 from fill_pipeline.db.ledger import SourceStats
 from fill_pipeline.db.queue import ClaimedPage, Failure
+from fill_pipeline.drain.batch import Batch
+from fill_pipeline.drain.known import known_details
 from fill_pipeline.drain.manners import Manners, RobotsTag
 from fill_pipeline.drain.owner import cores
-from fill_pipeline.drain.read import RawPage
-from fill_pipeline.drain.revisit import known_details, see_again
+from fill_pipeline.drain.page import RawPage, reading_of
 from fill_pipeline.drain.waiting import Errand, Waiting
 from fill_pipeline.drain.work import Source, Work, load_sources
-from fill_pipeline.drain.worker import Batch, Worker
-from fill_pipeline.drain.write import reading_of
+from fill_pipeline.drain.worker import Worker
 
 log = logging.getLogger(__name__)
 PAGES_PER_BATCH = 100
@@ -350,6 +350,8 @@ class Drain:
         old = self._unchanged and time.monotonic() - self._unchanged_since > BATCH_AGE_SECONDS
         if not self._unchanged or not (everything or old or len(self._unchanged) >= PAGES_PER_BATCH):
             return
+        from fill_pipeline.drain.revisit import see_again  # loads what writes; most drains meet no unchanged page
+
         pages, self._unchanged = self._unchanged, []
         work, now = self._work, self._work.now_fn()
         core_fields = work.settings.core_fields
@@ -366,7 +368,7 @@ class Drain:
     def _free_worker(self) -> Worker | None:
         if not self._workers:  # started with the first page to read: a web that has not changed needs none
             work = self._work
-            self._workers = [Worker(work.url, work.settings) for _ in range(self._worker_count())]
+            self._workers = [Worker(work.url, work.settings, work.now_fn()) for _ in range(self._worker_count())]
         worker = min(self._workers, key=lambda w: len(w.held))
         return worker if len(worker.held) < HELD_PER_WORKER else None
 
@@ -413,7 +415,7 @@ class Drain:
                             pace.note_success(self._conn, source_id, self._work.now_fn())
             except EOFError:
                 self._bury(worker)
-                self._workers[position] = Worker(self._work.url, self._work.settings)
+                self._workers[position] = Worker(self._work.url, self._work.settings, self._work.now_fn())
 
     def _bury(self, worker: Worker) -> None:
         """A worker died: its pages go back, and are tried alone from now on."""

@@ -12,7 +12,8 @@ from uuid import UUID
 import psycopg
 
 from fill_pipeline.crawl.archive import ArchiveFullError, ArchiveRef, ArchiveWriter
-from fill_pipeline.crawl.config import DetailPolicy, PaginationType, SourceConfig
+from fill_pipeline.crawl.choices import DetailPolicy, PaginationType
+from fill_pipeline.crawl.config import SourceConfig
 from fill_pipeline.crawl.fetch import Fetcher, FetchResponse
 from fill_pipeline.crawl.harvest import HarvestPage, SourceToCrawl, harvest_many
 from fill_pipeline.crawl.pagination import StopReason
@@ -24,11 +25,12 @@ from fill_pipeline.db.connect import Connection
 from fill_pipeline.db.ledger import SourceStats
 from fill_pipeline.db.queue import PageToQueue
 from fill_pipeline.drain.manners import heed
-from fill_pipeline.drain.read import WRITTEN, RawPage, ReadPage, hint_of, rows_of_cards, says_enough
+from fill_pipeline.drain.page import WRITTEN, RawPage, reading_of
+from fill_pipeline.drain.read import ReadPage, hint_of, rows_of_cards, says_enough
 from fill_pipeline.drain.revisit import IndexMemory
 from fill_pipeline.drain.robots import load_robots, obey_delay, save_robots
 from fill_pipeline.drain.work import Source, Work, reserve_slot
-from fill_pipeline.drain.write import Commit, in_transaction, reading_of, write_pages
+from fill_pipeline.drain.write import Commit, in_transaction, write_pages
 from fill_pipeline.quality.gate import Gate
 from fill_pipeline.vehicles.lifecycle import mark_absent, mark_seen
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
+from fill_pipeline.crawl.choices import RobotsPolicy
 from fill_pipeline.crawl.concurrency import Concurrency, observe
-from fill_pipeline.crawl.config import RobotsPolicy
 from fill_pipeline.crawl.fetch import FailureCategory, FetchRequest, FetchResponse
 from fill_pipeline.crawl.robots import RETRY_AFTER_ERROR, RobotsCache, RobotsRules, robots_request
 from fill_pipeline.crawl.urls import origin

@@ -8,30 +8,24 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
-from uuid import UUID
 
 import msgspec
 
-from fill_pipeline.crawl.archive import ArchiveRef
-from fill_pipeline.crawl.config import DetailPolicy
+from fill_pipeline.crawl.choices import DetailPolicy
 from fill_pipeline.crawl.decode import DecodeError, decode_bytes
-from fill_pipeline.crawl.response import FetchResponse
 from fill_pipeline.crawl.urls import url_hash
-from fill_pipeline.db.archive import ArchivedKind
+from fill_pipeline.drain.page import WRITTEN, RawPage, Reading
 from fill_pipeline.extract.listing import Evidence, Layer, Listing
 from fill_pipeline.extract.page import extract_page
 from fill_pipeline.extract.result import PageKind
-from fill_pipeline.extract.rules import ExtractRules
 from fill_pipeline.vehicles.clean import clean
 from fill_pipeline.vehicles.completeness import filled, knowable
-from fill_pipeline.vehicles.ranges import Ranges, set_aside
+from fill_pipeline.vehicles.ranges import set_aside
 from fill_pipeline.vehicles.store import ListingToWrite
 
 MAX_DECODED_BYTES = 32_000_000
 COMPLETE = 1.0
-_NOBODY = UUID(int=0)
 HINT_CONFIDENCE = 0.6  # the card of an index page is read in a hurry, the listing's own page decides
-WRITTEN = "written"  # in a hint: its card is a listing already, which the page only completes
 _NOT_HINTED = frozenset({"url", "raw", "raw_payload", "provenance", WRITTEN})
 
 _ASKED_ABOUT = frozenset({"year", "make", "model", "vin", "price", "mileage", "place"})
@@ -49,79 +43,6 @@ class SkipReason(StrEnum):
 
 
 @dataclass(slots=True)
-class RawPage:
-    """A page as received, where it lies in the archive, and the queue row it answers (None for an index page)."""
-
-    source_id: UUID
-    url: str
-    body: bytes
-    content_encoding: str
-    content_type: str
-    http_status: int
-    fetched_at: datetime
-    kind: str
-    file: str
-    offset: int
-    length: int
-    etag: str | None = None
-    last_modified: str | None = None
-    queue_id: int | None = None
-    hint: dict[str, Any] | None = None
-    archive_id: int | None = None
-
-    @classmethod
-    def of(
-        cls,
-        response: FetchResponse,
-        ref: ArchiveRef,
-        *,
-        source_id: UUID,
-        kind: ArchivedKind,
-        fetched_at: datetime,
-        queue_id: int | None = None,
-        hint: dict[str, Any] | None = None,
-    ) -> RawPage:
-        """A response that has just come and lies at ``ref`` in the archive."""
-        return cls(
-            source_id=source_id,
-            url=response.final_url,
-            body=response.body_received,
-            content_encoding=response.content_encoding,
-            content_type=response.content_type,
-            http_status=response.status,
-            fetched_at=fetched_at,
-            kind=kind,
-            file=ref.file,
-            offset=ref.offset,
-            length=ref.length,
-            etag=response.etag,
-            last_modified=response.last_modified,
-            queue_id=queue_id,
-            hint=hint,
-        )
-
-    @classmethod
-    def unkept(
-        cls, url: str, body: bytes, content_type: str, *, now: datetime, hint: dict[str, Any] | None = None
-    ) -> RawPage:
-        """A decoded listing page that is only read, never stored: of no source, nowhere in the archive."""
-        return cls(
-            source_id=_NOBODY,
-            url=url,
-            body=body,
-            content_encoding="",
-            content_type=content_type,
-            http_status=200,
-            fetched_at=now,
-            kind=ArchivedKind.DETAIL,
-            file="",
-            offset=0,
-            length=0,
-            hint=hint,
-        )
-
-
-@dataclass(slots=True)
 class ReadPage:
     """What a page gave: rows to write, or why there are none."""
 
@@ -129,17 +50,6 @@ class ReadPage:
     rows: list[ListingToWrite] = field(default_factory=list)
     skipped: SkipReason | None = None
     reason: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """How pages of one source are read."""
-
-    slug: str
-    rules: ExtractRules | None
-    min_confidence: float
-    core_fields: tuple[str, ...]
-    ranges: Ranges = field(default_factory=dict)
 
 
 def read_page(page: RawPage, reading: Reading, *, now: datetime, ask: Ask | None = None) -> ReadPage:

@@ -17,10 +17,11 @@ from fill_pipeline.db.archive import ArchivedKind, PageRow
 from fill_pipeline.db.connect import Connection, connect
 from fill_pipeline.db.ledger import SourceStats
 from fill_pipeline.drain.owner import cores
-from fill_pipeline.drain.read import RawPage, Reading, ReadPage, read_cards, read_page
+from fill_pipeline.drain.page import RawPage, Reading, reading_of
+from fill_pipeline.drain.read import ReadPage, read_cards, read_page
 from fill_pipeline.drain.work import Source, Work
 from fill_pipeline.drain.worker import begin_process, forks
-from fill_pipeline.drain.write import Commit, in_transaction, reading_of, write_pages
+from fill_pipeline.drain.write import Commit, in_transaction, write_pages
 from fill_pipeline.quality.gate import Gate
 
 log = logging.getLogger(__name__)

@@ -15,10 +15,10 @@ from fill_pipeline.db.archive import ArchivedKind
 from fill_pipeline.db.connect import Connection
 from fill_pipeline.db.fixes import ListingPage
 from fill_pipeline.db.listings import ListingRow
+from fill_pipeline.drain.page import reading_of
 from fill_pipeline.drain.read import ReadPage, read_cards, read_page
 from fill_pipeline.drain.replay import raw_of
 from fill_pipeline.drain.work import load_sources
-from fill_pipeline.drain.write import reading_of
 from fill_pipeline.extract.listing import Listing
 from fill_pipeline.settings import Settings
 from fill_pipeline.vehicles.fix import Fixes, fix_data

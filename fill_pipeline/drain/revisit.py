@@ -1,10 +1,10 @@
-"""Pages had before: asked for conditionally, and where the site says that one is unchanged, seen again unread."""
+"""Pages the site says are unchanged: detail pages are seen again unread, index pages read from the archive."""
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from uuid import UUID
 
 from fill_pipeline.crawl.archive import ArchiveError, ArchiveReader, ArchiveRef
@@ -16,28 +16,10 @@ from fill_pipeline.db.archive import ArchivedKind, KnownPage
 from fill_pipeline.db.connect import Connection
 from fill_pipeline.db.ledger import SourceStats
 from fill_pipeline.db.queue import ClaimedPage, Completion, QueueStatus
-from fill_pipeline.drain.read import WRITTEN
+from fill_pipeline.drain.known import INDEX_READ_EVERY
+from fill_pipeline.drain.page import WRITTEN
 from fill_pipeline.drain.write import in_transaction
 from fill_pipeline.vehicles.lifecycle import mark_seen
-
-# Some sites' validators lie. However often they say that nothing has changed, a page is read again after so long.
-DETAIL_READ_EVERY = timedelta(days=7)
-INDEX_READ_EVERY = timedelta(hours=24)
-
-
-def known_details(conn: Connection, pages: Sequence[ClaimedPage], now: datetime) -> dict[int, KnownPage]:
-    """By queue id: what was had of these pages before, for those that gave one listing each and may be unchanged."""
-    revisited = [page for page in pages if page.listing_id is not None]
-    asked = [(page.source_id, page.url_hash) for page in revisited]
-    known = archive.known_pages(conn, asked, kind=ArchivedKind.DETAIL, since=now - DETAIL_READ_EVERY)
-    # A tag that several pages share is no fingerprint of any of them.
-    tags = Counter((key[0], page.etag) for key, page in known.items() if page.etag)
-    found = {}
-    for page in revisited:
-        one = known.get((page.source_id, page.url_hash))
-        if one is not None and one.listings == 1 and tags[page.source_id, one.etag or ""] < 2:
-            found[page.queue_id] = one
-    return found
 
 
 def see_again(

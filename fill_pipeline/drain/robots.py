@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import datetime
 
-from fill_pipeline.crawl.config import RobotsPolicy
+from fill_pipeline.crawl.choices import RobotsPolicy
 from fill_pipeline.crawl.robots import RobotsCache, RobotsFile, RobotsRules
 from fill_pipeline.crawl.urls import origin
 from fill_pipeline.db import pace, registry

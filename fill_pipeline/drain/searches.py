@@ -17,7 +17,7 @@ from urllib.parse import quote
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from fill_pipeline.crawl.config import DetailPolicy
+from fill_pipeline.crawl.choices import DetailPolicy
 from fill_pipeline.crawl.fetch import Fetcher, FetchResponse
 from fill_pipeline.crawl.harvest import HarvestPage, SourceToCrawl, StopReason, harvest_many
 from fill_pipeline.crawl.pagination import with_query

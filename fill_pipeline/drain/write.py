@@ -18,11 +18,10 @@ from fill_pipeline.db.archive import PageRow
 from fill_pipeline.db.connect import Connection
 from fill_pipeline.db.ledger import SourceStats, Tally
 from fill_pipeline.db.queue import Completion, QueueStatus
-from fill_pipeline.drain.read import WRITTEN, Reading, ReadPage, SkipReason
-from fill_pipeline.drain.work import Source
+from fill_pipeline.drain.page import WRITTEN
+from fill_pipeline.drain.read import ReadPage, SkipReason
 from fill_pipeline.quality.gate import Gate, HeldPart
 from fill_pipeline.quality.hits import rule_hits
-from fill_pipeline.settings import Settings
 from fill_pipeline.vehicles.assignment import WriteConflict
 from fill_pipeline.vehicles.merge import derive
 from fill_pipeline.vehicles.store import ListingToWrite, write_listings
@@ -52,13 +51,6 @@ class Commit:
     core_fields: tuple[str, ...]
     gate: Gate
     tallied: bool = True
-
-
-def reading_of(source: Source, settings: Settings) -> Reading:
-    """How this source's pages are read."""
-    config = source.config
-    ranges = {str(name): pair for name, pair in config.ranges.items()}
-    return Reading(source.slug, config.extract_rules(), settings.min_confidence, settings.core_fields, ranges)
 
 
 def in_transaction(conn: Connection, deed: Callable[[], T]) -> T:

@@ -10,13 +10,16 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 from fill_pipeline.quality.columns import listing_columns
 from fill_pipeline.quality.expectations import Columns, Expectation, Kind, Result, Suite, evaluate, holds
 from fill_pipeline.quality.suites import batch_suite
-from fill_pipeline.settings import Settings
-from fill_pipeline.vehicles.store import ListingToWrite
+
+if TYPE_CHECKING:
+    from fill_pipeline.settings import Settings
+    from fill_pipeline.vehicles.store import ListingToWrite
 
 REMEMBERED = 200
 """Values of a source that its next part is judged together with, so that parts of a few rows are judged at all."""

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from fill_pipeline.extract.listing import PriceKind
 from fill_pipeline.quality.expectations import Expectation, Kind, Severity, Suite
-from fill_pipeline.settings import Settings
 from fill_pipeline.vehicles.validate import FIRST_YEAR, YEARS_AHEAD
 from fill_pipeline.vehicles.vocabulary import terms_of
+
+if TYPE_CHECKING:
+    from fill_pipeline.settings import Settings
 
 DEAREST = 5_000_000
 """A price in the order of dollars (see ``columns.price_like_dollars``) that one car in many thousands has."""

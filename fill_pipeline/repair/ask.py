@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 
 from fill_pipeline.crawl.challenge import challenge
-from fill_pipeline.crawl.config import RobotsPolicy
+from fill_pipeline.crawl.choices import RobotsPolicy
 from fill_pipeline.crawl.decode import DecodeError
 from fill_pipeline.crawl.fetch import FailureCategory, Fetcher, FetchRequest, decode_body
 from fill_pipeline.crawl.response import FetchResponse

@@ -13,9 +13,9 @@ from fill_pipeline.crawl.archive import ArchiveError, ArchiveReader, ArchiveRef
 from fill_pipeline.db import improvement, learning, registry
 from fill_pipeline.db.archive import ArchivedKind
 from fill_pipeline.db.connect import Connection
-from fill_pipeline.drain.read import RawPage, read_page
+from fill_pipeline.drain.page import RawPage, reading_of
+from fill_pipeline.drain.read import read_page
 from fill_pipeline.drain.work import Source, Work, load_sources
-from fill_pipeline.drain.write import reading_of
 from fill_pipeline.vehicles.ranges import RANGED, Ranges, learn_range
 
 HISTORY = 2000

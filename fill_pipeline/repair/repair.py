@@ -13,7 +13,7 @@ from fill_pipeline.db import improvement, registry
 from fill_pipeline.db.connect import Connection
 from fill_pipeline.db.improvement import KnownListing, RepairStatus
 from fill_pipeline.drain.harvest import harvest_sources
-from fill_pipeline.drain.read import Reading
+from fill_pipeline.drain.page import Reading
 from fill_pipeline.drain.replay import replay_window
 from fill_pipeline.drain.work import Source, Totals, Work, load_sources
 from fill_pipeline.quality.health import HealthStatus

@@ -11,7 +11,8 @@ from urllib.parse import parse_qsl, urlsplit
 
 import orjson
 
-from fill_pipeline.crawl.config import PaginationType, parse_source_config
+from fill_pipeline.crawl.choices import PaginationType
+from fill_pipeline.crawl.config import parse_source_config
 from fill_pipeline.crawl.index_walk import HarvestLimits, IndexWalk, SourceToCrawl
 from fill_pipeline.crawl.urls import canonical_url, join, same_site
 from fill_pipeline.db.improvement import KnownListing

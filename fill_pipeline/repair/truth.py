@@ -9,7 +9,8 @@ from datetime import datetime
 from typing import Any
 
 from fill_pipeline.db.improvement import KnownListing
-from fill_pipeline.drain.read import RawPage, Reading, read_page
+from fill_pipeline.drain.page import RawPage, Reading
+from fill_pipeline.drain.read import read_page
 from fill_pipeline.extract.listing import Layer, Listing
 from fill_pipeline.extract.page import extract_page
 

@@ -8,16 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fill_pipeline.crawl.config import (
-    ConfigError,
-    DetailPolicy,
-    PaginationType,
-    RobotsPolicy,
-    SourceConfig,
-    SourceKind,
-    load_source_file,
-    parse_source_config,
-)
+from fill_pipeline.crawl.choices import DetailPolicy, PaginationType, RobotsPolicy, SourceKind
+from fill_pipeline.crawl.config import ConfigError, SourceConfig, load_source_file, parse_source_config
 
 EXAMPLE = {
     "headers": {

@@ -10,11 +10,13 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from fill_pipeline.crawl.config import DetailPolicy, SourceDeclaration, load_source_file
+from fill_pipeline.crawl.choices import DetailPolicy
+from fill_pipeline.crawl.config import SourceDeclaration, load_source_file
 from fill_pipeline.crawl.pagination import StopReason, Trail, next_url, query_value
 from fill_pipeline.db import registry
 from fill_pipeline.db.connect import Connection
-from fill_pipeline.drain.read import RawPage, Reading, read_cards, read_page
+from fill_pipeline.drain.page import RawPage, Reading
+from fill_pipeline.drain.read import read_cards, read_page
 from fill_pipeline.drain.searches import SearchMapping, search_url
 from fill_pipeline.settings import Settings
 

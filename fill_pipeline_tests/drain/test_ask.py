@@ -23,7 +23,8 @@ from fill_pipeline.db.connect import Connection, connect
 from fill_pipeline.db.queue import PageToQueue
 from fill_pipeline.drain.ask import MOST_FAILURES, Asker
 from fill_pipeline.drain.drain import drain_queue
-from fill_pipeline.drain.read import RawPage, Reading, ReadPage, read_page
+from fill_pipeline.drain.page import RawPage, Reading
+from fill_pipeline.drain.read import ReadPage, read_page
 from fill_pipeline.drain.work import Work
 from fill_pipeline.extract.listing import Layer, Listing
 from fill_pipeline.settings import Settings

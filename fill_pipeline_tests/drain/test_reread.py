@@ -14,10 +14,11 @@ from fill_pipeline.crawl.response import FetchResponse
 from fill_pipeline.db import registry
 from fill_pipeline.db.archive import ArchivedKind
 from fill_pipeline.db.connect import Connection
-from fill_pipeline.drain.read import RawPage, read_page
+from fill_pipeline.drain.page import RawPage, reading_of
+from fill_pipeline.drain.read import read_page
 from fill_pipeline.drain.reread import fix_from_archive
 from fill_pipeline.drain.work import load_sources
-from fill_pipeline.drain.write import Commit, in_transaction, reading_of, write_pages
+from fill_pipeline.drain.write import Commit, in_transaction, write_pages
 from fill_pipeline.quality.gate import Gate
 from fill_pipeline.settings import Settings
 

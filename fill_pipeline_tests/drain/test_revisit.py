@@ -14,7 +14,7 @@ from fill_pipeline.db import archive, queue
 from fill_pipeline.db.archive import ArchivedKind, PageRow
 from fill_pipeline.db.connect import Connection
 from fill_pipeline.db.queue import ClaimedPage
-from fill_pipeline.drain.revisit import DETAIL_READ_EVERY, known_details
+from fill_pipeline.drain.known import DETAIL_READ_EVERY, known_details
 from fill_pipeline_tests.drain.conftest import DEALER, OTHER_DEALER, Crawl
 
 HOUR = timedelta(hours=1)

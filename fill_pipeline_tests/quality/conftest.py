@@ -11,7 +11,8 @@ import pytest
 
 from fill_pipeline.db import ledger, registry
 from fill_pipeline.db.connect import Connection
-from fill_pipeline.drain.read import RawPage, ReadPage
+from fill_pipeline.drain.page import RawPage
+from fill_pipeline.drain.read import ReadPage
 from fill_pipeline.drain.write import Commit, in_transaction, write_pages
 from fill_pipeline.extract.listing import Listing
 from fill_pipeline.quality.gate import Gate

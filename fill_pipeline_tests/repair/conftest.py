@@ -17,9 +17,10 @@ from fill_pipeline.cycle.lifecycle import ensure_open
 from fill_pipeline.db import ledger, queue
 from fill_pipeline.db.archive import ArchivedKind
 from fill_pipeline.db.connect import Connection
-from fill_pipeline.drain.read import RawPage, read_page
+from fill_pipeline.drain.page import RawPage, reading_of
+from fill_pipeline.drain.read import read_page
 from fill_pipeline.drain.work import Work, load_sources
-from fill_pipeline.drain.write import Commit, in_transaction, reading_of, write_pages
+from fill_pipeline.drain.write import Commit, in_transaction, write_pages
 from fill_pipeline.quality.gate import Gate
 from fill_pipeline.settings import Settings
 from fill_pipeline.simweb.catalog import load_catalog

@@ -11,8 +11,8 @@ from fill_pipeline.crawl.urls import url_hash
 from fill_pipeline.db import queue, registry
 from fill_pipeline.db.connect import Connection
 from fill_pipeline.db.queue import PageToQueue
+from fill_pipeline.drain.page import reading_of
 from fill_pipeline.drain.work import Work, load_sources
-from fill_pipeline.drain.write import reading_of
 from fill_pipeline.repair.learned import learn_ranges
 from fill_pipeline.simweb.catalog import load_catalog
 from fill_pipeline_tests.repair.conftest import Shop, drain_here
