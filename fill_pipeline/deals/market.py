@@ -46,6 +46,28 @@ class Supply:
     days: float | None
 
 
+class Fits:
+    """Fits by segment, kept as rows of numbers: most runs look at a few of them."""
+
+    def __init__(self, segments: Ints | None = None, rows: Floats | None = None) -> None:
+        self._rows: dict[int, Floats] = {}
+        if segments is not None and rows is not None:
+            self._rows = dict(zip(segments.tolist(), rows.reshape(len(segments), _FIT_WIDTH), strict=True))
+
+    def get(self, segment: int) -> Fit | None:
+        """The segment's fit, or None."""
+        row = self._rows.get(segment)
+        return None if row is None else _unpacked(row)
+
+    def put(self, segment: int, fit: Fit) -> None:
+        """Keep a segment's fit in place of its former one."""
+        self._rows[segment] = _packed(fit)
+
+    def columns(self) -> tuple[Ints, Floats]:
+        """The segments, and a row for each."""
+        return np.array(list(self._rows), np.int64), np.array(list(self._rows.values())).reshape(-1, _FIT_WIDTH)
+
+
 @dataclass(slots=True)
 class Market:
     """Vehicles sorted by segment, with the slopes of each currency's market and the fits made so far."""
@@ -53,7 +75,7 @@ class Market:
     shelf: Shelf
     built_at: datetime
     slopes: dict[int, Floats] = field(default_factory=dict)
-    fits: dict[int, Fit] = field(default_factory=dict)
+    fits: Fits = field(default_factory=Fits)
     changes: dict[int, int] = field(default_factory=dict)
     _supplies: dict[int, Supply] = field(default_factory=dict)
 
@@ -76,7 +98,7 @@ class Market:
         if known is None or self.changes.get(segment, 0) > REFIT_SHARE * len(vehicles):
             rows = self.shelf.of(segment)
             known = fit_segment(vehicles, self._slopes_of(int(rows["currency"][0])), self.reference_year)
-            self.fits[segment] = known
+            self.fits.put(segment, known)
             self.changes.pop(segment, None)
         return known
 
@@ -106,7 +128,7 @@ class Market:
         if self.shelf.unsaved <= SAVED_SHARE * len(self.shelf):
             return True
         place = folder / job_id.hex
-        packed = np.array([_packed(fit) for fit in self.fits.values()]).reshape(-1, _FIT_WIDTH)
+        segments, packed = self.fits.columns()
         about = {
             "built_at": self.built_at.isoformat(),
             "slopes": {str(code): slopes.tolist() for code, slopes in self.slopes.items()},
@@ -115,7 +137,7 @@ class Market:
         try:
             place.mkdir(parents=True, exist_ok=True)
             self.shelf.save(place)
-            np.savez(place / "fits.npz", segments=np.array(list(self.fits), np.int64), fits=packed)
+            np.savez(place / "fits.npz", segments=segments, fits=packed)
             (place / "market.json").write_bytes(orjson.dumps(about))  # last: a market without it is not taken
             for other in folder.iterdir():
                 if other.is_dir() and other != place:
@@ -168,7 +190,7 @@ def _kept(conn: Connection, folder: Path) -> Iterator[tuple[Market, datetime]]:
             about = orjson.loads((place / "market.json").read_bytes())
             shelf = Shelf.load(place)
             with np.load(place / "fits.npz", allow_pickle=False) as packed:
-                fits = {int(s): _unpacked(row) for s, row in zip(packed["segments"], packed["fits"], strict=True)}
+                fits = Fits(packed["segments"], packed["fits"])
             slopes = {int(code): np.array(values) for code, values in about["slopes"].items()}
             changes = {int(segment): n for segment, n in about["changes"].items()}
             built_at = datetime.fromisoformat(about["built_at"])
