@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import random
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,6 +22,7 @@ from fill_pipeline.settings import Settings
 
 CORPUS = Path(__file__).parents[2] / "shared" / "corpus"
 SPEC = Path(__file__).parents[2] / "shared" / "spec"
+LOCK_ATTEMPTS = 50
 
 
 @pytest.fixture(scope="session")
@@ -63,13 +66,31 @@ def database_url(server_url: str) -> str:
 def conn(database_url: str) -> Iterator[Connection]:
     """A connection (autocommit) to the migrated database, emptied of rows."""
     with connect(database_url, name="test") as connection:
-        row = connection.execute(
-            "SELECT string_agg(format('%I', tablename), ', ') FROM pg_tables "
-            "WHERE schemaname = 'public' AND tablename <> 'fill_schema_version'"
-        ).fetchone()
-        assert row is not None
-        connection.execute(f"TRUNCATE {row[0]} RESTART IDENTITY CASCADE")
+        _empty(connection)
         yield connection
+
+
+def _empty(connection: Connection) -> None:
+    """Delete all rows, also while a server of the test run reads them.
+
+    Such a reader takes its tables in another order, so that both may wait for each other. The wait for a lock ends
+    before PostgreSQL looks for deadlocks (1 s), or the reader could be the one that is killed.
+    """
+    row = connection.execute(
+        "SELECT string_agg(format('%I', tablename), ', ') FROM pg_tables "
+        "WHERE schemaname = 'public' AND tablename <> 'fill_schema_version'"
+    ).fetchone()
+    assert row is not None
+    for attempt in range(LOCK_ATTEMPTS):
+        try:
+            with connection.transaction():
+                connection.execute("SET LOCAL lock_timeout = '300ms'")
+                connection.execute(f"TRUNCATE {row[0]} RESTART IDENTITY CASCADE")
+            return
+        except psycopg.errors.LockNotAvailable:
+            if attempt == LOCK_ATTEMPTS - 1:
+                raise
+            time.sleep(random.uniform(0.02, 0.2))  # not in step with what it waits for
 
 
 @pytest.fixture(scope="session")
