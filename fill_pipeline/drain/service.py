@@ -21,10 +21,11 @@ from fill_pipeline.db.ledger import SourceStats
 from fill_pipeline.drain.batch import Batch, BatchDone
 from fill_pipeline.drain.read import ReadPage, read_page
 from fill_pipeline.drain.write import Commit, in_transaction, write_pages
-from fill_pipeline.quality.gate import Gate, GateRules
+from fill_pipeline.quality.gate import Gate
 
 if TYPE_CHECKING:
     from fill_pipeline.drain.ask import Asker
+    from fill_pipeline.quality.suites import GateRules
     from fill_pipeline.settings import Settings
 
 log = logging.getLogger(__name__)

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fill_pipeline.drain.batch import Batch, BatchDone
-from fill_pipeline.quality.gate import GateRules
+from fill_pipeline.quality.suites import GateRules
 
 if TYPE_CHECKING:
     from fill_pipeline.settings import Settings

@@ -15,7 +15,7 @@ from uuid import UUID
 
 from fill_pipeline.quality.columns import listing_columns
 from fill_pipeline.quality.expectations import Columns, Expectation, Kind, Result, Suite, evaluate, holds
-from fill_pipeline.quality.suites import batch_suite
+from fill_pipeline.quality.suites import GateRules
 
 if TYPE_CHECKING:
     from fill_pipeline.settings import Settings
@@ -23,19 +23,6 @@ if TYPE_CHECKING:
 
 REMEMBERED = 200
 """Values of a source that its next part is judged together with, so that parts of a few rows are judged at all."""
-
-
-@dataclass(frozen=True, slots=True)
-class GateRules:
-    """What the gate asks, fit to be sent to another process; ``least`` unexpected values are needed to hold back."""
-
-    suite: Suite
-    least: int
-
-    @classmethod
-    def of(cls, settings: Settings, year: int) -> GateRules:
-        """The rules of the settings; ``year`` is today's."""
-        return cls(batch_suite(settings, year), settings.gate_least)
 
 
 @dataclass(slots=True)

@@ -16,7 +16,8 @@ from fill_pipeline.db.ledger import SourceStats
 from fill_pipeline.db.listings import ListingRow
 from fill_pipeline.quality.columns import agreement_of, listing_columns
 from fill_pipeline.quality.expectations import evaluate
-from fill_pipeline.quality.gate import GateRules, unmet
+from fill_pipeline.quality.gate import unmet
+from fill_pipeline.quality.suites import GateRules
 from fill_pipeline.settings import Settings
 from fill_pipeline.vehicles.assignment import WriteConflict
 from fill_pipeline.vehicles.promotion import promote

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from fill_pipeline.extract.listing import PriceKind
@@ -66,6 +67,19 @@ def batch_suite(settings: Settings, year: int) -> Suite:
             *_decoded(blocks, mostly),
         ),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class GateRules:
+    """What the gate asks, fit to be sent to another process; ``least`` unexpected values are needed to hold back."""
+
+    suite: Suite
+    least: int
+
+    @classmethod
+    def of(cls, settings: Settings, year: int) -> GateRules:
+        """The rules of the settings; ``year`` is today's."""
+        return cls(batch_suite(settings, year), settings.gate_least)
 
 
 def vehicles_suite(settings: Settings, year: int) -> Suite:
