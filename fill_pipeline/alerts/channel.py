@@ -37,6 +37,5 @@ class Log:
     def send(self, message: Message, *, now: datetime) -> None:
         """Write it."""
         level = logging.ERROR if message.critical else logging.WARNING
-        log.log(
-            logging.INFO if message.event is AlertEvent.RESOLVED else level, "%s", orjson.dumps(message.data).decode()
-        )
+        settled = message.event in (AlertEvent.DISMISSED, AlertEvent.RESOLVED)
+        log.log(logging.INFO if settled else level, "%s", orjson.dumps(message.data).decode())

@@ -22,8 +22,10 @@ _SIGNS = {
     AlertEvent.OPENED: "PROBLEM",
     AlertEvent.WORSE: "WORSE",
     AlertEvent.REMINDER: "STILL OPEN",
+    AlertEvent.DISMISSED: "DISMISSED",
     AlertEvent.RESOLVED: "RESOLVED",
 }
+_TEMPLATES = {AlertEvent.DISMISSED: "dismissed", AlertEvent.RESOLVED: "resolved"}  # of what needs nobody any more
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +70,10 @@ def message_of(delivery: Delivery, *, secrets: tuple[str, ...] = ()) -> Message:
         "opened": f"{opened_at:%Y-%m-%d %H:%M} UTC",
         "lasted": duration(lasted),
         "occurrences": str(row["occurrences"]),
+        "who": clean(row.get("dismissed_by") or "", SUBJECT_CHARS),
+        "why": clean(row.get("dismissed_why") or ""),
     }
-    text = _template("resolved" if event is AlertEvent.RESOLVED else "open").substitute(fields)
+    text = _template(_TEMPLATES.get(event, "open")).substitute(fields)
     data = {
         "id": delivery.alert_id,
         "event": event.value,
@@ -88,10 +92,11 @@ def message_of(delivery: Delivery, *, secrets: tuple[str, ...] = ()) -> Message:
             "cycle": row["opened_cycle"],
             "facts": facts,
             "done": did,
-            "to_do": [] if ended else [line.strip() for line in fields["todo"].split("\n")],
+            **({"dismissed_by": fields["who"], "dismissed_why": fields["why"]} if fields["why"] else {}),
+            "to_do": [] if event in _TEMPLATES else [line.strip() for line in fields["todo"].split("\n")],
         },
     }
-    critical = severity is Severity.CRITICAL and event is not AlertEvent.RESOLVED
+    critical = severity is Severity.CRITICAL and event not in _TEMPLATES
     return Message(delivery.alert_id, delivery.incident_id, event, critical, headline, text, data)
 
 

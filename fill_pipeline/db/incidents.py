@@ -14,6 +14,7 @@ from fill_pipeline.db.connect import Connection, queries
 
 _sql = queries("incidents")
 REMIND_HOURS = 24.0
+DISMISSED_HOURS = 168.0
 MOST_OPEN = 10_000
 MESSAGE_CHARS = 1000
 
@@ -50,6 +51,7 @@ class AlertEvent(StrEnum):
     OPENED = "opened"
     WORSE = "worse"  # it became critical
     REMINDER = "reminder"  # it is still open, and nobody was told for a day
+    DISMISSED = "dismissed"  # a person took it off the list
     RESOLVED = "resolved"
 
 
@@ -75,7 +77,8 @@ class Incident:
 
 @dataclass(frozen=True, slots=True)
 class IncidentRow:
-    """A row of ``incidents``; times in UTC, ``closed_at`` None while it is not over.
+    """A row of ``incidents``; times in UTC, ``closed_at`` None while it is not over, ``dismissed_*`` while a person has
+    taken it off the list.
 
     ``details`` holds ``facts``, pairs of a name and a figure or words, and ``did``, lines of what the system did.
     """
@@ -93,6 +96,14 @@ class IncidentRow:
     occurrences: int
     notified_at: datetime | None
     occasion: str | None
+    dismissed_at: datetime | None
+    dismissed_by: str | None
+    dismissed_why: str | None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it is neither over nor dismissed."""
+        return self.closed_at is None and self.dismissed_at is None
 
     def as_json(self) -> dict[str, Any]:
         """Plain data, the severity by name."""
@@ -127,10 +138,33 @@ def open_incident(conn: Connection, incident: Incident, *, now: datetime, cycle_
 def remind(conn: Connection, incident_id: int, *, now: datetime) -> None:
     """Write an alert of an open incident that became critical, or of which nobody was told for a day.
 
+    One that was dismissed counts again when it became critical, or after a week.
+
     Each once, whoever else asks for it at the same moment; after each reminder the next one takes twice as long,
     eight days at most.
     """
-    _sql.tell(conn, id=incident_id, now=now, remind_hours=REMIND_HOURS)
+    _sql.tell(conn, id=incident_id, now=now, remind_hours=REMIND_HOURS, dismissed_hours=DISMISSED_HOURS)
+
+
+def dismiss(conn: Connection, incident_id: int, *, who: str, why: str, now: datetime) -> IncidentRow:
+    """Take an open incident off the list of what is wrong; ``who`` and ``why`` stand with it, and an alert tells of it.
+
+    It ends in silence when its cause is gone; should that come again later, it is a new incident. Until then it comes
+    back if it gets worse, or has lasted a week more.
+
+    Raises:
+        LookupError: there is no such incident, or it is over or dismissed already.
+        ValueError: no reason is given.
+    """
+    why, who = (" ".join(words.replace("\0", "").split())[:MESSAGE_CHARS] for words in (why, who))
+    if not why:
+        raise ValueError(f"incident {incident_id} is dismissed only with a reason: say why")
+    rows = [IncidentRow(*row) for row in _sql.dismiss(conn, id=incident_id, who=who, why=why, now=now)]
+    if not rows:
+        known = [IncidentRow(*row) for row in _sql.incident(conn, id=incident_id)]
+        state = "does not exist" if not known else "is over" if known[0].closed_at else "is dismissed already"
+        raise LookupError(f"incident {incident_id} {state}; `fill incidents` lists those open")
+    return rows[0]
 
 
 def close_incident(
@@ -142,7 +176,7 @@ def close_incident(
 
 
 def open_incidents(conn: Connection, n: int = MOST_OPEN) -> list[IncidentRow]:
-    """Incidents not yet over, the newest first."""
+    """Incidents not yet over, the newest first, those dismissed last."""
     return [IncidentRow(*row) for row in _sql.open_incidents(conn, n=n)]
 
 

@@ -243,6 +243,61 @@ def test_a_reminder_comes_after_a_day_and_ever_more_seldom_and_what_gets_worse_i
     assert rows.alerts()[-1] == ("worse", "dead_rows", "")
 
 
+def test_a_dismissed_incident_is_told_of_no_more_until_it_happens_again(rows: Rows) -> None:
+    rows.cycle(0, added=5)
+    rows.cycle(1, added=5)
+    rows.look(rows.after(1))
+    [row] = incidents.open_incidents(rows.conn)
+    with pytest.raises(ValueError, match="say why"):
+        incidents.dismiss(rows.conn, row.id, who="ada", why=" \n", now=rows.after(1, 0))
+    taken = incidents.dismiss(
+        rows.conn, row.id, who="ada", why="the sites are\nclosed over the holidays", now=rows.after(1, 0)
+    )
+    assert (taken.is_open, taken.dismissed_by, taken.dismissed_why) == (
+        False, "ada", "the sites are closed over the holidays",
+    )  # fmt: skip
+    with pytest.raises(LookupError, match="dismissed already"):
+        incidents.dismiss(rows.conn, row.id, who="ada", why="again", now=rows.after(1, 0))
+    rows.cycle(2, added=5)
+    for hours in (2, 26, 100):
+        rows.look(rows.after(1, 60 * hours))
+    told = [("opened", "below_target", ""), ("dismissed", "below_target", "")]
+    assert [a for a in rows.alerts() if a[1] == "below_target"] == told
+    rows.cycle(3, added=500)
+    rows.look(rows.after(3))
+    assert ("below_target", "") not in rows.open()
+    rows.cycle(4, added=5)
+    rows.cycle(5, added=5)
+    rows.look(rows.after(5))
+    assert [a for a in rows.alerts() if a[1] == "below_target"] == [*told, ("opened", "below_target", "")]
+    with pytest.raises(LookupError, match="is over"):
+        incidents.dismiss(rows.conn, row.id, who="ada", why="again", now=rows.after(5))
+    with pytest.raises(LookupError, match="does not exist"):
+        incidents.dismiss(rows.conn, 10**12, who="ada", why="again", now=rows.after(5))
+
+
+def test_what_was_dismissed_comes_back_when_it_gets_worse_or_stays_for_a_week(rows: Rows) -> None:
+    def taken(kind: str) -> bool:
+        return next(not row.is_open for row in incidents.open_incidents(rows.conn) if row.kind == kind)
+
+    for number in range(2):
+        rows.cycle(number, added=5, quality=None)
+    rows.look(rows.after(1))
+    [row] = incidents.open_incidents(rows.conn)
+    incidents.dismiss(rows.conn, row.id, who="ada", why="known", now=rows.after(1))
+    for number in range(2, 6):
+        rows.cycle(number, added=5, quality=None)
+        rows.look(rows.after(number))
+        assert taken("below_target") is (number < 5)  # half a day below target is critical
+    incidents.dismiss(rows.conn, row.id, who="ada", why="known", now=rows.after(5))
+    rows.look(rows.after(5, 6 * 24 * 60))
+    assert taken("below_target")
+    rows.look(rows.after(5, 7 * 24 * 60))
+    assert not taken("below_target")
+    events = [event for event, kind, _ in rows.alerts() if kind == "below_target"]
+    assert events == ["opened", "dismissed", "worse", "dismissed", "reminder"]
+
+
 def test_an_occurrence_is_a_cycle_and_not_a_look(rows: Rows) -> None:
     rows.source("alpha")
     rows.cycle(0, failing=("alpha",))
