@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from enum import StrEnum
+from functools import lru_cache
+from functools import lru_cache
 
 _WEIGHTS = (8, 7, 6, 5, 4, 3, 2, 10, 0, 9, 8, 7, 6, 5, 4, 3, 2)  # 49 CFR 565.15(c), table IV
 _VALUES = {
@@ -36,8 +38,11 @@ class VinKind(StrEnum):
 
 def check_digit(vin: str) -> str | None:
     """The check digit that a 17-character VIN should have in position 9; None where a character is not allowed."""
-    if len(vin) != len(_WEIGHTS):
-        return None
+    return _check_digit(vin) if len(vin) == len(_WEIGHTS) else None
+
+
+@lru_cache(maxsize=512)  # asked for several times while a page is read
+def _check_digit(vin: str) -> str | None:
     try:
         total = sum([table[char] for table, char in zip(_WEIGHTED, vin, strict=True)])
     except KeyError:
@@ -51,6 +56,7 @@ def clean_vin(text: str) -> str:
     return re.sub(r"[\s\-'\"*.]", "", text[:40]).upper()
 
 
+@lru_cache(maxsize=8192)
 def classify_vin(vin: str) -> VinKind:
     """What a cleaned string is. ISO 3779 leaves the check digit to North America and China's law (WMI 1–5, L)."""
     if _SHAPE.match(vin):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 import msgspec
 
 from fill_pipeline.extract.gazetteer import canonical_make, canonical_model
 from fill_pipeline.extract.listing import Listing
-from fill_pipeline.vehicles.text import clean_text, storable, storable_json
+from fill_pipeline.vehicles.text import clean_text, storable, storable_payload
 from fill_pipeline.vehicles.vocabulary import canonical_term
 
 _TERMS = {
@@ -46,6 +47,9 @@ _LONGEST_RAW = 500
 _MOST_RAW = 80
 _MOST_IMAGES = 40
 _LARGEST_PAYLOAD = 32_768
+_REMEMBERED = 16_384
+_LONGEST_REMEMBERED = 120
+"""Words that are read once: so many, of at most so many characters. What cars are called repeats endlessly."""
 _HOME_UNIT = {"US": "mi", "GB": "mi"}
 _HOME_CURRENCY = {
     "US": "USD",
@@ -127,7 +131,8 @@ def normalise(listing: Listing) -> Listing:
         out.vin = _NOT_VIN.sub("", out.vin.upper()) or None
     out.url = storable(out.url)[:_LONGEST_URL] if out.url else None
     out.images = _images(out.images)
-    out.raw_payload = _payload(out)
+    if out.raw_payload is not None:
+        out.raw_payload = storable_payload(out.raw_payload, _LARGEST_PAYLOAD)
     return out
 
 
@@ -137,10 +142,8 @@ def unknown_terms(listing: Listing) -> list[str]:
 
 
 def _to_term(listing: Listing, field: str, vocabulary: str, words: str) -> None:
-    cleaned = clean_text(words, _LONGEST_RAW)
-    if cleaned is not None and cleaned.casefold() in _SAYS_NOTHING:
-        cleaned = None
-    term = canonical_term(vocabulary, cleaned) if cleaned else None
+    read = _read_term if len(words) <= _LONGEST_REMEMBERED else _read_term.__wrapped__
+    cleaned, term = read(vocabulary, words)
     if cleaned and term != cleaned:
         listing.raw.setdefault(field, cleaned)
     if term is None:
@@ -148,20 +151,41 @@ def _to_term(listing: Listing, field: str, vocabulary: str, words: str) -> None:
     setattr(listing, field, term)
 
 
+@lru_cache(maxsize=_REMEMBERED)
+def _read_term(vocabulary: str, words: str) -> tuple[str | None, str | None]:
+    """(the words cleaned, None where they say nothing; the term they name)."""
+    cleaned = clean_text(words, _LONGEST_RAW)
+    if cleaned is None or cleaned.casefold() in _SAYS_NOTHING:
+        return None, None
+    return cleaned, canonical_term(vocabulary, cleaned)
+
+
 def _make_and_model(listing: Listing) -> None:
-    make = clean_text(listing.make, 80) if listing.make else None
-    model = clean_text(listing.model, 120) if listing.model else None
+    make, model = listing.make or None, listing.model or None
+    short = len(make or "") <= _LONGEST_REMEMBERED and len(model or "") <= _LONGEST_REMEMBERED
+    read = _read_names if short else _read_names.__wrapped__
+    listing.make, listing.model, written = read(make, model)
+    for field, words in written:
+        listing.raw.setdefault(field, words)
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _read_names(make: str | None, model: str | None) -> tuple[str | None, str | None, tuple[tuple[str, str], ...]]:
+    """(make, model, the site's own words by field where they are others)."""
+    written = []
+    make = clean_text(make, 80) if make else None
+    model = clean_text(model, 120) if model else None
     if make is not None:
         known = canonical_make(make)
         if known != make:
-            listing.raw.setdefault("make", make)
+            written.append(("make", make))
         make = known or _capitalised(make)
     if make is not None and model is not None:
         known = canonical_model(make, model)
         if known is not None and known != model:
-            listing.raw.setdefault("model", model)
+            written.append(("model", model))
         model = known or model
-    listing.make, listing.model = make, model
+    return make, model, tuple(written)
 
 
 def _capitalised(make: str) -> str | None:
@@ -218,13 +242,3 @@ def _images(urls: list[str]) -> list[str]:
         if url.startswith(("http://", "https://")) and len(url) <= _LONGEST_URL and len(url.split()) == 1:
             seen[url] = None
     return list(seen)
-
-
-def _payload(listing: Listing) -> dict[str, object] | None:
-    if listing.raw_payload is None:
-        return None
-    payload: dict[str, object] = storable_json(listing.raw_payload)
-    try:
-        return payload if len(msgspec.json.encode(payload)) <= _LARGEST_PAYLOAD else None
-    except (TypeError, ValueError, msgspec.MsgspecError):
-        return None

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import copy
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any
+
+import msgspec
 
 from fill_pipeline.extract.listing import Listing, ListingStatus, PriceKind
 from fill_pipeline.vehicles.vin import VinFacts, VinStatus, same_make, same_value, vin_status
@@ -82,6 +84,8 @@ _PER_MONTH = re.compile(
 )
 _MOST_CITY_WORDS = 4
 _MOST_PLACE_WORDS = 9
+_LONGEST_REMEMBERED = 120
+"""Characters of a place's name that is judged once: the same places come again and again."""
 _SMALL_WORDS = (
     frozenset(("a", "aan", "am", "an", "and", "bei", "da", "de", "del", "della", "dem", "den", "der", "di", "die"))
     | frozenset(("do", "dos", "e", "el", "en", "et", "het", "im", "in", "la", "las", "le", "les", "los", "ob", "of"))
@@ -106,17 +110,12 @@ def validate(
     must have been read with. A quarantined value leaves its field (None) and its evidence, and
     stands in ``quarantined`` with rule, value and reason.
     """
-    result = Validated(_copy(listing))
+    copied = msgspec.structs.replace(listing, raw=dict(listing.raw), provenance=dict(listing.provenance))
+    result = Validated(copied)
     context = _Context(now, facts, min_confidence)
     for rule in RULES:
         rule(result, context)
     return result
-
-
-def _copy(listing: Listing) -> Listing:
-    out = copy.copy(listing)
-    out.raw, out.provenance = dict(listing.raw), dict(listing.provenance)
-    return out
 
 
 def _quarantine(result: Validated, rule: str, name: str, reason: str) -> None:
@@ -310,20 +309,28 @@ def _is_driven_day_and_night(listing: Listing, now: datetime) -> bool:
 
 
 def _places(result: Validated, context: _Context) -> None:
-    listing = result.listing
-    for name, most in (("city", _MOST_CITY_WORDS), ("region", _MOST_CITY_WORDS), ("place", _MOST_PLACE_WORDS)):
-        text = getattr(listing, name)
+    for name in ("city", "region", "place"):
+        text = getattr(result.listing, name)
         if text is None:
             continue
-        words = [w for w in text.split() if w.casefold() not in _SMALL_WORDS]
-        if name == "city" and any(c.isdigit() for c in text):
-            _quarantine(result, "place_words", name, "a city's name has no digits")
-        elif not any(c.isalpha() for c in text) and name != "place":
-            _quarantine(result, "place_words", name, "a name has letters")
-        elif _NO_PLACE.search(text):
-            _quarantine(result, "place_words", name, "words of a sentence, not a place")
-        elif len(words) > most:
-            _quarantine(result, "place_words", name, f"more than {most} words")
+        judge = _no_place if len(text) <= _LONGEST_REMEMBERED else _no_place.__wrapped__
+        reason = judge(name, text)
+        if reason is not None:
+            _quarantine(result, "place_words", name, reason)
+
+
+@lru_cache(maxsize=16_384)
+def _no_place(name: str, text: str) -> str | None:
+    """Why a text is not the name of a city, region or place, if it is not."""
+    if name == "city" and any(c.isdigit() for c in text):
+        return "a city's name has no digits"
+    if not any(c.isalpha() for c in text) and name != "place":
+        return "a name has letters"
+    if _NO_PLACE.search(text):
+        return "words of a sentence, not a place"
+    words = [w for w in text.split() if w.casefold() not in _SMALL_WORDS]
+    most = _MOST_PLACE_WORDS if name == "place" else _MOST_CITY_WORDS
+    return f"more than {most} words" if len(words) > most else None
 
 
 def _counts(result: Validated, context: _Context) -> None:
