@@ -282,13 +282,18 @@ def run(month: Month, days: int, minutes: float) -> list[Day]:
         if done or not (cycle + 1) % CYCLES_A_DAY:
             with month.db() as conn:
                 against = [*day.unreconciled, *false_actions(month, conn), *unaccounted(month, conn, cycle + 1)]
-            news = [*month.news, *(f"AGAINST: {what}" for what in against if what not in told)]
+            news = [*month.news, *(f"AGAINST: {what}" for what in against if _subject(what) not in told)]
             print("\n".join([day.line, *(f"{'':>12}{what}" for what in news)]), flush=True)
-            told.update(against)
+            told.update(map(_subject, against))
             month.news.clear()
         if done:
             break
     return table
+
+
+def _subject(what: str) -> str:
+    """Whom a broken promise is about, without the figures that change every day."""
+    return what.partition(":")[0]
 
 
 def _one_cycle(month: Month, day: Day) -> None:

@@ -25,6 +25,7 @@ OFTEN_AWAY = 3  # outages that ended, within two days: a source that works now, 
 DEAD_AFTER = 12  # cycles in a row without anything usable: a day
 PROMISE_SHARE = 0.5  # lists less than this share of what it says it has
 WHOLE_SHARE = 0.9  # of what it says it has, and the end of its index was reached
+SOLD_OUT = 10  # so many vehicles are not sold between two looks
 STUCK = frozenset(f"harvest stopped: {reason}" for reason in ("seen_url", "seen_cursor", "no_new_listings"))
 REVISITS = 3  # so many intervals without a harvest, and what is known of a source is stale
 AS_JUDGED = "not asked in this cycle; when last judged: "
@@ -162,7 +163,9 @@ def health_row(
 
 def wants_repair(verdict: Verdict | HealthRow) -> bool:
     """Whether new rules may be the cure: it fails, or it gives less, or says less, than it used to."""
-    curable = (Diagnosis.REDESIGNED, Diagnosis.QUALITY)
+    if verdict.status == HealthStatus.HEALTHY:
+        return False
+    curable = (Diagnosis.REDESIGNED, Diagnosis.QUALITY, Diagnosis.EMPTY)
     return verdict.status == HealthStatus.FAILING or verdict.diagnosis in curable
 
 
@@ -203,7 +206,7 @@ def _judge_pages(source: SourceStateRow, stats: SourceStats, past: Sequence[Past
     says = stats.expected_count if stats.expected_count is not None else source.expected_count
     if stats.harvests and stats.found == 0 and stats.cards_seen == 0:
         if says == 0:
-            return Verdict(HealthStatus.HEALTHY, "it says that it has no vehicles now", Diagnosis.EMPTY)
+            return _judge_empty(run, past, usual)
         before = [value for one in past if (value := baseline.listed(one) or one.found)]
         promised = f"it says it has {says}" if says else f"it usually lists {median(before):.0f}" if before else ""
         if promised:
@@ -237,6 +240,14 @@ def _judge_pages(source: SourceStateRow, stats: SourceStats, past: Sequence[Past
         reason = f"{gone} of {attempts - stats.index_pages} listing pages are gone"
         return Verdict(HealthStatus.DEGRADED, reason, Diagnosis.GONE)
     return _judge_quality(stats, past) or Verdict(HealthStatus.HEALTHY, _well(stats, usual))
+
+
+def _judge_empty(run: PastRun, past: Sequence[PastRun], usual: baseline.Baseline | None) -> Verdict:
+    """A small source may be sold out; a large one that says so all at once may have changed its form."""
+    words = "it says that it has no vehicles now"
+    if usual is None or usual.median < SOLD_OUT or baseline.is_quiet_hour(run.hour, past):
+        return Verdict(HealthStatus.HEALTHY, words, Diagnosis.EMPTY)
+    return Verdict(HealthStatus.DEGRADED, f"{words}, and usually lists {usual.median:.0f}", Diagnosis.EMPTY)
 
 
 def _judge_quality(stats: SourceStats, past: Sequence[PastRun]) -> Verdict | None:

@@ -137,8 +137,11 @@ def _check(conn: Connection, work: Work, source: Source, asker: Asker, known: Se
     if seen.index and seen.index[0].failure is None:
         seen.relearned = _relearn(asker, source, raw, seen, known, known_urls)
     standing = {url for trial in (seen.harvest, seen.relearned) if trial is not None for url in trial.urls}
-    still = [one for one, url in zip(known, _canonical(known), strict=True) if url in standing]
-    for listing in _spread(still if len(still) >= FRESH_DETAILS else known, FRESH_DETAILS):
+    chosen = _spread([one for one, url in zip(known, _canonical(known), strict=True) if url in standing], FRESH_DETAILS)
+    if len(chosen) < FRESH_DETAILS:  # the rest may be sold by now
+        others = [one for one, url in zip(known, _canonical(known), strict=True) if url not in standing]
+        chosen += _spread(others, FRESH_DETAILS - len(chosen))
+    for listing in chosen:
         page = asker.page(listing.url)
         if page is None:
             break

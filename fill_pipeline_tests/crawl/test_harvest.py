@@ -114,6 +114,15 @@ def test_a_404_past_the_last_page_is_the_end_and_no_failure(site, fetcher, make_
     assert len(detail_urls(pages)) == 15
 
 
+@pytest.mark.parametrize(("body", "says"), [("No vehicles found", 0), ("0 results", 0), ("Under construction", None)])
+def test_an_index_that_says_it_has_nothing_is_told_from_one_that_says_nothing(site, fetcher, make_answer, body, says):
+    site.routes["/"] = make_answer(
+        f"<html><title>Used cars</title><body><h1>Inventory</h1><p>{body}</p></body></html>".encode()
+    )
+    (page,) = run(source(), fetcher)
+    assert (page.cards, page.expected_count) == ([], says)
+
+
 def test_a_last_page_given_for_every_further_number_is_the_end(site, fetcher, make_answer):
     site.routes["/list"] = lambda asked: make_answer(index_page(five(min(3, int(asked.path.partition("page=")[2])))))
     pages = run(source({"index": {"urls": ["/list"]}, "pagination": {"type": "page"}}), fetcher)

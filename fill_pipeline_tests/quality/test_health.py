@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from random import Random
+from typing import Any
 from uuid import UUID, uuid4
 
 from hypothesis import given
@@ -35,7 +36,7 @@ def run(cycles_ago: int, n: int, *, failed: int = 0, complete: bool = True) -> P
     )
 
 
-def looked(n: int, *, failed: int = 0, **more: object) -> SourceAccount:
+def looked(n: int, *, failed: int = 0, **more: Any) -> SourceAccount:
     """This cycle: it listed ``n`` vehicles."""
     stats = SourceStats(
         pages_fetched=0 if failed else 10, index_pages=0 if failed else 10, cards_seen=n, found=n, harvests=1,
@@ -71,6 +72,17 @@ def test_nothing_at_an_hour_at_which_there_is_never_anything_is_healthy() -> Non
 def test_nothing_at_an_hour_at_which_there_always_is_something_is_no_quiet_hour() -> None:
     past = [replace(one, found=120, cards_seen=120) if one.hour == 2 else one for one in nightly(7)]
     assert verdict(looked(0), past).status is HealthStatus.FAILING
+
+
+def test_who_says_that_nothing_is_left_is_believed_when_small_and_looked_at_when_large() -> None:
+    sold_out = verdict(looked(0, expected_count=0), [run(i, 3) for i in range(1, 30)])
+    assert (sold_out.status, sold_out.diagnosis) == (HealthStatus.HEALTHY, Diagnosis.EMPTY)
+    assert not wants_repair(sold_out)
+    odd = verdict(looked(0, expected_count=0), steady())
+    assert (odd.status, odd.diagnosis) == (HealthStatus.DEGRADED, Diagnosis.EMPTY)
+    assert wants_repair(odd)
+    at_night = verdict(looked(0, expected_count=0), nightly(7))
+    assert at_night.status is HealthStatus.HEALTHY
 
 
 def test_before_its_nights_are_known_a_nightly_zero_is_intermittent_and_no_night_explains_a_dead_day() -> None:
