@@ -27,6 +27,7 @@ from fill_pipeline.db.archive import ArchivedKind
 from fill_pipeline.db.connect import Connection, connect_again
 from fill_pipeline.db.ledger import SourceStats
 from fill_pipeline.db.queue import ClaimedPage, Failure
+from fill_pipeline.drain.arenas import bound_arenas
 from fill_pipeline.drain.batch import Batch
 from fill_pipeline.drain.known import known_details
 from fill_pipeline.drain.manners import Manners, RobotsTag
@@ -446,6 +447,7 @@ def drain_queue(work: Work, *, feeding: Callable[[], bool] = lambda: False, seed
 
     A lost connection costs what was under way: it is given back, and the drain goes on when the server is there again.
     """
+    bound_arenas()
     idle = 0
     while True:
         drain, fetched = Drain(work, feeding=feeding, seed=seed), work.totals.sum("pages_fetched")
