@@ -7,14 +7,13 @@ from typing import Annotated, Any
 import typer
 
 from fill_pipeline.cli.database import open_database
-from fill_pipeline.cli.output import console, fail, print_json, print_table, say
+from fill_pipeline.cli.output import Json, console, fail, print_json, print_table, say
 from fill_pipeline.cycle.clock import utc_now
 from fill_pipeline.cycle.lifecycle import open_by_hand
 from fill_pipeline.deals.finder import find_deals, top_deals, why
 from fill_pipeline.settings import Settings
 
 app = typer.Typer(help="Deals: oracle value less asking price and friction.", no_args_is_help=True)
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 TITLE_CHARS = 30
 ListingId = Annotated[int, typer.Argument(help="The listing's id.")]
 

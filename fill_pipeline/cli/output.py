@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from typing import Any, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import orjson
 import psycopg
@@ -17,6 +17,8 @@ from typer.exceptions import TyperException
 
 from fill_pipeline.settings import Settings
 
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+"""What every command takes that has something to say."""
 USAGE = 2  # the exit status of a command asked wrongly
 console = Console(stderr=True)
 stdout = Console()

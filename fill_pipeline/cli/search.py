@@ -8,7 +8,7 @@ import orjson
 import typer
 
 from fill_pipeline.cli.database import open_database
-from fill_pipeline.cli.output import console, fail, print_json, print_table
+from fill_pipeline.cli.output import Json, console, fail, print_json, print_table
 from fill_pipeline.cycle.clock import utc_now
 from fill_pipeline.cycle.searches import run_search
 from fill_pipeline.db import registry
@@ -19,7 +19,6 @@ from fill_pipeline.drain.search_schedule import ScheduleError, add_search
 from fill_pipeline.settings import Settings
 
 app = typer.Typer(help="Saved searches: what to look for, where, and when.", no_args_is_help=True)
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Which = Annotated[str, typer.Argument(help="The search's name or id.")]
 
 

@@ -95,8 +95,8 @@ def _figures(seen: Overview) -> list[Sequence[str]]:
     for name, report in (("this week", seen.past.week), ("this month", seen.past.month)):
         if report:
             rows.append((name, number(report["vehicles_added"]), f"{report['status']}: {report['forecast_says']}"))
-    if seen.incidents:
-        rows.append(("open incidents", str(len(seen.incidents)), "`fill incidents` lists them"))
+    if seen.incidents_open:
+        rows.append(("open incidents", str(seen.incidents_open), "`fill incidents` lists them"))
     return rows
 
 

@@ -10,7 +10,7 @@ import orjson
 import typer
 
 from fill_pipeline.cli.database import open_database
-from fill_pipeline.cli.output import console, fail, print_json, print_table, say
+from fill_pipeline.cli.output import Json, console, fail, print_json, print_table, say
 from fill_pipeline.crawl.choices import SourceKind
 from fill_pipeline.crawl.config import ConfigError, load_source_file, parse_source_config
 from fill_pipeline.cycle.clock import utc_now
@@ -21,7 +21,6 @@ from fill_pipeline.db.server import database_url
 from fill_pipeline.settings import Settings
 
 app = typer.Typer(help="The registry of sources.", no_args_is_help=True)
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Slug = Annotated[str, typer.Argument(help="The source's slug or name.")]
 
 

@@ -140,7 +140,7 @@ _QUEUE = (("pending", "waiting"), ("processing", "in work"), ("dead", "dead"))
 
 
 def _problems(o: Overview) -> list[Text]:
-    lines = [f"{i.kind.replace('_', ' ')} {i.subject}: {i.message}" for i in o.incidents]
+    lines = [f"{i.kind.replace('_', ' ')} {i.subject}: {i.message}" for i in o.incidents if i.is_open]
     bad = [s for s in o.sources if s.health in (SourceHealth.FAILING, SourceHealth.DEGRADED)]
     lines += [f"{s.line.slug} {s.health}: {s.reason}" for s in sorted(bad, key=lambda s: s.health != "failing")]
     more = len(lines) - MOST_PROBLEMS

@@ -6,12 +6,13 @@ import hmac
 import logging
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
 from fill_pipeline.cycle.clock import utc_now
 from fill_pipeline.cycle.lifecycle import open_by_hand
-from fill_pipeline.db import cycles, queue, registry
+from fill_pipeline.db import cycles, incidents, queue, registry
 from fill_pipeline.db.connect import Connection, connect
 from fill_pipeline.db.registry import ConfigVersion, SourceRow
 from fill_pipeline.db.server import database_url
@@ -31,6 +32,21 @@ class Deed(StrEnum):
     REQUEUE = "requeue"  # give dead queue rows another life, of one source or of all
     ROLL_BACK = "roll_back"  # bring back an earlier configuration of a source
     RUN_CYCLE = "run_cycle"  # open a cycle now
+    DISMISS = "dismiss_incident"  # take an incident off the list
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """A deed as somebody asked for it. ``subject`` is a source's slug (empty for all), or an incident's id.
+
+    ``version`` is a configuration's, to go back to; ``why`` the reason of a dismissal.
+    """
+
+    deed: Deed
+    subject: str
+    who: str
+    version: int | None = None
+    why: str = ""
 
 
 class RefusedError(Exception):
@@ -66,15 +82,15 @@ class Gate:
             raise RefusedError("that is not the token: it is the value of FILL_DASHBOARD_TOKEN")
 
 
-def carry_out(settings: Settings, deed: Deed, subject: str, version: int | None, *, who: str, now: datetime) -> str:
-    """Do it and return what was done, in a sentence. ``subject`` is a source's slug, or empty for all.
+def carry_out(settings: Settings, order: Order, *, now: datetime) -> str:
+    """Do it and return what was done, in a sentence.
 
     Raises:
         RefusedError: it cannot be done.
     """
     with connect(database_url(settings), name="fill dashboard action") as conn:
-        done = _DEEDS[deed](conn, settings, subject, version, now)
-    log.info("%s asked for %s of %r: %s", who, deed, subject, done)
+        done = _DEEDS[order.deed](conn, settings, order, now)
+    log.info("%s asked for %s of %r: %s", order.who, order.deed, order.subject, done)
     return done
 
 
@@ -96,32 +112,35 @@ def _source(conn: Connection, slug: str) -> SourceRow:
     return source
 
 
-def _pause(conn: Connection, settings: Settings, slug: str, version: int | None, now: datetime) -> str:
-    registry.set_active(conn, _source(conn, slug).slug, False)
+def _pause(conn: Connection, settings: Settings, order: Order, now: datetime) -> str:
+    slug = _source(conn, order.subject).slug
+    registry.set_active(conn, slug, False)
     return f"{slug} is paused: what waits of it in the queue is kept and fetched when it is resumed"
 
 
-def _resume(conn: Connection, settings: Settings, slug: str, version: int | None, now: datetime) -> str:
-    registry.set_active(conn, _source(conn, slug).slug, True)
+def _resume(conn: Connection, settings: Settings, order: Order, now: datetime) -> str:
+    slug = _source(conn, order.subject).slug
+    registry.set_active(conn, slug, True)
     return f"{slug} is crawled again"
 
 
-def _requeue(conn: Connection, settings: Settings, slug: str, version: int | None, now: datetime) -> str:
-    source_id = _source(conn, slug).id if slug else None
+def _requeue(conn: Connection, settings: Settings, order: Order, now: datetime) -> str:
+    source_id = _source(conn, order.subject).id if order.subject else None
     rows = queue.requeue_dead(conn, source_id=source_id, now=now)
-    return f"{rows} dead pages{f' of {slug}' if slug else ''} wait again"
+    return f"{rows} dead pages{f' of {order.subject}' if order.subject else ''} wait again"
 
 
-def _roll_back(conn: Connection, settings: Settings, slug: str, version: int | None, now: datetime) -> str:
-    source = _source(conn, slug)
-    if version is None or not registry.roll_back(
-        conn, source.id, version, made_by="operator", reason="rolled back on the dashboard"
+def _roll_back(conn: Connection, settings: Settings, order: Order, now: datetime) -> str:
+    source = _source(conn, order.subject)
+    if order.version is None or not registry.roll_back(
+        conn, source.id, order.version, made_by="operator", reason="rolled back on the dashboard"
     ):
-        raise RefusedError(f"{slug} never had a configuration {version}")
-    return f"{slug} has its configuration {version} again, as version {_source(conn, slug).config_version}"
+        raise RefusedError(f"{source.slug} never had a configuration {order.version}")
+    version = _source(conn, source.slug).config_version
+    return f"{source.slug} has its configuration {order.version} again, as version {version}"
 
 
-def _run_cycle(conn: Connection, settings: Settings, subject: str, version: int | None, now: datetime) -> str:
+def _run_cycle(conn: Connection, settings: Settings, order: Order, now: datetime) -> str:
     running = cycles.open_one(conn)
     if running is not None:
         return f"cycle {running.cycle_id} already runs"
@@ -129,10 +148,21 @@ def _run_cycle(conn: Connection, settings: Settings, subject: str, version: int 
     return f"cycle {cycle.cycle_id} is open: the sensors start its first action within half a minute"
 
 
-_DEEDS: dict[Deed, Callable[[Connection, Settings, str, int | None, datetime], str]] = {
+def _dismiss(conn: Connection, settings: Settings, order: Order, now: datetime) -> str:
+    if not (order.subject.isascii() and order.subject.isdigit() and len(order.subject) < 19):
+        raise RefusedError(f"{order.subject!r} is not the id of an incident")
+    try:
+        row = incidents.dismiss(conn, int(order.subject), who=f"{order.who} on the dashboard", why=order.why, now=now)
+    except (LookupError, ValueError) as error:
+        raise RefusedError(str(error)) from error
+    return f"incident {row.id} is dismissed: it comes back if it gets worse, stays for a week, or happens again"
+
+
+_DEEDS: dict[Deed, Callable[[Connection, Settings, Order, datetime], str]] = {
     Deed.PAUSE: _pause,
     Deed.RESUME: _resume,
     Deed.REQUEUE: _requeue,
     Deed.ROLL_BACK: _roll_back,
     Deed.RUN_CYCLE: _run_cycle,
+    Deed.DISMISS: _dismiss,
 }

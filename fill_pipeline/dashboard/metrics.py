@@ -84,7 +84,7 @@ def _totals(overview: Overview) -> Iterator[str]:
         "Failed pages of this cycle and the last",
         [({"category": f.category}, f.pages) for f in overview.failures],
     )
-    yield from _metric("fill_incidents_open", "Incidents not over", [({}, len(overview.incidents))])
+    yield from _metric("fill_incidents_open", "Incidents neither over nor dismissed", [({}, overview.incidents_open)])
 
 
 def _sources(overview: Overview) -> Iterator[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import psycopg
@@ -14,7 +14,7 @@ from nicegui.element import Element
 from nicegui.events import GenericEventArguments
 
 from fill_pipeline.cycle.clock import utc_now
-from fill_pipeline.dashboard.actions import Deed, Gate, RefusedError, carry_out, earlier_versions
+from fill_pipeline.dashboard.actions import Deed, Gate, Order, RefusedError, carry_out, earlier_versions
 from fill_pipeline.dashboard.lineage import LIMIT, Figure, explain, tell_vehicle
 from fill_pipeline.dashboard.links import Dagster
 from fill_pipeline.dashboard.poller import Poller, Reading
@@ -26,6 +26,7 @@ from fill_pipeline.settings import Settings
 
 TITLE = "Vehicle database fill"
 SOURCES_MAX_SEARCH = 60
+MAX_REASON = 500  # characters
 
 log = logging.getLogger(__name__)
 
@@ -70,6 +71,7 @@ class Ask:
     verb: str
     needs_token: bool
     versions: tuple[ConfigVersion, ...] = ()
+    why: str = ""
     refusal: str | None = None
 
 
@@ -91,6 +93,11 @@ _WORDS: dict[Deed, tuple[str, str, str]] = {
     Deed.REQUEUE: ("Requeue the dead pages of {}?", "Pages that used up their attempts are tried anew.", "Requeue"),
     Deed.ROLL_BACK: ("Roll back {}?", "The chosen configuration comes back as a new version.", "Roll back"),
     Deed.RUN_CYCLE: ("Run a cycle now?", "A cycle of this window is opened; the sensors carry it out.", "Run"),
+    Deed.DISMISS: (
+        "Dismiss incident {}?",
+        "Everybody is told who dismissed it and why. It comes back if it gets worse, stays a week, or happens again.",
+        "Dismiss",
+    ),
 }  # fmt: skip
 
 
@@ -236,27 +243,17 @@ class Board:
                 self._gate.admit(str(said.get("token", "")))
                 viewer.admitted = True
             version = str(said.get("version", ""))
-            done = await asyncio.to_thread(
-                carry_out,
-                self._settings,
+            order = Order(
                 ask.deed,
                 ask.subject,
-                int(version) if version.isascii() and version.isdigit() and len(version) < 10 else None,
-                who=viewer.client.ip,
-                now=utc_now(),
+                who=viewer.client.ip or "somebody",
+                version=int(version) if version.isascii() and version.isdigit() and len(version) < 10 else None,
+                why=str(said.get("why", ""))[:MAX_REASON],
             )
+            done = await asyncio.to_thread(carry_out, self._settings, order, now=utc_now())
         except (RefusedError, psycopg.Error, DatabaseUnavailableError) as error:
-            refused = Ask(
-                ask.deed,
-                ask.subject,
-                ask.title,
-                ask.explanation,
-                ask.verb,
-                needs_token=not viewer.admitted,
-                versions=ask.versions,
-                refusal=str(error),
-            )
-            self._ask(viewer, refused)
+            said_why = str(said.get("why", ""))[:MAX_REASON]
+            self._ask(viewer, replace(ask, needs_token=not viewer.admitted, why=said_why, refusal=str(error)))
             return
         self._ask(viewer, None)
         self._tell(viewer, done, good=True)

@@ -38,6 +38,7 @@ RECENT_CYCLES = 24  # two days
 HEAT_CYCLES = 12
 SPARK_CYCLES = 12
 LATEST = 12
+MOST_INCIDENTS = 100
 QUALITY_AGE = timedelta(seconds=10)  # the mean over a cycle's vehicles costs the more, the more they are
 LADDER = (
     ActionKind.DRAIN,
@@ -191,6 +192,11 @@ class Overview:
     measured: Figures
 
     @property
+    def incidents_open(self) -> int:
+        """How many incidents are neither over nor dismissed."""
+        return sum(incident.is_open for incident in self.incidents)
+
+    @property
     def sources_active(self) -> int:
         """Sources in work: neither paused, in quarantine nor retired."""
         return self.measured.sources_active
@@ -214,7 +220,7 @@ class Overview:
             "today_target": self.today.target,
             "today_forecast": self.today.forecast,
             "today_status": self.today.status.value,
-            "incidents": len(self.incidents),
+            "incidents": self.incidents_open,
         }
 
 
@@ -256,7 +262,7 @@ def snapshot(conn: Connection, settings: Settings, now: datetime, last: Overview
             sources=sources,
             heat=_heat(settings, [*reversed(closed[:HEAT_CYCLES])], open_line, [*past.quality, *so_far]),
             failures=tuple(overview.failures(conn, recent, LATEST)),
-            incidents=tuple(incidents.open_incidents(conn, LATEST)),
+            incidents=tuple(incidents.open_incidents(conn, MOST_INCIDENTS)),
             repairs=tuple(overview.latest_repairs(conn, LATEST)),
             candidates=tuple(overview.latest_candidates(conn, LATEST)),
             vehicles=tuple(overview.latest_vehicles(conn, LATEST)),

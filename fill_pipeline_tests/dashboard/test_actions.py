@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from fill_pipeline.dashboard.actions import WRONG_TOKENS, Deed, Gate, RefusedError, carry_out, earlier_versions
+from fill_pipeline.dashboard.actions import WRONG_TOKENS, Deed, Gate, Order, RefusedError, carry_out, earlier_versions
 from fill_pipeline.db.connect import Connection
 from fill_pipeline.settings import Settings
 
@@ -45,9 +45,12 @@ def test_what_is_not_there_is_refused(conn: Connection, here: Settings, town: Ca
     town()
     for deed in (Deed.PAUSE, Deed.RESUME, Deed.ROLL_BACK):
         with pytest.raises(RefusedError, match="no source"):
-            carry_out(here, deed, "nobody'; DROP TABLE vehicles --", 1, who="test", now=NOW)
+            carry_out(here, Order(deed, "nobody'; DROP TABLE vehicles --", "test", 1), now=NOW)
     with pytest.raises(RefusedError, match="never had a configuration 7"):
-        carry_out(here, Deed.ROLL_BACK, "dealer_000", 7, who="test", now=NOW)
+        carry_out(here, Order(Deed.ROLL_BACK, "dealer_000", "test", 7), now=NOW)
+    for subject in ("7", "1; DROP TABLE vehicles", "", "9" * 30):
+        with pytest.raises(RefusedError, match=r"does not exist|not the id"):
+            carry_out(here, Order(Deed.DISMISS, subject, "test", why="known"), now=NOW)
     with pytest.raises(RefusedError, match="no source"):
         earlier_versions(here, "")
 
@@ -56,7 +59,7 @@ def test_requeueing_one_source_leaves_the_others(conn: Connection, here: Setting
     rows = town()
     rows.queue("dealer_000", 3, "dead")
     rows.queue("dealer_001", 4, "dead")
-    assert carry_out(here, Deed.REQUEUE, "dealer_000", None, who="test", now=NOW).startswith("3 dead pages")
+    assert carry_out(here, Order(Deed.REQUEUE, "dealer_000", "test"), now=NOW).startswith("3 dead pages")
     left = conn.execute("SELECT status, count(*) FROM import_queue GROUP BY 1 ORDER BY 1").fetchall()
     assert left == [("dead", 4), ("pending", 3)]
 
@@ -65,4 +68,4 @@ def test_a_second_cycle_is_not_opened_beside_the_first(
     conn: Connection, here: Settings, town: Callable[..., Any]
 ) -> None:
     rows = town()
-    assert carry_out(here, Deed.RUN_CYCLE, "", None, who="test", now=NOW) == f"cycle {rows.cycle_id} already runs"
+    assert carry_out(here, Order(Deed.RUN_CYCLE, "", "test"), now=NOW) == f"cycle {rows.cycle_id} already runs"

@@ -7,12 +7,14 @@ import socket
 import time
 import urllib.error
 import urllib.request
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
-from fill_pipeline.db import registry
+from fill_pipeline.db import incidents, registry
 from fill_pipeline.db.connect import Connection
+from fill_pipeline.db.incidents import Incident, IncidentKind
 
 
 def figures(page: Any) -> dict[str, int]:
@@ -95,10 +97,10 @@ def test_an_action_without_the_token_is_refused(page: Any, rows: Any, conn: Conn
     page.fill("dialog input[name=token]", "not the token")
     page.click("dialog button.primary")
     page.wait_for_selector("dialog [role=alert]")
-    for deed in ("pause", "requeue", "run_cycle", "roll_back"):
+    for deed in ("pause", "requeue", "run_cycle", "roll_back", "dismiss_incident"):
         send(page, do=deed, subject="dealer_001")
-        send(page, do="confirm", subject="dealer_001", version="1")
-        send(page, do="confirm", token="")
+        send(page, do="confirm", subject="dealer_001", version="1", why="known")
+    send(page, do="confirm", token="")
     page.wait_for_timeout(500)
     assert count(conn, "SELECT count(*) FROM scrape_sources WHERE NOT active") == 0
     assert count(conn, "SELECT count(*) FROM import_queue WHERE status = 'dead'") == 5
@@ -131,6 +133,27 @@ def test_who_has_the_token_pauses_requeues_and_rolls_back(page: Any, rows: Any, 
     restored = registry.find_source(conn, "dealer_001")
     assert restored is not None
     assert (restored.config, restored.config_version) == ({}, 3)
+
+
+def test_an_incident_is_dismissed_with_a_reason(page: Any, rows: Any, conn: Connection) -> None:
+    incidents.open_incident(
+        conn, Incident(IncidentKind.SOURCE_FAILING, "dealer_003", "it fails"), now=datetime.now(UTC)
+    )
+    page.click("[aria-label='Dismiss the incident source failing of dealer_003']")
+    page.wait_for_selector("dialog[open]")
+    assert page.evaluate("document.activeElement.name") == "why"
+    page.fill("dialog [name=why]", "the dealer moves <b>house</b>")
+    page.fill("dialog input[name=token]", "not the token")
+    page.click("dialog button.primary")
+    page.wait_for_selector("dialog [role=alert]")
+    assert page.input_value("dialog [name=why]") == "the dealer moves <b>house</b>"  # nobody types it twice
+    assert count(conn, "SELECT count(*) FROM incidents WHERE dismissed_at IS NOT NULL") == 0
+    page.fill("dialog input[name=token]", page.token)
+    page.click("dialog button.primary")
+    page.wait_for_selector("dialog", state="detached")
+    page.wait_for_function("() => document.body.innerText.includes('127.0.0.1 on the dashboard: the dealer moves <b>')")
+    assert count(conn, "SELECT count(*) FROM incidents WHERE dismissed_at IS NOT NULL AND closed_at IS NULL") == 1
+    assert not page.query_selector("[data-do=dismiss_incident]")
 
 
 def test_a_cycle_is_run_at_once(page: Any, conn: Connection) -> None:
