@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from fill_pipeline.extract.listing import Evidence, Layer, Listing
@@ -21,6 +22,11 @@ class FieldExplanation:
     value: Any
     confidence: float
     won: bool
+
+
+@lru_cache(maxsize=4096)
+def _rounded(confidence: float) -> float:
+    return round(confidence, 3)  # there are few different ones, and rounding takes as long as building the evidence
 
 
 class Reading:
@@ -112,7 +118,7 @@ class Reading:
         words = {field: note[:200] for field, note in self._notes.items() if field not in self._best}
         for field, (confidence, value, layer, locator, raw) in self._best.items():
             values[field] = value
-            provenance[field] = Evidence(layer, locator, round(confidence, 3))
+            provenance[field] = Evidence(layer, locator, _rounded(confidence))
             if raw is not None:
                 words[field] = raw[:200]
         return Listing(**values, raw=words, raw_payload=self.payload, provenance=provenance)

@@ -108,15 +108,20 @@ _TITLE_TAIL = re.compile(
 )
 
 
+_TAIL_HINTS = ("|", "·", "•", "»", "-", "–", "—", "$", "€", "£", "for sale", "zu verkaufen", "te koop", "à vendre")
+
+
 def headline(title: str) -> str:
     """A title without what sites put behind it (their name, "for sale", the price), if a vehicle is named before it."""
     found = find_make_model(title)
     if found is not None and found.model is None and found.year is None:
         return title
-    if found is None and not _TITLE_TAIL.search(title):
+    low = title.lower()
+    tailed = any(hint in low for hint in _TAIL_HINTS)
+    if found is None and not (tailed and _TITLE_TAIL.search(title)):
         return title
     for _ in range(3):
-        shorter = _TITLE_TAIL.sub("", title).strip(" -–—|,")
+        shorter = (_TITLE_TAIL.sub("", title) if tailed else title).strip(" -–—|,")
         if shorter == title or len(shorter) < 6:
             break
         named = find_make_model(shorter)

@@ -277,14 +277,11 @@ class HtmlPage:
 
     def _main_linked(self) -> dict[str, Any] | None:
         """The JSON-LD vehicle that the page is about: the one its address names, else the one that says most."""
-        if not self.linked:
-            return None
+        if len(self.linked) < 2:
+            return self.linked[0] if self.linked else None
         identity = id_in_url(self.url)
-        if identity and len(self.linked) > 1:
-            for record in self.linked:
-                if mentions(record, identity):
-                    return record
-        return self.linked[0] if len(self.linked) == 1 else max(self.linked[:20], key=richness)
+        named = next((record for record in self.linked if identity and mentions(record, identity)), None)
+        return named or max(self.linked[:20], key=richness)
 
     def _read_tree(self, reading: Reading) -> None:
         tree = self.tree

@@ -69,7 +69,7 @@ def said_before(words: str) -> Said | None:
 def may_be_sale(page: str, amount: int) -> bool:
     """Whether a page has words beside an amount that make it a bid, or what was paid: a cheap look at its markup or its
     words before they are read."""
-    stems, phrases = _of_sales()
+    stems = _of_sales()
     head, tail = str(amount)[:-3], str(amount)[-3:]
     at = page.find(tail)
     for _ in range(_MOST_PLACES):
@@ -78,19 +78,35 @@ def may_be_sale(page: str, amount: int) -> bool:
         # Thousands stand before any separator.
         if "".join(filter(str.isdigit, page[max(0, at - 14) : at])).endswith(head):
             around = page[max(0, at - _BEFORE) : at + _AFTER].lower()
-            if any(stem in around for stem in stems) and phrases.search(around):
-                return True
+            for stem, phrases in stems.items():
+                if stem in around and any(_stands_in(around, phrase) for phrase in phrases):
+                    return True
         at = page.find(tail, at + 1)
     return False
 
 
+def _stands_in(text: str, phrase: str) -> bool:
+    """Whether a text holds a phrase as words of its own."""
+    at = text.find(phrase)
+    while at >= 0:
+        end = at + len(phrase)
+        if not _is_letter(text[at - 1 : at]) and not _is_letter(text[end : end + 1]):
+            return True
+        at = text.find(phrase, at + 1)
+    return False
+
+
+def _is_letter(char: str) -> bool:
+    return char.isalnum() or char == "_"
+
+
 @cache
-def _of_sales() -> tuple[tuple[str, ...], re.Pattern[str]]:
-    """The phrases of auctions and past sales: those that hold no other one, and a pattern of all."""
+def _of_sales() -> dict[str, tuple[str, ...]]:
+    """The phrases of auctions and past sales by the words that they have in common: none of these holds another."""
     known = [phrase for phrase, said in _phrases().items() if said in (Said.SOLD, Said.BID)]
     known += ["reserve not met", "reserve was not met", "did not sell", "no sale"]
-    stems = tuple(phrase for phrase in known if not any(other in phrase for other in known if other != phrase))
-    return stems, re.compile(r"(?<!\w)(?:" + "|".join(map(re.escape, known)) + r")(?!\w)")
+    stems = [phrase for phrase in known if not any(other in phrase for other in known if other != phrase)]
+    return {stem: tuple(phrase for phrase in known if stem in phrase) for stem in stems}
 
 
 def _words(text: str) -> list[str]:

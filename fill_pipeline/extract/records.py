@@ -308,23 +308,27 @@ def record_fields(record: dict[str, Any], depth: int = 2) -> set[str]:
     for key, value in record.items():
         if not isinstance(key, str) or value is None or value == "" or value is False:
             continue
-        known = field_of_key(key)
+        field, _, container = plan_of_key(key)
         if isinstance(value, (dict, list)):
-            container = container_of_key(key)
             if container == "foreign":
                 continue
-            if known and value:
-                fields.add(known[0])
+            if field and value:
+                fields.add(field)
             if (
                 depth
                 and container != "seller"
                 and isinstance(value, dict)
-                and (known is None or known[0] in ("place", "url", "title"))
+                and (not field or field in ("place", "url", "title"))
             ):
                 fields |= record_fields(value, depth - 1)
-        elif known:
-            fields.add(known[0])
+        elif field:
+            fields.add(field)
     return fields
+
+
+def _has_fields(record: dict[str, Any]) -> bool:
+    """Whether a record's own keys name any field."""
+    return any(record_fields({key: value}, 0) for key, value in record.items())
 
 
 def is_vehicle_record(record: dict[str, Any]) -> bool:
@@ -332,7 +336,7 @@ def is_vehicle_record(record: dict[str, Any]) -> bool:
     if len(record) < 3 and not any(isinstance(value, dict) for value in record.values()):
         return False
     fields = record_fields(record)
-    if not fields & {"title", "make", "model", "vin"} or not record_fields(record, 0):
+    if not fields & {"title", "make", "model", "vin"} or not _has_fields(record):
         return False
     priced = bool(fields & {"price", "bid", "sold_price"})
     strong = len(fields & _STRONG)

@@ -9,22 +9,20 @@ from urllib.parse import urljoin, urlsplit
 from fill_pipeline.extract.gazetteer import canonical_make
 
 _SCHEME = re.compile(r"(?:javascript|mailto|tel|data|about|sms|blob|file|intent|whatsapp|viber)\s*:", re.I)
-_ID = re.compile(
-    r"(?:listing|ad|item|vehicle|car|stock|inventory|offer|post|auto|v)?_?-?id=([\w\-]{2,40})|"
-    r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
-    r"|(?<![\d.])\d{5,14}(?![\d])",
-    re.I,
-)
+_NAMED_ID = re.compile(r"id=([\w\-]{2,40})", re.I)
+_ID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}|(?<![\d.])\d{5,14}(?!\d)")
 _DIGITS = re.compile(r"\d+")
 
 
 def absolute(base_url: str, url: str) -> str | None:
     """An http(s) URL made absolute against the page's own, None for anything else (mailto:, fragments, garbage)."""
     url = url.strip().strip("<>")
-    if not url or url[0] == "#" or len(url) > 4_000 or _SCHEME.match(url):
+    if not url or url[0] == "#" or len(url) > 4_000:
         return None
     if url.startswith(("https://", "http://")):
         return url if " " not in url else url.replace(" ", "%20")
+    if _SCHEME.match(url):
+        return None
     if url[0] == "/" and url[1:2] != "/" and "/." not in url:
         origin = _origin(base_url)
         if origin:
@@ -50,12 +48,12 @@ def id_in_url(url: str) -> str | None:
     """The id that a detail URL carries: an id parameter, a UUID or the last number of five digits or more in it."""
     path, _, query = url.partition("#")[0].partition("?")
     path = path.partition("://")[2].partition("/")[2] or path
-    found = None
-    for match in _ID.finditer(f"/{path[-300:]}?{query[:200]}"):
-        if match[1]:
-            return match[1]
-        found = match[0]
-    return found
+    words = f"/{path[-300:]}?{query[:200]}"
+    named = _NAMED_ID.search(words) if "=" in words else None
+    if named is not None:
+        return named[1]
+    found = _ID.findall(words)
+    return found[-1] if found else None
 
 
 def link_shape(url: str) -> str:

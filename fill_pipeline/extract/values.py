@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 from fill_pipeline.extract.cleaning import clean, clean_markup
@@ -27,6 +28,7 @@ from fill_pipeline.extract.vin import VinKind, classify_vin, clean_vin, find_lab
 MIN_YEAR = 1885  # Benz's patent motor car
 MAX_YEAR = 2035  # no page sells a car of a later model year than this
 _MAX_IMAGES = 60
+_SHORT = 100  # characters of words that are read once and remembered
 _PRIVATE = re.compile(r"(?:by )?(?:priv|partic|owner|individual|person|osoba pryw)")
 _DEALER = re.compile(
     r"deal|händler|haendler|handel|business|profes|garage|commercial|autobedrijf|rivenditore|concess|concesion|firma\b|"
@@ -156,39 +158,47 @@ def _offer_status(reading: Reading, field: str, value: Any, layer: Layer, locato
 def _offer_text(reading: Reading, field: str, value: Any, layer: Layer, locator: str, confidence: float) -> None:
     if isinstance(value, float) and value.is_integer():
         value = int(value)
-    text = clean(value if isinstance(value, str) else str(value), _LIMITS.get(field, 120))
+    if field == "model" and isinstance(value, int) and value > 9999:
+        return
+    words = value if isinstance(value, str) else str(value)
+    text = _read_short(field, words) if len(words) <= _SHORT else _read_text(field, words)
+    if field == "title" and _PRICED.search(text):
+        confidence *= 0.7  # made for search engines; the page's heading is the title
+    reading.offer(field, text, layer, locator, confidence)
+
+
+def _read_text(field: str, words: str) -> str:
+    """The words of a text field, "" where they say nothing of that field."""
+    text = clean(words, _LIMITS.get(field, 120))
     if text.startswith(("http://schema.org/", "https://schema.org/")):
         text = text.rsplit("/", 1)[-1]
     if not text or text.lower() in _EMPTY_WORDS or "{{" in text:
-        return
+        return ""
     if not text[0].isalnum() and not any(char.isalnum() for char in text):
-        return
+        return ""
     if field in _NAMES and text.startswith(("http://", "https://", "/")):
-        return
+        return ""
     if field in _FACTS and (text.isdigit() or len(text) > 80):
-        return
-    if field == "title":
-        if _PRICED.search(text):
-            confidence *= 0.7  # made for search engines; the page's heading is the title
-    elif (
+        return ""
+    if (
         (field == "make" and text.isdigit())
         or (field == "region" and len(text) > 60)
         or (field == "trim" and not any(char.isalpha() for char in text))
-        or (field == "model" and isinstance(value, int) and value > 9999)
         or (field == "remote_id" and "*" in text)  # masked
         or (field == "engine" and _NOTHING.fullmatch(text))
     ):
-        return
-    elif field == "seller_phone":
+        return ""
+    if field == "seller_phone":
         number = _TELEPHONE.search(text)
-        if number is None or sum(char.isdigit() for char in number[0]) < 6:
-            return
-        text = number[0]
-    elif field == "seller_type":
-        text = seller_type(text)
-    elif field == "condition" and len(text) == 1:
-        text = {"N": "New", "U": "Used"}.get(text.upper(), "")
-    reading.offer(field, text, layer, locator, confidence)
+        return number[0] if number is not None and sum(char.isdigit() for char in number[0]) >= 6 else ""
+    if field == "seller_type":
+        return seller_type(text)
+    if field == "condition" and len(text) == 1:
+        return {"N": "New", "U": "Used"}.get(text.upper(), "")
+    return text
+
+
+_read_short = lru_cache(maxsize=16384)(_read_text)  # a site says the same few words on page after page
 
 
 def seller_type(text: str) -> str:
@@ -286,9 +296,9 @@ def _collect_images(value: Any, links: list[str], base_url: str, depth: int) -> 
     if len(links) >= _MAX_IMAGES or depth > 4:
         return
     if isinstance(value, str):
-        for part in value.split("|") if "|" in value and value.count("http") > 1 else [value]:
+        for part in value.split("|") if "|" in value and value.count("http") > 1 else (value,):
             link = absolute(base_url, part)
-            if link and not link.endswith((".svg", ".mp4", ".m3u8")) and " " not in link:
+            if link and " " not in link and not link.endswith((".svg", ".mp4", ".m3u8")):
                 links.append(link)
     elif isinstance(value, list):
         for item in value[: _MAX_IMAGES * 2]:
@@ -359,6 +369,7 @@ _ACTIVE = re.compile(
 )
 
 
+@lru_cache(maxsize=1024)
 def read_status(text: str) -> ListingStatus | None:
     """Sold or active, where the words say so plainly; None for anything else ("pending", "reserved")."""
     words = text.strip().rstrip("/").rsplit("/", 1)[-1]
