@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from functools import cache
 from pathlib import Path
@@ -49,18 +50,19 @@ def connect_again(url: str, *, name: str = "fill", patience: float = RESTART_SEC
 
 
 class Statements:
-    """The named statements of a group, each a method taking a connection and keywords; read with the first one sent."""
+    """The named statements of a group, each a method taking a connection and keywords; read when it is first sent."""
 
     def __init__(self, group: str) -> None:
         self._path = Path(__file__).parent / "sql" / f"{group}.sql"
 
     def __getattr__(self, name: str) -> Any:
-        loaded = aiosql.from_path(self._path, "psycopg", mandatory_parameters=False)
-        for statement in loaded.available_queries:
-            setattr(self, statement, getattr(loaded, statement))
-        if name not in self.__dict__:
+        found = re.search(rf"^-- name: {name}\b.*?(?=^-- name: |\Z)", self._path.read_text(), re.MULTILINE | re.DOTALL)
+        if found is None:
             raise AttributeError(f"{self._path.name} has no statement {name!r}")
-        return self.__dict__[name]
+        loaded = aiosql.from_str(found[0], "psycopg", mandatory_parameters=False)
+        statement = getattr(loaded, name)
+        setattr(self, name, statement)
+        return statement
 
 
 @cache
