@@ -397,4 +397,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    vars().pop("__file__")  # else every worker process would begin by importing this program and all it needs
     sys.exit(main())
