@@ -15,7 +15,7 @@ from rich.spinner import Spinner
 from rich.table import Table
 
 from fill_pipeline.cli import demo as simulated
-from fill_pipeline.cli.output import console, fail, print_json, visible
+from fill_pipeline.cli.output import AlwaysJson, console, fail, in_words, print_json, visible, working
 from fill_pipeline.cycle.clock import utc_now
 from fill_pipeline.cycle.perform import Outcome, perform_by_hand
 from fill_pipeline.cycle.run import run_cycle
@@ -32,6 +32,7 @@ def run(
     demo: Annotated[bool, typer.Option("--demo", help="Fill from the simulated web.")] = False,
     corpus: Annotated[Path | None, typer.Option(help="Fill from the saved pages in this folder.")] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Below target, stay for what later minutes bring.")] = False,
+    json: AlwaysJson = True,
 ) -> None:
     """Run one whole fill cycle and print its report as JSON."""
     settings = Settings()
@@ -60,12 +61,14 @@ def replay(
     window: Annotated[
         str, typer.Option(help="The window, such as 2025-12-24-18:00; default: the one before this.")
     ] = "",
+    json: AlwaysJson = True,
 ) -> None:
     """Read a past window's archived pages again with today's rules; no network is needed."""
     settings = Settings()
     now = utc_now()
-    url = database_url(settings)
-    migrate(url)
+    with working("opening the database"):
+        url = database_url(settings)
+        migrate(url)
     try:
         chosen = window_of_key(window) if window else window_at(now - timedelta(hours=2))
     except ValueError as error:
@@ -76,7 +79,8 @@ def replay(
     if chosen.start >= window_at(now).start:
         fail(f"window {chosen.key} is not over; name a past one")
     began = time.monotonic()
-    outcome = perform_by_hand([source], window=chosen, settings=settings)
+    with working(f"reading {source}'s pages of {chosen.key} again") as told:
+        outcome = perform_by_hand([source], window=chosen, settings=settings, progress=told)
     seconds = time.monotonic() - began
     rate = {"seconds": round(seconds, 2), "pages_per_second": round(outcome.details["pages_fetched"] / seconds, 1)}
     print_json({"window": chosen.key, "source": source, **outcome.details, **rate})
@@ -138,7 +142,7 @@ class _Display:
         if "error" in outcome.details:
             console.print(f"  [red]✗ {escape(visible(outcome.details['error']))}[/]", highlight=False)
         elif action.kind is not ActionKind.CLOSE:
-            console.print(f"  [green]✓[/] {_in_words(outcome.details)}", highlight=False)
+            console.print(f"  [green]✓[/] {in_words(outcome.details) or 'nothing to do'}", highlight=False)
 
     def progress(self, figures: dict[str, Any]) -> None:
         """What the running action did so far."""
@@ -146,21 +150,8 @@ class _Display:
 
     def _render(self) -> Table:
         grid = Table.grid(padding=(0, 1))
+        if not self._running:
+            grid.add_row(Spinner("dots"), "deciding what to do …", "")
         for action in self._running:
-            grid.add_row(Spinner("dots"), f"{action.kind}", _in_words(self._figures))
+            grid.add_row(Spinner("dots"), f"{action.kind}", escape(in_words(self._figures)))
         return grid
-
-
-_WORDS: dict[str, str] = {
-    "pages_fetched": "pages",
-    "pages_failed": "failed",
-    "found": "listings read",
-    "queued": "queued",
-    "vehicles_added": "vehicles added",
-}
-
-
-def _in_words(figures: dict[str, Any]) -> str:
-    known = [f"{figures[name]} {word}" for name, word in _WORDS.items() if figures.get(name)]
-    other = [f"{name.replace('_', ' ')}: {value}" for name, value in figures.items() if name not in _WORDS and value]
-    return ", ".join(known + other) or "nothing to do"

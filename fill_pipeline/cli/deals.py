@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from fill_pipeline.cli.database import open_database
-from fill_pipeline.cli.output import Json, console, fail, print_json, print_table, say
+from fill_pipeline.cli.output import Json, console, fail, print_json, print_table, say, working
 from fill_pipeline.cycle.clock import utc_now
 from fill_pipeline.cycle.lifecycle import open_by_hand
 from fill_pipeline.deals.finder import find_deals, top_deals, why
@@ -71,7 +71,8 @@ def run(json: Json = False) -> None:
     settings, now = Settings(), utc_now()
     with open_database("deals") as conn:
         cycle = open_by_hand(conn, settings, now=now, limited=True)
-        result = find_deals(conn, settings, cycle_id=cycle.cycle_id, now=now)
+        with working("valuing what is new"):
+            result = find_deals(conn, settings, cycle_id=cycle.cycle_id, now=now)
     if json:
         print_json(result)
     else:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Annotated, Any, NoReturn
 
 import orjson
@@ -11,6 +12,7 @@ import psycopg
 import typer
 from pydantic import ValidationError
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 from typer.exceptions import TyperException
@@ -19,6 +21,8 @@ from fill_pipeline.settings import Settings
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 """What every command takes that has something to say."""
+AlwaysJson = Annotated[bool, typer.Option("--json", help="Print JSON (it always is).")]
+"""The same of a command that prints nothing else, so that a script need not know which one it calls."""
 USAGE = 2  # the exit status of a command asked wrongly
 console = Console(stderr=True)
 stdout = Console()
@@ -29,6 +33,35 @@ def print_json(value: Any, *, indent: bool = True) -> None:
     option = orjson.OPT_INDENT_2 if indent else 0
     sys.stdout.buffer.write(orjson.dumps(value, default=str, option=option | orjson.OPT_NON_STR_KEYS) + b"\n")
     sys.stdout.buffer.flush()
+
+
+@contextmanager
+def working(what: str) -> Iterator[Callable[[dict[str, Any]], None]]:
+    """Show on a terminal that something takes its time, with figures as they come; nothing where it is piped.
+
+    Yields a function that takes the figures so far.
+    """
+    if not console.is_terminal:
+        yield lambda figures: None
+        return
+    with console.status(f"{escape(what)} …") as status:
+        yield lambda figures: status.update(f"{escape(what)} … {escape(in_words(figures))}")
+
+
+def in_words(figures: dict[str, Any]) -> str:
+    """What a piece of work did so far, in a line."""
+    known = [f"{figures[name]} {word}" for name, word in _WORDS.items() if figures.get(name)]
+    other = [f"{name.replace('_', ' ')}: {value}" for name, value in figures.items() if name not in _WORDS and value]
+    return ", ".join(known + other)
+
+
+_WORDS: dict[str, str] = {
+    "pages_fetched": "pages",
+    "pages_failed": "failed",
+    "found": "listings read",
+    "queued": "queued",
+    "vehicles_added": "vehicles added",
+}
 
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:

@@ -8,7 +8,7 @@ import orjson
 import typer
 
 from fill_pipeline.cli.database import open_database
-from fill_pipeline.cli.output import Json, console, fail, print_json, print_table
+from fill_pipeline.cli.output import AlwaysJson, Json, console, fail, print_json, print_table, working
 from fill_pipeline.cycle.clock import utc_now
 from fill_pipeline.cycle.searches import run_search
 from fill_pipeline.db import registry
@@ -74,14 +74,15 @@ def list_searches(json: Json = False) -> None:
 
 
 @app.command()
-def run(which: Which) -> None:
+def run(which: Which, json: AlwaysJson = True) -> None:
     """Run a search now, whatever its schedule says, and print the job's result."""
     settings = Settings()
     with open_database("search") as conn:
         search = _find(conn, which)
         job_id = db.run_now(conn, search.id, now=utc_now())
         assert job_id is not None
-    result = run_search(job_id, settings)
+    with working(f"searching {search.source} for {search.name}"):
+        result = run_search(job_id, settings)
     if result is None:
         fail(f"another process runs job {job_id} of {search.name!r}; `fill search list` tells how it ends")
     print_json(result)

@@ -10,7 +10,7 @@ import orjson
 import typer
 
 from fill_pipeline.cli.database import open_database
-from fill_pipeline.cli.output import Json, console, fail, print_json, print_table, say
+from fill_pipeline.cli.output import Json, console, fail, print_json, print_table, say, visible, working
 from fill_pipeline.crawl.choices import SourceKind
 from fill_pipeline.crawl.config import ConfigError, load_source_file, parse_source_config
 from fill_pipeline.cycle.clock import utc_now
@@ -78,10 +78,11 @@ def add(
     name: Annotated[str, typer.Option(help="Its name; default: from the URL.")] = "",
     kind: Annotated[SourceKind, typer.Option(help="What sort of site it is.")] = SourceKind.DEALER,
     config: Annotated[str, typer.Option(help="Its configuration: JSON, or @FILE. Without it the site is probed.")] = "",
+    json: Json = False,
 ) -> None:
     """Add sources from a YAML file, a site with a configuration, or a site that is probed first."""
     if not what.startswith(("http://", "https://")):
-        _add_file(Path(what))
+        _add_file(Path(what), json)
         return
     with open_database("sources") as conn:
         if config:
@@ -95,9 +96,12 @@ def add(
                 kind=kind,
                 reason="added on the command line",
             )
-            console.print(f"added [bold]{row.slug}[/], configuration version {row.config_version}")
+            if json:
+                print_json({"added": [_plain(row)]})
+            else:
+                console.print(f"added [bold]{row.slug}[/], configuration version {row.config_version}")
             return
-        _probe(conn, what)
+        _probe(conn, what, json)
 
 
 @app.command()
@@ -139,24 +143,26 @@ def try_out(slug: Slug, json: Json = False) -> None:
         source = Source(row, parse_source_config(row.config))
         now = utc_now()
         work = Work(settings, database_url(settings), "test", "test", utc_now, now + timedelta(minutes=2))
-        result = try_source(conn, work, source)
+        with working(f"asking {row.slug}"):
+            result = try_source(conn, work, source)
     if json:
         print_json(result.as_json())
     else:
         for step in result.steps:
-            console.print(step, highlight=False)
+            console.print(visible(step), markup=False, highlight=False)
         for listing in result.listings[:5]:
             print_json(listing)
     if not result.listings:
         fail(f"nothing could be read from {row.slug!r}: {result.reason}")
 
 
-def _add_file(path: Path) -> None:
+def _add_file(path: Path, json: bool) -> None:
     files = sorted(path.glob("*.yaml")) if path.is_dir() else [path]
     if not files or not all(f.is_file() for f in files):
         fail(f"{path}: no such file; name a YAML file of sources, a folder of them, or a URL")
     declarations = [declaration for file in files for declaration in load_source_file(file)]
     with open_database("sources") as conn:
+        added = []
         for d in declarations:
             row = registry.declare_source(
                 conn,
@@ -170,7 +176,11 @@ def _add_file(path: Path) -> None:
                 expected_count=d.expected_count,
                 reason=f"declared in {path.name}",
             )
-            console.print(f"[bold]{row.slug}[/]: {_standing(row)}, configuration version {row.config_version}")
+            added.append(_plain(row))
+            if not json:
+                console.print(f"[bold]{row.slug}[/]: {_standing(row)}, configuration version {row.config_version}")
+    if json:
+        print_json({"added": added})
 
 
 def _config_as_written(files: list[Path], name: str) -> dict[str, object]:
@@ -186,19 +196,23 @@ def _config_as_written(files: list[Path], name: str) -> dict[str, object]:
     return {}
 
 
-def _probe(conn: Connection, url: str) -> None:
+def _probe(conn: Connection, url: str, json: bool) -> None:
     from fill_pipeline.discovery.discover import probe_url
     from fill_pipeline.drain.work import Work
 
     settings = Settings()
     now = utc_now()
     work = Work(settings, database_url(settings), "by-hand", "probe", utc_now, now + timedelta(minutes=10))
-    report = probe_url(conn, work, url)
-    for step in report.steps:
-        console.print(step, highlight=False)
+    with working(f"looking at {url}"):
+        report = probe_url(conn, work, url)
+    for step in [] if json else report.steps:
+        console.print(visible(step), markup=False, highlight=False)
     if report.source is None:
         fail(f"{url} did not become a source: {report.reason}")
-    console.print(f"added [bold]{report.source.slug}[/]")
+    if json:
+        print_json({"added": [_plain(report.source)], "steps": report.steps})
+    else:
+        console.print(f"added [bold]{report.source.slug}[/]")
 
 
 def _switch(slug: str, active: bool, json: bool) -> None:

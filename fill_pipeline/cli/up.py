@@ -16,7 +16,7 @@ from typing import Annotated
 import typer
 
 from fill_pipeline.cli import demo
-from fill_pipeline.cli.output import console, fail
+from fill_pipeline.cli.output import Json, console, fail, print_json, working
 from fill_pipeline.db.migrate import migrate
 from fill_pipeline.db.server import database_url, stop_embedded
 from fill_pipeline.settings import Settings
@@ -29,16 +29,19 @@ READY_SECONDS = 240.0
 
 def up(
     no_dashboard: Annotated[bool, typer.Option("--no-dashboard", help="Leave the dashboard out.")] = False,
+    json: Json = False,
 ) -> None:
     """Run the system on this machine: the Dagster UI, its daemon, and the live dashboard; Ctrl-C stops it all."""
     settings = Settings()
-    migrate(database_url(settings))
+    with working("opening the database"):
+        migrate(database_url(settings))
     _own(settings)
+    addresses: dict[str, str] = {}
     with ExitStack() as stack:
         if demo.has_simulated_sources(settings):
             web, settings = stack.enter_context(demo.simulated_web(settings))
             stack.enter_context(_Clock(web))
-            console.print(f"simulated web    http://control.localhost:{web.port}/sites")
+            addresses["simulated web"] = f"http://control.localhost:{web.port}/sites"
         home = settings.home / "dagster"
         home.mkdir(parents=True, exist_ok=True)
         os.environ |= {"FILL_HOME": str(settings.home), "DAGSTER_HOME": str(_dagster_home(home))}
@@ -53,36 +56,44 @@ def up(
             )
         stack.callback(_stop, processes)
         _wait_until_up(ui, processes[0], home / "dagster.log")
-        console.print(f"Dagster UI       http://127.0.0.1:{ui}")
+        addresses["Dagster UI"] = f"http://127.0.0.1:{ui}"
         if not no_dashboard:
-            console.print(f"dashboard        http://127.0.0.1:{board}")
+            addresses["dashboard"] = f"http://127.0.0.1:{board}"
+        if json:
+            print_json({name.lower().replace(" ", "_"): url for name, url in addresses.items()}, indent=False)
+        for name, url in {} if json else addresses.items():
+            console.print(f"{name:16} {url}")
         console.print("Ctrl-C stops everything; the database stops with its last user.")
         _watch(processes)
 
 
-def down() -> None:
+def down(json: Json = False) -> None:
     """Stop the system started by ``fill up`` and the embedded database."""
     settings = Settings()
     pid_file = settings.home / "up.pid"
-    stopped = False
-    if (pid := _pid(pid_file)) is not None:
-        os.kill(pid, signal.SIGTERM)
-        for _ in range(10 * STOP_SECONDS):
-            if _pid(pid_file) is None:
-                break
-            time.sleep(0.1)
+    with working("stopping"):
+        if (pid := _pid(pid_file)) is not None:
+            os.kill(pid, signal.SIGTERM)
+            for _ in range(10 * STOP_SECONDS):
+                if _pid(pid_file) is None:
+                    break
+                time.sleep(0.1)
+        database = stop_embedded(settings)
+    if json:
+        print_json({"stopped_process": pid, "stopped_database": database})
+        return
+    if pid is not None:
         console.print(f"the system (process {pid}) is stopped")
-        stopped = True
-    if stop_embedded(settings):
-        stopped = True
+    if database:
         console.print("the embedded database is stopped")
-    if not stopped:
+    if pid is None and not database:
         console.print("nothing was running")
 
 
 def dashboard(
     port: Annotated[int | None, typer.Option(min=0, max=65535, help="Its port; default: FILL_DASHBOARD_PORT.")] = None,
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
+    json: Json = False,
 ) -> None:
     """Serve the live dashboard alone."""
     from fill_pipeline.dashboard.app import serve
@@ -90,10 +101,14 @@ def dashboard(
     settings = Settings()
     port = settings.dashboard_port if port is None else port
     try:
-        socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET).close()
+        with socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+            port = probe.getsockname()[1]
     except OSError as error:
         fail(f"nothing can listen on {host} port {port}: {error.strerror}; choose with --host and --port")
-    migrate(database_url(settings))
+    with working("opening the database"):
+        migrate(database_url(settings))
+    address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    print_json({"dashboard": address}, indent=False) if json else console.print(f"dashboard        {address}")
     token = settings.dashboard_token.get_secret_value() if settings.dashboard_token else None
     serve(
         settings,

@@ -162,7 +162,8 @@ def perform_by_hand(
         if window.start < window_at(now).start:
             work = Work(settings, url, window.key, owner("replay"), now_fn, now + timedelta(days=1), should_stop)
             chosen = _chosen(conn, slugs, crawlable_only=False)
-            replay_window(work, chosen, [window.key])
+            with _beating(work, None, progress):
+                replay_window(work, chosen, [window.key])
             return _outcome(work, chosen)
         cycle = open_by_hand(conn, settings, now=now, limited=True)
         # On record like any action of the plan, so that the plan does not close the cycle meanwhile.
@@ -332,8 +333,8 @@ def _chosen(conn: Connection, slugs: Sequence[str], *, crawlable_only: bool = Tr
 
 
 @contextmanager
-def _beating(work: Work, action_id: int, progress: Progress | None) -> Iterator[None]:
-    """While the work runs, show signs of life: to the database and to whoever watches."""
+def _beating(work: Work, action_id: int | None, progress: Progress | None) -> Iterator[None]:
+    """While the work runs, show signs of life: to the database (of an action on record) and to whoever watches."""
     done = threading.Event()
 
     def beat() -> None:
@@ -347,7 +348,7 @@ def _beating(work: Work, action_id: int, progress: Progress | None) -> Iterator[
                 if progress is not None:
                     progress(so_far)
                 beaten += 0.5
-                if beaten >= BEAT_SECONDS:
+                if beaten >= BEAT_SECONDS and action_id is not None:
                     beaten = 0.0
                     cycles.beat(conn, action_id, now=work.now_fn(), outcome=so_far)
 
