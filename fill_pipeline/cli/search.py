@@ -15,7 +15,7 @@ from fill_pipeline.db import registry
 from fill_pipeline.db import searches as db
 from fill_pipeline.db.connect import Connection
 from fill_pipeline.db.searches import Search
-from fill_pipeline.drain.search_schedule import ScheduleError, add_search
+from fill_pipeline.drain.search_schedule import add_search
 from fill_pipeline.settings import Settings
 
 app = typer.Typer(help="Saved searches: what to look for, where, and when.", no_args_is_help=True)
@@ -42,7 +42,7 @@ def add(
             new = add_search(
                 conn, name=name, params=params, schedule=schedule, now=utc_now(), source=source, time_zone=time_zone
             )
-        except ScheduleError as error:
+        except ValueError as error:
             fail(str(error))
     if json:
         print_json(_plain(new, None))

@@ -1,26 +1,18 @@
-"""Saved searches: what each asks its source for, and the job that runs it.
-
-How a source is searched is its configuration's ``extra.search``; what it cannot filter by is filtered
-here, as far as the result's card says it. A search never delists: what it does not show may still be there.
-"""
+"""Saved searches: the job that runs one. A search never delists: what it does not show may still be there."""
 
 from __future__ import annotations
 
-import re
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from statistics import median
-from typing import Annotated, Any
-from urllib.parse import quote
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ValidationError
 
 from fill_pipeline.crawl.choices import DetailPolicy
 from fill_pipeline.crawl.fetch import Fetcher, FetchResponse
 from fill_pipeline.crawl.harvest import HarvestPage, SourceToCrawl, StopReason, harvest_many
-from fill_pipeline.crawl.pagination import with_query
 from fill_pipeline.crawl.robots import RobotsCache
 from fill_pipeline.crawl.urls import url_hash
 from fill_pipeline.db import incidents, registry
@@ -31,45 +23,21 @@ from fill_pipeline.db.searches import Search, SearchJob
 from fill_pipeline.drain.harvest import SourceHarvest
 from fill_pipeline.drain.manners import heed
 from fill_pipeline.drain.robots import load_robots, obey_delay, save_robots
+from fill_pipeline.drain.search_params import (
+    Matcher,
+    ParamError,
+    SearchMapping,
+    check_params,
+    search_url,
+    unused_params,
+)
 from fill_pipeline.drain.work import MAX_SLOT_WAIT, Source, Totals, Work, load_sources, reserve_slot
-from fill_pipeline.extract.gazetteer import canonical_make, canonical_model, fold
-from fill_pipeline.extract.listing import Listing
-from fill_pipeline.vehicles.vocabulary import canonical_term
 
 LEASE = MAX_SLOT_WAIT + timedelta(minutes=5)
 """Renewed with every page; a page may wait for its slot and be tried more than once."""
 USUAL_JOBS = 10
 """So many finished jobs say how much a search usually finds."""
-KM_PER_MILE = 1.609344
-_PARAM = re.compile(r"\{(\w+)\}")
 _CUT_SHORT = (StopReason.ROBOTS, StopReason.BUDGET, StopReason.HELD, StopReason.STOPPED)
-_TERMS = ("body_style", "fuel_type", "transmission", "drivetrain", "condition", "seller_type")
-_RANGES = {"year": "year", "price": "price", "mileage": "mileage"}
-
-
-class SearchMapping(BaseModel):
-    """``config.extra.search`` of a source: how a search's params become its query.
-
-    ``url`` may hold params as ``{make}``; parts of a path in brackets ``[/{make}]`` vanish when the param is not
-    given. ``query`` maps params to query names, ``combined`` query names to several params (``{make} {model}``, the
-    missing left out), ``fixed`` is always sent, ``slug`` names params written like ``land-rover``, ``scale``
-    multiplies a number (miles to kilometres).
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    url: Annotated[str, Field(min_length=1, max_length=1000)] = "/"
-    query: dict[str, str] = {}
-    combined: dict[str, str] = {}
-    fixed: dict[str, str] = {}
-    slug: tuple[str, ...] = ()
-    scale: dict[str, float] = {}
-    joiner: str = " "
-
-    @property
-    def asked(self) -> set[str]:
-        """The params the source itself is asked for."""
-        return set(self.query) | {n for text in (self.url, *self.combined.values()) for n in _PARAM.findall(text)}
 
 
 @dataclass(slots=True)
@@ -83,10 +51,8 @@ class _Run:
     failure: str | None = None
     out_of_time: bool = False
     leased: bool = True
+    unused: list[str] = field(default_factory=list)
     seen: set[str] = field(default_factory=set)
-
-
-# ── Running ──
 
 
 def run_next_job(work: Work, *, run_id: str | None = None) -> dict[str, Any] | None:
@@ -146,7 +112,12 @@ def _crawl(conn: Connection, work: Work, search: Search, job: SearchJob, run: _R
     except ValidationError as error:
         first = error.errors()[0]
         return f"source {source.slug}: config.extra.search.{'.'.join(map(str, first['loc']))}: {first['msg']}"
+    try:
+        check_params(search.params)
+    except ParamError as error:
+        return f"search {search.name!r}: {error}"
     matcher = Matcher(search.params, mapping)
+    run.unused = unused_params(search.params, mapping)
     if "search" in source.config.extra:  # a source that cannot be asked is read whole, and filtered here
         index = source.config.index.model_copy(update={"urls": [search_url(mapping, search.params)]})
         source = replace(source, config=source.config.model_copy(update={"index": index, "detail_urls": []}))
@@ -220,6 +191,7 @@ def _result(work: Work, run: _Run, duration_ms: int) -> dict[str, Any]:
         "duration_ms": duration_ms,
         "filtered_out": run.filtered_out,
         "queued": sum(s.queued for s in stats),
+        "unused_params": run.unused,
         "stopped_by": run.failure,
     }
 
@@ -253,89 +225,5 @@ def _source_of(conn: Connection, search: Search) -> Source | str:
 def _hash(url: str) -> Any:
     try:
         return url_hash(url)
-    except ValueError:
-        return None
-
-
-# ── What ──
-
-
-def search_url(mapping: SearchMapping, params: dict[str, Any]) -> str:
-    """The URL (relative to the source's base) that asks for these params, as far as the source can be asked."""
-    words = {name: word for name, value in params.items() if (word := _word(mapping, name, value)) is not None}
-    path = re.sub(r"\[([^\[\]]*)\]", lambda m: m[1] if _all_given(m[1], words) else "", mapping.url)
-    path = _PARAM.sub(lambda m: quote(words.get(m[1], ""), safe="-_.~"), path)
-    asked = {query: words[name] for name, query in mapping.query.items() if name in words}
-    for query, template in mapping.combined.items():
-        if text := " ".join(_PARAM.sub(lambda m: words.get(m[1], ""), template).split()):
-            asked[query] = text
-    query_values = {**mapping.fixed, **asked}
-    return with_query(path, query_values) if query_values else path
-
-
-def _all_given(part: str, words: dict[str, str]) -> bool:
-    return all(name in words for name in _PARAM.findall(part))
-
-
-def _word(mapping: SearchMapping, name: str, value: Any) -> str | None:
-    if value is None or value == "" or value == []:
-        return None
-    if isinstance(value, list | tuple):
-        value = mapping.joiner.join(str(v) for v in value)
-    number = _number(value)
-    if name in mapping.scale and number is not None:
-        value = round(number * mapping.scale[name])
-    text = str(value)
-    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-") if name in mapping.slug else text
-
-
-class Matcher:
-    """Whether a result is what the search wants, judged by what its card says: what it does not say is let pass.
-
-    Years, prices and mileages (in miles) are bounded, make and model compared in canonical form, terms such as
-    ``transmission`` likewise. Keywords are looked for only where the source cannot be asked for them.
-    """
-
-    def __init__(self, params: dict[str, Any], mapping: SearchMapping) -> None:
-        self._bounds = {
-            name: (_number(params.get(f"min_{name}")), _number(params.get(f"max_{name}"))) for name in _RANGES
-        }
-        make = params.get("make")
-        self._make = fold(canonical_make(str(make)) or str(make)) if make else None
-        model = params.get("model")
-        known = canonical_model(canonical_make(str(make)) or str(make), str(model)) if make and model else None
-        self._model = fold(known or str(model)) if model else None
-        self._terms = {name: canonical_term(name, str(params[name])) for name in _TERMS if params.get(name)}
-        keywords = params.get("keywords") or []
-        wanted: Sequence[Any] = [keywords] if isinstance(keywords, str) else keywords
-        self._keywords = [] if "keywords" in mapping.asked else [str(word).lower() for word in wanted]
-
-    def accepts(self, card: Listing) -> bool:
-        """Whether nothing the card says is against it."""
-        for name, (low, high) in self._bounds.items():
-            value = getattr(card, name)
-            if name == "mileage" and value is not None and card.mileage_unit == "km":
-                value = value / KM_PER_MILE
-            if value is not None and ((low is not None and value < low) or (high is not None and value > high)):
-                return False
-        if self._make and card.make and fold(canonical_make(card.make) or card.make) != self._make:
-            return False
-        if self._model and card.model:
-            said = fold(canonical_model(card.make or "", card.model) or card.model)
-            if not said.startswith(self._model):
-                return False
-        for name, term in self._terms.items():
-            said_term = canonical_term(name, getattr(card, name) or "")
-            if term is not None and said_term is not None and said_term != term:
-                return False
-        text = f"{card.title or ''} {card.description or ''}".lower()
-        return all(word in text for word in self._keywords) if card.description else True
-
-
-def _number(value: Any) -> float | None:
-    if isinstance(value, bool) or value is None:
-        return None
-    try:
-        return float(str(value).replace(",", ""))
     except ValueError:
         return None

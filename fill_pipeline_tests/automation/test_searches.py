@@ -143,6 +143,7 @@ def test_the_command_line_adds_lists_runs_and_pauses(
         (["add", "x", "--source", "lot", "--param", "make"], "is not name=value"),
         (["add", "x", "--source", "elsewhere"], "fill sources list"),
         (["add", "x", "--source", "lot", "--schedule", "daily"], "cron line of five fields"),
+        (["add", "x", "--source", "lot", "--param", "min_year=new"], "not a number from 0, such as 2015"),
         (["run", "x"], "fill search list"),
     ],
 )

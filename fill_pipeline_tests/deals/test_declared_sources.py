@@ -17,7 +17,7 @@ from fill_pipeline.db import registry
 from fill_pipeline.db.connect import Connection
 from fill_pipeline.drain.page import RawPage, Reading
 from fill_pipeline.drain.read import read_cards, read_page
-from fill_pipeline.drain.searches import SearchMapping, search_url
+from fill_pipeline.drain.search_params import SearchMapping, search_url
 from fill_pipeline.settings import Settings
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)

@@ -33,6 +33,8 @@ from fill_pipeline.simweb import SimWeb
 
 START = datetime(2026, 3, 4, 3, 17, tzinfo=UTC)
 """Wednesday; the clocks of New York, Chicago, Denver and Los Angeles go forward on the Sunday after."""
+AUTUMN = datetime(2026, 10, 31, 3, 17, tzinfo=UTC)
+"""Saturday; the same clocks go back on the Sunday after."""
 KEYS = ("listings_found", "new_listings", "updated_listings", "skipped_listings", "pages_scraped", "duration_ms")
 SEARCHES: tuple[tuple[str, str, dict[str, Any]], ...] = (  # schedule, zone, params
     ("*/15 * * * *", "UTC", {}),
@@ -45,14 +47,14 @@ SEARCHES: tuple[tuple[str, str, dict[str, Any]], ...] = (  # schedule, zone, par
     ("30 2 * * *", "America/New_York", {}),  # an hour that does not happen on Sunday
     ("0 8,20 * * 1-5", "America/Chicago", {}),
     ("15 6 * * *", "Europe/Berlin", {"max_price": 20_000}),
-    ("45 23 * * 0", "America/Denver", {}),
+    ("30 1 * * 0,6", "America/Denver", {}),  # an hour that happens twice in autumn
     ("0 12 * * 6,0", "Europe/London", {}),
     ("5 0 * * *", "Pacific/Auckland", {}),
     ("20 4,10,16,22 * * *", "Asia/Kathmandu", {"transmission": "automatic"}),
     ("0 0 * * *", "Australia/Lord_Howe", {}),
     ("*/30 9-17 * * *", "America/New_York", {"keywords": ["one owner"]}),
     ("50 */6 * * *", "America/St_Johns", {"make": "Ford"}),
-    ("25 7 5 * *", "UTC", {}),  # once a month
+    ("25 7 5 * 0", "UTC", {}),  # on the fifth and on Sundays
     ("40 */3 * * *", "America/Sao_Paulo", {"make": "Toyota", "max_price": 30_000}),
     ("35 5 * * 1-5", "Asia/Tokyo", {}),
 )
@@ -75,8 +77,9 @@ class _Followed:
 
 @dataclass
 class Plan:
-    """What happens when, in hours from the start; lists of (from, to) or of moments."""
+    """What happens when, in hours from ``start``; lists of (from, to) or of moments."""
 
+    start: datetime
     hours: float
     down: list[tuple[float, float]]
     paused: list[tuple[float, float]]
@@ -90,6 +93,7 @@ class Plan:
 
 
 WEEK = Plan(
+    start=START,
     hours=168,
     down=[(20, 27), (75, 76.5), (93.5, 101), (140, 140.7)],
     paused=[(10, 30), (50, 90), (60, 61), (110, 130)],
@@ -100,7 +104,20 @@ WEEK = Plan(
     silent=(54, 66),
     failing=(104, 116),
 )
+WEEKEND = Plan(
+    start=AUTUMN,
+    hours=56,
+    down=[(20, 22.5), (26.2, 27.4)],  # the second one over the hour that happens twice in New York
+    paused=[(8, 14), (30, 36)],
+    moved=[12, 33],
+    floods=[5, 25.5, 40],
+    kills=[3, 26],
+    doomed=[16],
+    silent=(29, 38),
+    failing=(39, 47),
+)
 HOURS = Plan(
+    start=START,
     hours=4,
     down=[(1.6, 2.9)],
     paused=[(0.2, 0.7)],
@@ -122,8 +139,8 @@ class SearchWeek:
         self.chance = random.Random(seed)
         self.broken: list[str] = []
         self.counts: Counter[str] = Counter()
-        self._base, self._set_at = START, time.monotonic()
-        self._sim = START
+        self._base, self._set_at = plan.start, time.monotonic()
+        self._sim = plan.start
         self._killed: Counter[UUID] = Counter()
         self._doomed: set[UUID] = set()
         self._quiet: str | None = None
@@ -139,7 +156,7 @@ class SearchWeek:
     def run(self) -> dict[str, Any]:
         """Play the plan and judge what the tables say afterwards; returns the figures."""
         began, cpu = time.monotonic(), time.process_time()
-        end = START + timedelta(hours=self.plan.hours)
+        end = self.plan.start + timedelta(hours=self.plan.hours)
         events = self._events()
         with self._connect() as conn:
             while self._sim < end:
@@ -170,7 +187,7 @@ class SearchWeek:
         return connect(database_url(self.settings), name="search week")
 
     def _declare(self, conn: Connection, sources: int) -> None:
-        self.web.post("clock", now=START.isoformat())
+        self.web.post("clock", now=self.plan.start.isoformat())
         sites = sorted((s for s in self.web.get("/sites") if s["open"]), key=lambda s: -(s["live_count"] or 0))
         slugs = []
         for site in sites[:sources]:
@@ -182,15 +199,21 @@ class SearchWeek:
         for place, (schedule, zone, params) in enumerate(SEARCHES):
             source = slugs[place % len(slugs)][1]
             search = add_search(
-                conn, name=f"search {place}", params=params, schedule=schedule, now=START, source=source, time_zone=zone
+                conn,
+                name=f"search {place}",
+                params=params,
+                schedule=schedule,
+                now=self.plan.start,
+                source=source,
+                time_zone=zone,
             )
             followed = _Followed(search.id, schedule, zone, source, [], search.created_at)
             followed.times = self._times(followed)
             self._searches.append(followed)
 
     def _times(self, search: _Followed) -> list[datetime]:
-        end = START + timedelta(hours=self.plan.hours + 1)
-        return named_minutes(search.schedule, search.zone, START - timedelta(days=2), end)
+        start, end = self.plan.start - timedelta(days=2), self.plan.start + timedelta(hours=self.plan.hours + 1)
+        return named_minutes(search.schedule, search.zone, start, end)
 
     def _events(self) -> list[tuple[float, Callable[[Connection], None]]]:
         plan, found = self.plan, list[tuple[float, Callable[[Connection], None]]]()
@@ -209,7 +232,7 @@ class SearchWeek:
 
     @property
     def _hours(self) -> float:
-        return (self._sim - START) / timedelta(hours=1)
+        return (self._sim - self.plan.start) / timedelta(hours=1)
 
     def _to(self, sim: datetime) -> None:
         if sim.hour != self._sim.hour:
@@ -448,22 +471,19 @@ def named_minutes(schedule: str, zone: str, start: datetime, end: datetime) -> l
     """Every minute (UTC) a cron line of numbers, ``*``, ``,``, ``-`` and ``/`` names, found by trying each.
 
     A fixed hour that happens twice counts the first time, one that never happens an hour later; lines whose
-    minute or hour begins with ``*`` follow the clock on the wall.
+    minute or hour begins with ``*`` follow the clock on the wall. Of a day and a weekday one is enough.
     """
     minute, hour, day, month, weekday = schedule.split()
     steady = minute.startswith("*") or hour.startswith("*")
     minutes, hours, days = _values(minute, 0, 59), _values(hour, 0, 23), _values(day, 1, 31)
     months, weekdays = _values(month, 1, 12), {value % 7 for value in _values(weekday, 0, 7)}
+    either_is_free = day.startswith("*") or weekday.startswith("*")
     tz = ZoneInfo(zone)
 
     def named(wall: datetime) -> bool:
-        return (
-            wall.minute in minutes
-            and wall.hour in hours
-            and wall.day in days
-            and wall.month in months
-            and wall.isoweekday() % 7 in weekdays
-        )
+        of_month, of_week = wall.day in days, wall.isoweekday() % 7 in weekdays
+        on = of_month and of_week if either_is_free else of_month or of_week
+        return on and wall.minute in minutes and wall.hour in hours and wall.month in months
 
     day_around = timedelta(days=1)  # no zone is further from UTC
     found = set()

@@ -10,20 +10,16 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
-from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from fill_pipeline.db import cycles, registry
 from fill_pipeline.db import searches as db
 from fill_pipeline.db.connect import Connection
 from fill_pipeline.db.searches import Search, run_now
-from fill_pipeline.drain.search_schedule import ScheduleError, add_search, create_jobs, latest_tick
-from fill_pipeline.drain.searches import Matcher, SearchMapping, run_next_job, run_search_job, search_url
+from fill_pipeline.drain.search_schedule import add_search, create_jobs
+from fill_pipeline.drain.searches import run_next_job, run_search_job
 from fill_pipeline.drain.work import Work
-from fill_pipeline.extract.listing import Listing
 from fill_pipeline.settings import Settings
 
 NOW = datetime(2026, 3, 2, 9, 7, tzinfo=UTC)
@@ -38,73 +34,19 @@ DOCUMENTED = {
 }
 
 
-# ── When ──
-
-
 @pytest.mark.parametrize(
-    ("schedule", "zone", "now", "tick"),
+    ("said", "told"),
     [
-        ("0 */2 * * *", "UTC", "2026-03-02T09:07", "2026-03-02T08:00"),
-        ("0 8 * * *", "America/Los_Angeles", "2026-01-10T17:00", "2026-01-10T16:00"),
-        ("0 8 * * *", "America/Los_Angeles", "2026-01-10T15:59", "2026-01-09T16:00"),
-        ("0 */15 * * *", "UTC", "2026-03-02T14:59", "2026-03-02T00:00"),  # hours 0 and 15, whatever its author meant
-        ("*/15 * * * *", "UTC", "2026-03-02T14:59", "2026-03-02T14:45"),
-        ("0 8 * * *", "UTC", "2026-03-02T08:00", "2026-03-02T08:00"),
+        ({"schedule": "0 25 * * *"}, "hour '25'"),
+        ({"time_zone": "Mars/Olympus"}, "IANA"),
+        ({"params": {"min_year": "abc"}}, "min_year 'abc'"),
+        ({"name": " "}, "name ' ' is empty"),
     ],
 )
-def test_a_tick_is_what_cron_says_in_the_searchs_zone(schedule: str, zone: str, now: str, tick: str) -> None:
-    at = datetime.fromisoformat(now).replace(tzinfo=UTC)
-    assert latest_tick(schedule, zone, at) == datetime.fromisoformat(tick).replace(tzinfo=UTC)
-
-
-def _ticks(schedule: str, zone: str, start: datetime, minutes: int) -> list[datetime]:
-    found = {latest_tick(schedule, zone, start + timedelta(minutes=m)) for m in range(minutes)}
-    return sorted(t for t in found if t is not None and t >= start)
-
-
-def test_a_fixed_hour_runs_once_in_the_night_the_clocks_go_back() -> None:
-    # New York, 1 November 2026: 01:30 happens at 05:30 and at 06:30 UTC.
-    night = datetime(2026, 11, 1, 0, 0, tzinfo=UTC)
-    assert _ticks("30 1 * * *", "America/New_York", night, 24 * 60) == [datetime(2026, 11, 1, 5, 30, tzinfo=UTC)]
-
-
-def test_every_quarter_of_an_hour_goes_on_through_the_night_the_clocks_go_back() -> None:
-    night = datetime(2026, 11, 1, 4, 0, tzinfo=UTC)
-    assert len(_ticks("*/15 * * * *", "America/New_York", night, 4 * 60)) == 16
-
-
-def test_an_hour_that_does_not_happen_runs_once_an_hour_later() -> None:
-    # New York, 8 March 2026: the clocks go from 02:00 to 03:00 at 07:00 UTC.
-    night = datetime(2026, 3, 8, 4, 0, tzinfo=UTC)
-    assert _ticks("30 2 * * *", "America/New_York", night, 12 * 60) == [datetime(2026, 3, 8, 7, 30, tzinfo=UTC)]
-
-
-@settings(max_examples=60, deadline=None)
-@given(
-    schedule=st.sampled_from(["0 */2 * * *", "*/15 * * * *", "30 1 * * *", "0 8 * * 1-5", "5 0 1 * *", "0 0 29 2 *"]),
-    zone=st.sampled_from(["UTC", "America/New_York", "Europe/Berlin", "Australia/Lord_Howe", "Asia/Kathmandu"]),
-    now=st.integers(0, 4 * 366 * 24 * 60).map(lambda minutes: NOW + timedelta(minutes=minutes - 1_000_000)),
-)
-def test_ticks_never_lie_ahead_and_never_go_back(schedule: str, zone: str, now: datetime) -> None:
-    at = now
-    tick = latest_tick(schedule, zone, at)
-    assert tick is not None
-    assert tick <= at
-    assert latest_tick(schedule, zone, tick) == tick
-    later = latest_tick(schedule, zone, at + timedelta(minutes=37))
-    assert later is not None
-    assert later >= tick
-
-
-@pytest.mark.parametrize("schedule", ["", "every two hours", "0 25 * * *", "0 0 * * * *", "@daily"])
-def test_a_schedule_cron_does_not_know_is_refused(conn: Connection, schedule: str) -> None:
-    with pytest.raises(ScheduleError, match="five fields"):
-        add_search(conn, name="x", params={}, schedule=schedule, now=NOW)
-
-
-def test_a_zone_that_is_none_is_refused(conn: Connection) -> None:
-    with pytest.raises(ScheduleError, match="IANA"):
-        add_search(conn, name="x", params={}, schedule="0 8 * * *", time_zone="Mars/Olympus", now=NOW)
+def test_a_search_that_cannot_do_what_it_says_is_not_saved(conn: Connection, said: dict[str, Any], told: str) -> None:
+    with pytest.raises(ValueError, match=told):
+        _search(conn, **said)
+    assert db.searches(conn) == []
 
 
 def _search(conn: Connection, **said: Any) -> Search:
@@ -167,75 +109,6 @@ def test_a_schedule_broken_by_hand_opens_an_incident_and_stops_nobody_else(conn:
     conn.execute("UPDATE offerup_searches SET schedule = 'whenever' WHERE id = %s", [broken.id])
     assert len(create_jobs(conn, NOW + timedelta(hours=2))) == 1
     assert conn.execute("SELECT kind, subject FROM incidents").fetchall() == [("search_schedule", str(broken.id))]
-
-
-# ── What ──
-
-OFFERUP_LIKE = SearchMapping.model_validate(
-    {
-        "url": "/search[/{make}][/{model}]",
-        "combined": {"q": "{keywords} {colour}"},
-        "query": {"min_price": "PRICE_MIN", "max_price": "PRICE_MAX", "radius_miles": "radius_km"},
-        "fixed": {"cid": "5.1"},
-        "slug": ["make", "model"],
-        "scale": {"radius_miles": 1.609344},
-    }
-)
-
-
-def test_params_become_the_sources_own_query() -> None:
-    params = {
-        "make": "Land Rover",
-        "min_price": 3000,
-        "max_price": 8000,
-        "radius_miles": 50,
-        "keywords": ["clean title", "single owner"],
-        "zip_code": "92705",
-    }
-    url = search_url(OFFERUP_LIKE, params)
-    assert urlsplit(url).path == "/search/land-rover"
-    assert parse_qs(urlsplit(url).query) == {
-        "cid": ["5.1"],
-        "q": ["clean title single owner"],
-        "PRICE_MIN": ["3000"],
-        "PRICE_MAX": ["8000"],
-        "radius_km": ["80"],
-    }
-
-
-@given(st.dictionaries(st.text(max_size=20), st.one_of(st.none(), st.text(), st.integers(), st.lists(st.text()))))
-def test_no_params_break_the_query(params: dict[str, Any]) -> None:
-    url = search_url(OFFERUP_LIKE, {"make": "Honda", **params})
-    assert url.startswith("/search")
-    Matcher(params, OFFERUP_LIKE).accepts(Listing(title="x", price=1))
-
-
-CIVIC = {"make": "Honda", "model": "Civic", "year": 2017, "price": 7_000, "mileage": 80_000, "mileage_unit": "mi"}
-
-
-@pytest.mark.parametrize(
-    ("params", "card", "accepted"),
-    [
-        ({"make": "honda", "model": "civic"}, CIVIC, True),
-        ({"make": "Toyota"}, CIVIC, False),
-        ({"make": "Honda", "model": "Accord"}, CIVIC, False),
-        ({"min_year": 2018}, CIVIC, False),
-        ({"max_price": 6_999}, CIVIC, False),
-        ({"max_price": "8,000"}, CIVIC, True),
-        ({"max_mileage": 60_000}, CIVIC, False),
-        ({"max_mileage": 60_000}, {**CIVIC, "mileage_unit": "km"}, True),  # 80,000 km are 49,710 miles
-        ({"max_mileage": 60_000}, {"make": "Honda"}, True),  # what a card does not say does not speak against it
-        ({"transmission": "manual"}, {**CIVIC, "transmission": "Automatic"}, False),
-        ({"color_of_seats": "red"}, CIVIC, True),
-    ],
-)
-def test_what_the_site_cannot_filter_is_filtered_here(
-    params: dict[str, Any], card: dict[str, Any], accepted: bool
-) -> None:
-    assert Matcher(params, SearchMapping()).accepts(Listing(**card)) is accepted
-
-
-# ── Running ──
 
 
 class Site:
@@ -322,7 +195,7 @@ def _status(conn: Connection) -> list[tuple[Any, ...]]:
 
 
 def test_a_search_asks_its_source_and_stores_what_matches(conn: Connection, work: Work, site: Site) -> None:
-    search = _search(conn, params={"make": "Honda", "max_price": 9_000, "min_year": 2015})
+    search = _search(conn, params={"make": "Honda", "max_price": 9_000, "min_year": 2015, "zip_code": "97301"})
     run_now(conn, search.id, now=NOW)
     result = run_next_job(work)
     assert result is not None
@@ -331,6 +204,7 @@ def test_a_search_asks_its_source_and_stores_what_matches(conn: Connection, work
     assert site.asked[0] == {"make": ["Honda"], "most": ["9000"]}
     assert len(site.asked) == 2  # the cursor is followed
     assert (result["listings_found"], result["new_listings"], result["filtered_out"]) == (4, 4, 4)
+    assert result["unused_params"] == ["zip_code"]
     assert result["pages_scraped"] == 2
     assert conn.execute("SELECT min(year), max(price), count(*) FROM listings").fetchone() == (2015, 8_800, 4)
 
@@ -386,6 +260,7 @@ def test_a_site_that_fails_ends_the_job_in_error_with_the_reason(conn: Connectio
     [
         ("UPDATE offerup_searches SET source = 'nowhere'", "no source 'nowhere'"),
         ("UPDATE scrape_sources SET active = false", "not active"),
+        ('UPDATE offerup_searches SET params = \'{"min_year": "abc"}\'', "min_year 'abc' is not a number"),
         ('UPDATE scrape_sources SET config = \'{"extra": {"search": {"urk": 1}}}\'', "config.extra.search.urk"),
     ],
 )
@@ -480,7 +355,3 @@ def test_work_without_time_left_gives_the_job_back(conn: Connection, work: Work,
     late = Work(work.settings, database_url, CYCLE, "late", lambda: NOW, NOW - timedelta(minutes=1))
     run_next_job(late)
     assert _status(conn) == [("pending", None, 0)]
-
-
-def test_the_zone_database_is_there() -> None:
-    assert ZoneInfo("America/Los_Angeles").key == "America/Los_Angeles"
