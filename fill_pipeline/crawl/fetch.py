@@ -9,7 +9,7 @@ import selectors
 import socket
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import count
@@ -194,15 +194,19 @@ class Fetcher:
         self._finished = others + self._finished
         return answer
 
-    def abort(self) -> list[FetchRequest]:
-        """Drop everything not yet answered and return those requests, so that their rows can be given back."""
-        dropped = [request for _, _, request in self._waiting] + list(self._due)
+    def abort(self, which: Callable[[FetchRequest], bool] = lambda _: True) -> list[FetchRequest]:
+        """Drop everything not yet answered, or what ``which`` says; returns it, so that its rows can be given back."""
+        dropped: list[FetchRequest] = []
+        waiting, self._waiting = self._waiting, []
+        due, self._due = self._due, deque()
+        for entry in waiting:
+            dropped.append(entry[2]) if which(entry[2]) else heapq.heappush(self._waiting, entry)
+        for request in due:
+            (dropped if which(request) else self._due).append(request)
         for handle in list(self._active.values()):
-            if handle.flight is not None:
+            if handle.flight is not None and which(handle.flight.request):
                 dropped.append(handle.flight.request)
-            self._release(handle)
-        self._waiting.clear()
-        self._due.clear()
+                self._release(handle)
         return dropped
 
     def close(self) -> None:

@@ -181,11 +181,23 @@ class Drain:
         return True
 
     def _drop_stopped(self) -> None:
-        """Give back what belongs to sources that were switched off meanwhile."""
+        """Give back what belongs to sources that were switched off meanwhile, also what is on its way."""
         waiting = self._waiting.sources()
         waiting |= {errand.source.id for errands in self._awaiting_robots.values() for errand in errands}
         for source_id in waiting - self._sources.keys():
             self._hold_off(source_id)
+        flying = {source_id for source_id, n in self._manners.in_flight.items() if n} - self._sources.keys()
+        if flying:
+            self._drop_in_flight(flying)
+
+    def _drop_in_flight(self, source_ids: set[UUID]) -> None:
+        def is_theirs(request: FetchRequest) -> bool:
+            return isinstance(request.tag, Errand) and request.tag.source.id in source_ids
+
+        tags: list[Errand] = [request.tag for request in self._fetcher.abort(is_theirs)]
+        self._flying -= len(tags)
+        self._manners.in_flight.subtract(tag.source.id for tag in tags)
+        self._give_back([tag.page.queue_id for tag in tags if tag.page.queue_id in self._held])
 
     def _hold_off(self, source_id: UUID) -> None:
         """Give back what is still to be asked of a source that is left alone from now on."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import importlib.util
 import zlib
 
 import pytest
@@ -41,18 +40,26 @@ def test_raw_deflate_is_understood_too():
     assert decode_bytes(raw_deflate(TEXT), "deflate", 100_000) == TEXT
 
 
-@pytest.mark.skipif(importlib.util.find_spec("brotli") is None, reason="brotli is not installed")
 def test_brotli_is_undone_and_bounded():
-    import brotli
-
+    brotli = pytest.importorskip("brotli")
     assert decode_bytes(brotli.compress(TEXT), "br", 100_000) == TEXT
-    with pytest.raises(DecodeError) as caught:
-        decode_bytes(brotli.compress(b"\0" * 20_000_000, quality=1), "br", 1_000_000)
-    assert caught.value.too_large
+    bomb = brotli.compress(b"\0" * 20_000_000, quality=1)
+    for packed, name in ((bomb, "br"), (gzip.compress(bomb), "br, gzip"), (brotli.compress(bomb), "br, br")):
+        with pytest.raises(DecodeError) as caught:
+            decode_bytes(packed, name, 1_000_000)
+        assert caught.value.too_large
     with pytest.raises(DecodeError):
         decode_bytes(brotli.compress(TEXT)[:-5], "br", 100_000)
     with pytest.raises(DecodeError):
         decode_bytes(b"nonsense", "br", 100_000)
+
+
+@pytest.mark.parametrize("encoding", ["zstd", "zstd, gzip", "gzip, zstd", "compress", "dcz"])
+def test_what_we_never_ask_for_is_not_undone(encoding):
+    frame = bytes.fromhex("28b52ffd 00 f8") + b"\x03\0\0" + b"\xff" * 100  # zstd, a window of terabytes
+    body = gzip.compress(frame) if encoding.endswith("gzip") else frame
+    with pytest.raises(DecodeError, match="was not asked for"):
+        decode_bytes(body, encoding, 1_000_000)
 
 
 @pytest.mark.parametrize("name", ["gzip", "deflate"])

@@ -102,7 +102,7 @@ def some_are(db: Connection, status: str, category: str = "%") -> bool:
 def wait_for(condition: Callable[[], object], running: Running) -> None:
     deadline = time.monotonic() + PATIENCE
     while not condition():
-        assert running.alive, "the cycle ended before the fault"
+        assert running.alive, f"the cycle ended before the fault: {running.report()}"
         assert time.monotonic() < deadline
         time.sleep(0.02)
 
