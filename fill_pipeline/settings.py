@@ -69,6 +69,8 @@ class Settings(BaseSettings):
     """How long a claimed queue row may stay without a sign of life."""
     cycle_minutes: int = Field(default=115, ge=1, le=119)
     """How long a cycle may run before it is closed with what it has."""
+    retry_seconds: float = Field(default=10.0, ge=0, le=600)
+    """The pause before a failed action is tried again; each further one in a row is four times as long."""
 
     model_url: str | None = Field(default=None, pattern=r"^https?://[^\s/@?#]+(/[^\s@?#]*)?$")
     """Base URL of an OpenAI-compatible service ("http://127.0.0.1:8000/v1"); unset means no language model is asked."""

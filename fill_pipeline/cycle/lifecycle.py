@@ -23,7 +23,8 @@ MISSED_LOOK_BACK = timedelta(days=31)
 def policy_of(settings: Settings, *, wait: bool) -> Policy:
     """The bounds of the brain from the settings; ``wait`` keeps a cycle below target open for later chances."""
     bounds = Bounds.around(batch=settings.batch_size, workers=settings.workers or cores(), cores=cores())
-    return Policy(shards=settings.shards, wait=wait, bounds=bounds)
+    pause = timedelta(seconds=settings.retry_seconds)
+    return Policy(shards=settings.shards, wait=wait, retry_pause=pause, bounds=bounds)
 
 
 def ensure_open(conn: Connection, settings: Settings, *, now: datetime) -> CycleRow:

@@ -10,20 +10,24 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from itertools import takewhile
 from typing import Any
 
 from fill_pipeline.cycle.levers import Lever, drain_parameters, proven_dials
-from fill_pipeline.cycle.state import Action, ActionKind, ActionStatus, CycleState, Policy, SourceState
+from fill_pipeline.cycle.state import Action, ActionKind, ActionStatus, CycleState, PastAction, Policy, SourceState
 
 BY_HAND, DUE, ALL, AGAIN, LIMITS = -1, 0, 1, 2, 100  # levels of a harvest; AGAIN and LIMITS count on from there
 MEND, REPLACE = 0, 1  # levels of a repair
+RETRY_GROWTH = 4
+LONGEST_PAUSE = timedelta(minutes=10)
 
 
 def plan(state: CycleState, now: datetime, policy: Policy) -> list[Action]:
     """Return the actions to start now; none for a closed cycle, or while the last ones still run.
 
     Drains may run side by side up to ``policy.shards``; everything else runs alone, so that each
-    decision is taken on settled figures.
+    decision is taken on settled figures. What failed is tried again after a pause, and nothing after it in the ladder
+    before.
     """
     if not state.open:
         return []
@@ -31,19 +35,20 @@ def plan(state: CycleState, now: datetime, policy: Policy) -> list[Action]:
     if any(a.kind is not ActionKind.DRAIN for a in in_flight):
         return []
     if now >= state.deadline - policy.closing_time:
-        return [] if in_flight else _close(state, "the cycle's time is up")
+        return [] if in_flight else _rested(_close(state, "the cycle's time is up"), state, now, policy)
     drains = _drain(state, now, policy, len(in_flight))
     if drains or in_flight:
-        return drains
+        return _rested(drains, state, now, policy)
     for rung in () if state.limited else _ladder(state):
         action = rung(state, now, policy)
         if action is not None:
-            return [action]
+            return _rested([action], state, now, policy)
     if not state.limited and _worth_waiting(state, now, policy):
         return []
     if state.limited:
-        return _close(state, "what was asked for is done")
-    return _close(state, "on target" if state.on_target else "nothing left to try in this cycle")
+        return _rested(_close(state, "what was asked for is done"), state, now, policy)
+    why = "on target" if state.on_target else "nothing left to try in this cycle"
+    return _rested(_close(state, why), state, now, policy)
 
 
 def next_actions(state: CycleState) -> list[str]:
@@ -118,7 +123,7 @@ def _harvest_again(state: CycleState, now: datetime, policy: Policy) -> Action |
     if state.on_target or not policy.wait or state.record.rests(Lever.FREQUENCY, now, policy.cycle):
         return None
     step = state.record.step(Lever.FREQUENCY, len(policy.bounds.rest_minutes))
-    if not _rested(state, now, policy, step):
+    if not _has_rested(state, now, policy, step):
         return None
     again = [s.slug for s in _workable(state) if s.vehicles_added or s.harvests < 2]
     level = AGAIN + len({a.level for a in state.past(ActionKind.HARVEST) if AGAIN <= a.level < LIMITS})
@@ -235,7 +240,25 @@ def _unfinished(past: list[Any], policy: Policy) -> bool:
     return same[-1].status is ActionStatus.FAILED and len(same) < policy.max_attempts
 
 
-def _rested(state: CycleState, now: datetime, policy: Policy, step: int) -> bool:
+def _rested(actions: list[Action], state: CycleState, now: datetime, policy: Policy) -> list[Action]:
+    """Without those that failed so lately that what made them fail will hardly have passed; their turn comes."""
+    return [a for a in actions if not _pauses(state.past(a.kind, a.level), state, now, policy)]
+
+
+def _pauses(past: list[PastAction], state: CycleState, now: datetime, policy: Policy) -> bool:
+    """Each pause in a row is longer than the one before, none longer than half of what the cycle then had left."""
+    failures = list(takewhile(lambda a: a.status is ActionStatus.FAILED, reversed(past)))
+    failed_at = failures[0].finished_at if failures else None
+    if failed_at is None or failed_at > now:  # by a clock that was set back since
+        return False
+    growth: int = RETRY_GROWTH ** (len(failures) - 1)
+    pause = min(policy.retry_pause * growth, LONGEST_PAUSE)
+    left = state.deadline - policy.closing_time - failed_at
+    # A cycle whose time is up has nothing left to do but to be closed, however long that takes.
+    return now < failed_at + (min(pause, left / 2) if left > timedelta(0) else pause)
+
+
+def _has_rested(state: CycleState, now: datetime, policy: Policy, step: int) -> bool:
     ends = [a.finished_at for a in state.past(ActionKind.HARVEST) if a.finished_at is not None]
     return bool(ends) and now >= max(ends) + timedelta(minutes=policy.bounds.rest_minutes[step - 1])
 

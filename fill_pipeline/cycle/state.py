@@ -141,7 +141,8 @@ class Policy:
     ``patience`` is how long a ready page may lie in the future and still be waited for; ``wait`` whether a cycle below
     target stays open until its sources may be harvested again (a scheduled one does, a one-shot command does not). A
     queue of ``deep_queue`` pages is worth turning up the drain for; a loss of less than ``least_loss`` vehicles a day
-    is borne; while quality is low the ranges of up to ``learners`` sources a cycle are learned.
+    is borne; while quality is low the ranges of up to ``learners`` sources a cycle are learned. What failed is tried
+    again after ``retry_pause`` at the soonest.
     """
 
     shards: int = 1
@@ -149,6 +150,7 @@ class Policy:
     patience: timedelta = timedelta(seconds=45)
     wait: bool = False
     max_attempts: int = 3
+    retry_pause: timedelta = timedelta(seconds=10)
     max_discoveries: int = 2
     closing_time: timedelta = timedelta(minutes=5)
     cycle: timedelta = timedelta(hours=2)

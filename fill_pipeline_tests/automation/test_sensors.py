@@ -114,6 +114,7 @@ def test_nothing_is_asked_for_while_a_run_for_that_window_and_action_is_in_fligh
         running_before=utc_now(),
         requested_before=utc_now() + timedelta(seconds=1),
     )
+    conn.execute("UPDATE cycle_actions SET finished_at = finished_at - interval '1 minute'")
     assert ticked(conn, "target_gap_sensor", instance) == []
     assert statuses(conn, cycle.cycle_id) == [("harvest/0/1", "failed"), ("harvest/0/2", "requested")]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -180,6 +181,53 @@ def test_a_drain_that_moves_nothing_is_not_repeated_for_ever() -> None:
     idle = tuple(PastAction(ActionKind.DRAIN, 0, n, ActionStatus.FAILED, 0, NOW) for n in (1, 2, 3))
     state = CycleState("c", True, DEADLINE, 2000, pending=10, next_ready_at=NOW, actions=idle)
     assert plan(state, NOW, Policy())[0].kind is not ActionKind.DRAIN
+
+
+def failed(kind: ActionKind, *ends: timedelta) -> tuple[PastAction, ...]:
+    """Attempts that failed, so long ago each."""
+    return tuple(PastAction(kind, 0, n, ActionStatus.FAILED, 0, NOW - ago) for n, ago in enumerate(ends, 1))
+
+
+@pytest.mark.parametrize(
+    ("kind", "state"),
+    [
+        (ActionKind.DRAIN, CycleState("c", True, DEADLINE, 2000, pending=10, next_ready_at=NOW)),
+        (ActionKind.HARVEST, CycleState("c", True, DEADLINE, 2000, sources=(SourceState("a", True),))),
+        (ActionKind.DISCOVER, CycleState("c", True, DEADLINE, 2000)),
+        (ActionKind.CLOSE, CycleState("c", True, DEADLINE, 2000, vehicles_added=2000, limited=True)),
+        (ActionKind.CLOSE, CycleState("c", True, NOW - timedelta(hours=1), 2000)),
+    ],
+)
+def test_what_failed_is_tried_again_after_pauses_that_grow(kind: ActionKind, state: CycleState) -> None:
+    def asked(*ends: timedelta) -> list[ActionKind]:
+        return [a.kind for a in plan(replace(state, actions=failed(kind, *ends)), NOW, Policy())]
+
+    assert asked(timedelta(seconds=9)) == [], "and nothing after it in the ladder meanwhile"
+    assert asked(timedelta(seconds=10)) == [kind]
+    assert asked(timedelta(seconds=60), timedelta(seconds=39)) == []
+    assert asked(timedelta(seconds=60), timedelta(seconds=40)) == [kind]
+
+
+@given(st.timedeltas(timedelta(seconds=1), timedelta(minutes=110)), st.integers(1, 2))
+def test_a_pause_always_leaves_time_to_try_again_in_this_cycle(left: timedelta, failures: int) -> None:
+    policy = Policy(retry_pause=timedelta(minutes=5))
+    deadline = NOW + policy.closing_time + left
+    state = CycleState("c", True, deadline, 2000, pending=10, next_ready_at=NOW)
+    state = replace(state, actions=failed(ActionKind.DRAIN, *[timedelta(0)] * failures))
+    assert plan(state, NOW, policy) == []
+    assert [a.kind for a in plan(state, NOW + left / 2, policy)] == [ActionKind.DRAIN]
+
+
+def test_a_clock_set_back_makes_no_pause_longer() -> None:
+    state = CycleState("c", True, DEADLINE, 2000, pending=10, next_ready_at=NOW)
+    later = replace(state, actions=failed(ActionKind.DRAIN, timedelta(minutes=-10)))
+    assert [a.kind for a in plan(later, NOW, Policy())] == [ActionKind.DRAIN]
+
+
+def test_one_failing_drain_does_not_hold_up_the_others() -> None:
+    state = CycleState("c", True, DEADLINE, 2000, pending=12_000, next_ready_at=NOW)
+    state = replace(state, actions=failed(ActionKind.DRAIN, timedelta(0)))
+    assert [a.level for a in plan(state, NOW, Policy(shards=3))] == [1, 2]
 
 
 def test_more_shards_are_asked_for_when_the_queue_is_deep() -> None:

@@ -38,7 +38,13 @@ def fresh_world(server_url: str, home: Path, name: str) -> Iterator[Settings]:
         admin.execute(f"CREATE DATABASE {name}")
     url = make_conninfo(server_url, dbname=name)
     migrate(url)
-    yield Settings(home=home, database_url=SecretStr(url), allow_nets="127.0.0.0/8", workers=2)  # type: ignore[arg-type]
+    yield Settings(
+        home=home,
+        database_url=SecretStr(url),
+        allow_nets="127.0.0.0/8",  # type: ignore[arg-type]
+        workers=2,
+        retry_seconds=0.1,
+    )
     with psycopg.connect(server_url, autocommit=True) as admin:
         admin.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
 
@@ -79,6 +85,7 @@ def start_cycle(world: Settings) -> subprocess.Popen[bytes]:
         "FILL_ALLOW_NETS": "127.0.0.0/8",
         "FILL_WORKERS": "2",
         "FILL_BATCH_SIZE": "60",
+        "FILL_RETRY_SECONDS": "0.1",
     }
     return subprocess.Popen(
         [sys.executable, "-m", "fill_pipeline.cli", "cycle"],
