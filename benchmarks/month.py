@@ -64,6 +64,7 @@ OUTAGES: tuple[tuple[str, dict[str, Any]], ...] = (
     ("truncate", {}),
 )
 KINDS = ("dealer", "classifieds", "dealer", "auction_house")
+SHUT = ("gone", "unreachable")
 BY_PEOPLE = frozenset({"operator"})
 
 
@@ -230,6 +231,8 @@ def false_actions(month: Month, conn: Connection) -> list[str]:
             trail = [f"{r.cycle_id} {r.diagnosis} {r.status}" for r in improvement.repairs(conn, row.id, 6)]
             happened = [name for name in ("redesigned", "had_outage") if site in getattr(month, name)]
             found.append(f"{row.slug} was given up, though it is open: {row.status_reason}; {happened} {trail}")
+        if row.status == "retired" and site in month.closed and not (row.status_reason or "").startswith(SHUT):
+            found.append(f"{row.slug} closed, and was given up for another reason: {row.status_reason}")
         for version in registry.versions(conn, row.id):
             if version.made_by in BY_PEOPLE and version.version > 1:
                 found.append(f"{row.slug} was changed by a person")

@@ -136,7 +136,8 @@ class FieldFall:
 class PastRun:
     """One cycle of a source, as its history keeps it.
 
-    ``hour`` is the UTC hour of day its window began at; ``excused`` are pages that are gone or forbidden by robots.txt.
+    ``hour`` is the UTC hour of day its window began at; ``excused`` are pages that are gone or forbidden by robots.txt;
+    ``expected_count`` is how many vehicles it said it had, None where it did not say.
     """
 
     cycle_id: str
@@ -151,6 +152,7 @@ class PastRun:
     quality_count: int
     harvests: int
     harvest_complete: bool | None
+    expected_count: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -70,7 +70,8 @@ def is_down(run: PastRun) -> bool | None:
     asked, failed = attempts - run.excused, run.pages_failed - run.excused
     if asked > 0 and failed / asked >= DOWN_RATE:
         return True
-    return run.harvests > 0 and run.found == 0 and run.cards_seen == 0
+    # Who says that it has nothing is not down.
+    return run.harvests > 0 and run.found == 0 and run.cards_seen == 0 and run.expected_count != 0
 
 
 def yield_baseline(now: PastRun, past: Sequence[PastRun]) -> Baseline | None:

@@ -308,4 +308,5 @@ def _run(stats: SourceStats, hour: int) -> PastRun:
         quality_count=stats.quality_count,
         harvests=stats.harvests,
         harvest_complete=stats.harvest_complete,
+        expected_count=stats.expected_count,
     )

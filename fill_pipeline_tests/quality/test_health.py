@@ -81,6 +81,8 @@ def test_who_says_that_nothing_is_left_is_believed_when_small_and_looked_at_when
     odd = verdict(looked(0, expected_count=0), steady())
     assert (odd.status, odd.diagnosis) == (HealthStatus.DEGRADED, Diagnosis.EMPTY)
     assert wants_repair(odd)
+    often = [replace(run(i, 0), expected_count=0) if i % 4 == 0 else run(i, 2) for i in range(1, 24)]
+    assert verdict(looked(2), often).status is HealthStatus.HEALTHY
     at_night = verdict(looked(0, expected_count=0), nightly(7))
     assert at_night.status is HealthStatus.HEALTHY
 

@@ -88,7 +88,8 @@ FROM source_cycle_stats c JOIN scrape_sources s ON s.id = c.source_id WHERE c.cy
 SELECT s.id, h.cycle_id, extract(hour FROM coalesce(w.window_start, h.last_at) AT TIME ZONE 'UTC')::int / 2 * 2,
        h.found, h.pages_fetched, h.pages_failed,
        coalesce((h.failures ->> 'gone')::int, 0) + coalesce((h.failures ->> 'robots')::int, 0),
-       h.index_pages, h.cards_seen, h.quality_sum, h.quality_count, h.harvests, h.harvest_complete
+       h.index_pages, h.cards_seen, h.quality_sum, h.quality_count, h.harvests, h.harvest_complete,
+       h.expected_count
 FROM scrape_sources s CROSS JOIN LATERAL (
     SELECT * FROM source_cycle_stats c WHERE c.source_id = s.id AND c.cycle_id <> :cycle_id AND c.last_at < :before
     ORDER BY c.last_at DESC LIMIT :n) h
