@@ -53,6 +53,24 @@ def test_a_months_summaries_sum_to_the_rows_of_its_cycles(conn: Connection, worl
     assert set(week["criteria"]) == {"vehicles", "new_sources", "quality", "source_uptime"}
 
 
+def test_what_searches_bring_between_cycles_counts_for_its_window_and_makes_no_cycle_more(
+    conn: Connection, world: Settings
+) -> None:
+    fill(conn, 6, "1900")
+    for n in (2, 3):
+        conn.execute(
+            "INSERT INTO fill_cycles (cycle_id, started_at, completed_at, window_start, window_end, target, status, "
+            "vehicles_added, vehicles_queued, on_target, metadata) "
+            "SELECT cycle_id || %s, started_at, completed_at, window_start, window_end, target, 'closed', "
+            "60, 5, false, '{\"limited\": true}' FROM fill_cycles WHERE window_start = %s "
+            "AND metadata ->> 'limited' IS NULL",
+            [f"+{n}", START],
+        )
+    day = write_daily(conn, world, date(2025, 12, 1), now=START + timedelta(hours=12))
+    assert (day["vehicles_added"], day["vehicles_queued"]) == (6 * 1900 + 120, 6 * 3000 + 10)
+    assert (day["cycles_completed"], day["cycles_on_target"], len(day["series"])) == (6, 1, 6)
+
+
 def test_a_day_short_of_its_pace_says_so_with_its_forecast(conn: Connection, world: Settings) -> None:
     fill(conn, 6, "1925")
     day = write_daily(conn, world, date(2025, 12, 1), now=START + timedelta(hours=11, minutes=55))

@@ -103,10 +103,18 @@ SELECT report FROM fill_reports WHERE kind = :kind AND period = :period;
 SELECT period, report FROM fill_reports WHERE kind = :kind ORDER BY period DESC LIMIT :n;
 
 -- name: period_cycles
--- The cycles whose window began in a period, oldest first.
-SELECT cycle_id, status, vehicles_added, vehicles_queued, sources_active, sources_discovered, data_quality_score::float8, on_target, window_start, completed_at, target,
-       (metadata ->> 'queue_per_hour')::float8
-FROM fill_cycles WHERE window_start >= :start AND window_start < :end AND status <> 'open' ORDER BY window_start, started_at;
+-- The cycles whose window began in a period, oldest first. What a window's extra cycles for single jobs took account of
+-- belongs to the window's own: they are no cycles of the schedule.
+SELECT c.cycle_id, c.status, c.vehicles_added + x.added, c.vehicles_queued + x.queued, c.sources_active, c.sources_discovered,
+       c.data_quality_score::float8, c.on_target OR c.vehicles_added + x.added >= c.target, c.window_start, c.completed_at, c.target,
+       (c.metadata ->> 'queue_per_hour')::float8
+FROM fill_cycles c CROSS JOIN LATERAL (
+    SELECT coalesce(sum(e.vehicles_added), 0)::int4 AS added, coalesce(sum(e.vehicles_queued), 0)::int4 AS queued FROM fill_cycles e
+    WHERE e.window_start = c.window_start AND e.status <> 'open' AND e.metadata ->> 'limited' = 'true'
+      AND c.cycle_id NOT LIKE '%%+%%' -- once, where a person ran the whole again
+) x
+WHERE c.window_start >= :start AND c.window_start < :end AND c.status <> 'open' AND c.metadata ->> 'limited' IS DISTINCT FROM 'true'
+ORDER BY c.window_start, c.started_at;
 
 -- name: discovered_between$
 SELECT count(*) FROM scrape_sources WHERE discovered_at >= :start AND discovered_at < :end AND status IN ('live', 'trial');
