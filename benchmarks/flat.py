@@ -110,12 +110,12 @@ def main() -> None:
     parser.add_argument("--through", type=int, default=1_000_000)
     parser.add_argument("--home", type=Path, help="where the databases are made and kept; default: a folder that goes")
     arguments = parser.parse_args()
-    with _home(arguments.home) as home:
+    with home_folder(arguments.home) as home:
         settings = Settings(home=home)
         try:
             base = database_url(settings)
-            small = _database(base, "small", SMALL, SMALL)
-            large = _database(base, f"large_{arguments.listings}", arguments.listings, arguments.listings // 10)
+            small = filled_database(base, "small", SMALL, SMALL)
+            large = filled_database(base, f"large_{arguments.listings}", arguments.listings, arguments.listings // 10)
             figures = measure(small, large, arguments.rounds)
             figures |= measure_queue(large, arguments.through)
         finally:
@@ -124,7 +124,7 @@ def main() -> None:
 
 
 @contextmanager
-def _home(given: Path | None) -> Iterator[Path]:
+def home_folder(given: Path | None) -> Iterator[Path]:
     if given is not None:
         given.mkdir(parents=True, exist_ok=True)
         yield given
@@ -133,7 +133,7 @@ def _home(given: Path | None) -> Iterator[Path]:
         yield Path(made)
 
 
-def _database(base: str, name: str, listings: int, pending: int) -> str:
+def filled_database(base: str, name: str, listings: int, pending: int) -> str:
     """A database of that many rows, made unless it is there already."""
     url = make_conninfo(base, dbname=name)
     with psycopg.connect(make_conninfo(base, dbname="postgres"), autocommit=True) as admin:

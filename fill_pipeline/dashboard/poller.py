@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -21,6 +21,7 @@ from fill_pipeline.settings import Settings
 INTERVAL = 1.0  # seconds between two readings
 SHARE = 0.05  # of the time may be spent reading: slow readings come more rarely
 MAX_INTERVAL = 10.0
+JUDGED = 10  # readings whose fastest says what one costs: the others waited for a busy machine
 HISTORY = 120  # readings
 RATE_OVER = 30.0  # seconds over which the present rate is measured
 
@@ -61,6 +62,11 @@ class Reading:
         return None
 
 
+def pause_after(seconds: Collection[float]) -> float:
+    """Seconds to wait after readings that took so long: as a whole, time reading is at most ``SHARE``."""
+    return min(MAX_INTERVAL, max(INTERVAL, min(seconds, default=0.0) / SHARE))
+
+
 class Poller:
     """Reads on demand, never more often than it may; safe to use from several threads."""
 
@@ -70,13 +76,14 @@ class Poller:
         self._lock = threading.Lock()
         self._conn: Connection | None = None
         self._moments: deque[Moment] = deque(maxlen=HISTORY)
+        self._seconds: deque[float] = deque(maxlen=JUDGED)
         self._read_at = float("-inf")
         self.reading = Reading(None, 0.0, (), None, None)
 
     @property
     def pause(self) -> float:
         """Seconds to wait between two readings, so that they cost the database no more than their share."""
-        return min(MAX_INTERVAL, max(INTERVAL, self.reading.seconds / SHARE))
+        return pause_after(self._seconds)
 
     def read(self, *, max_age: float = 0.0) -> Reading:
         """The last reading if it is at most ``max_age`` seconds old, else a new one. Never raises for the database."""
@@ -99,6 +106,7 @@ class Poller:
             began = time.perf_counter()
             overview = snapshot(conn, self._settings, now, last.overview)
             seconds = time.perf_counter() - began
+            self._seconds.append(seconds)
         except (psycopg.Error, DatabaseUnavailableError) as error:
             self._drop()
             words = f"{type(error).__name__}: {error}".strip()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
@@ -10,6 +11,9 @@ from uuid import UUID
 
 from fill_pipeline.alerts.vitals import Disk
 from fill_pipeline.alerts.watch import Look, watch
+from fill_pipeline.cycle.lifecycle import ensure_open
+from fill_pipeline.cycle.report import write_cycle_report
+from fill_pipeline.cycle.summary import write_summaries
 from fill_pipeline.cycle.window import LENGTH, Window
 from fill_pipeline.db import cycles
 from fill_pipeline.db.connect import Connection
@@ -69,6 +73,44 @@ class Rows:
                                           else ("healthy", "fine", None)), window.end],
             )  # fmt: skip
         return window.key
+
+    def worked(self, number: int, added: int, *, quality: float, failing: Sequence[str] = ()) -> str:
+        """A cycle opened, filled and reported as the system does it, from what its sources did.
+
+        Every source gives as much as the others but for those that fail, whose pages all do.
+        """
+        window = Window(START + number * LENGTH)
+        cycle = ensure_open(self.conn, self.settings, now=window.start + timedelta(seconds=5))
+        given = [slug for slug in self.sources if slug not in failing]
+        for slug, source_id in self.sources.items():
+            n = 0 if slug in failing else added // len(given) + (given.index(slug) < added % len(given))
+            self.conn.execute(
+                "INSERT INTO vehicles (created_at, created_cycle, updated_at, updated_cycle, completeness) "
+                "SELECT %(at)s, %(cycle)s, %(at)s, %(cycle)s, %(quality)s FROM generate_series(1, %(n)s)",
+                {"at": window.start + timedelta(hours=1), "cycle": cycle.cycle_id, "quality": quality, "n": n},
+            )
+            self.conn.execute(
+                "INSERT INTO import_queue (source_id, listing_url, url_hash, status, cycle_id, processed_at) "
+                "SELECT %s, 'https://example.com', gen_random_uuid(), 'complete', %s, %s FROM generate_series(1, %s)",
+                [source_id, cycle.cycle_id, window.start + timedelta(hours=1), n],
+            )
+            self.conn.execute(
+                "INSERT INTO source_cycle_stats (source_id, cycle_id, index_pages, cards_seen, queued, pages_fetched, "
+                "pages_failed, found, new, vehicles_added, quality_sum, quality_count, harvests, harvest_complete, "
+                "failures, first_at, last_at) VALUES (%(source)s, %(cycle)s, %(index)s, %(n)s, %(n)s, %(n)s, "
+                "%(failed)s, %(n)s, %(n)s, %(n)s, %(n)s * %(quality)s::float8, %(n)s, 1, %(whole)s, %(why)s, "
+                "%(at)s, %(at)s)",
+                {
+                    "source": source_id, "cycle": cycle.cycle_id, "index": min(n, 2), "n": n, "whole": n > 0,
+                    "quality": quality, "failed": 0 if n else 90, "why": "{}" if n else '{"timeout": 90}',
+                    "at": window.start + timedelta(hours=1),
+                },
+            )  # fmt: skip
+        self.conn.execute("UPDATE source_state SET last_harvest_at = %s", [window.start + timedelta(hours=1)])
+        now = window.end - timedelta(minutes=10)
+        write_cycle_report(self.conn, self.settings, cycle.cycle_id, now=now)
+        write_summaries(self.conn, self.settings, window.start.date(), now=now)
+        return cycle.cycle_id
 
     def open_cycle(self, number: int) -> str:
         """The cycle now open."""

@@ -1,10 +1,11 @@
-"""A week of 84 cycles with planted incidents: each is told once and closed, and none is invented."""
+"""A week of 84 cycles with planted incidents: each is told once and closed, none is invented, every report adds up."""
 
 from __future__ import annotations
 
 from datetime import timedelta
+from pathlib import Path
 
-from fill_pipeline.db import vitals
+from fill_pipeline.db import cycles, vitals
 from fill_pipeline_tests.alerts.receivers import Receiver
 from fill_pipeline_tests.alerts.rows import Rows
 from fill_pipeline_tests.alerts.test_delivery import hooked
@@ -21,27 +22,25 @@ DEAD = range(20, 23)
 
 
 def test_every_planted_incident_of_a_week_is_told_once_and_closed_and_none_is_invented(
-    rows: Rows, receiver: Receiver
+    rows: Rows, receiver: Receiver, tmp_path: Path
 ) -> None:
     for name in ("alpha", "beta", "gamma", "delta"):
         rows.source(name)
-    rows.settings = hooked(rows.settings, receiver)
+    rows.settings = hooked(rows.settings, receiver, target=rows.target, home=tmp_path)
     for number in range(CYCLES):
         receiver.status = 503 if 41 <= number < 44 else 200  # the receiver is away for six hours
         if number in MISSED:
             rows.look(rows.after(number - 1, 30))  # the sensor notices while nothing runs
             continue
-        for missed in MISSED if number == MISSED.stop else ():
-            rows.cycle(missed, added=0, status="missed")
         if number in (DEAD.start, DEAD.stop):
             rows.conn.execute("INSERT INTO counters VALUES ('queue.dead', '', %s)", [3000 if number in DEAD else -3000])
         failing = [s for s, when in (*FAILS.items(), *ONCE.items()) if number in when]
         noise = number * 7 % 5 / 500
-        key = rows.cycle(
+        key = rows.worked(
             number,
             added=60 if number in SHORT else 100 + number % 9,
             quality=(0.8 if number in POOR else 0.955) + noise,
-            failing=tuple(failing),
+            failing=failing,
         )
         for name in ("price_range", "counters_reconcile"):
             passed = number not in WRONG or name != "price_range"
@@ -65,3 +64,20 @@ def test_every_planted_incident_of_a_week_is_told_once_and_closed_and_none_is_in
     [missed_for] = [one["incident"]["seconds"] for one in receiver.got if one["incident"]["kind"] == "missed_cycle"
                     and one["event"] == "resolved"]  # fmt: skip
     assert 6 * 3600 <= missed_for <= 8 * 3600
+    _adds_up(rows)
+
+
+def _adds_up(rows: Rows) -> None:
+    """Every report of the week says what the tables say."""
+    written = dict(cycles.reports(rows.conn, "cycle", 100))
+    assert len(written) == CYCLES - len(MISSED)
+    by_cycle = dict(rows.conn.execute("SELECT created_cycle, count(*) FROM vehicles GROUP BY 1").fetchall())
+    assert {name: report["vehicles_added"] for name, report in written.items()} == by_cycle
+    assert [name for name, report in written.items() if not report["reconciled"]] == []
+    judged = "SELECT cycle_id, count(*) FILTER (WHERE status = 'failing') FROM source_health GROUP BY 1"
+    health = dict(rows.conn.execute(judged).fetchall())
+    assert {name: report["sources_failing"] for name, report in written.items()} == health
+    sums = "SELECT to_char(window_start AT TIME ZONE 'UTC', %s), sum(vehicles_added) FROM fill_cycles GROUP BY 1"
+    for kind, name in (("daily", "YYYY-MM-DD"), ("weekly", 'IYYY-"W"IW'), ("monthly", "YYYY-MM")):
+        summaries = {name: report["vehicles_added"] for name, report in cycles.reports(rows.conn, kind, 100)}
+        assert summaries == dict(rows.conn.execute(sums, [name]).fetchall()), kind

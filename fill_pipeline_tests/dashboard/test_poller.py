@@ -10,7 +10,7 @@ import pytest
 
 from fill_pipeline.dashboard.links import Dagster
 from fill_pipeline.dashboard.metrics import exposition
-from fill_pipeline.dashboard.poller import INTERVAL, MAX_INTERVAL, Poller, Reading
+from fill_pipeline.dashboard.poller import INTERVAL, MAX_INTERVAL, Poller, Reading, pause_after
 from fill_pipeline.dashboard.render import Renderer, Sort, share
 from fill_pipeline.dashboard.snapshot import snapshot
 from fill_pipeline.db.connect import Connection
@@ -57,10 +57,13 @@ def test_the_present_rate_is_measured_within_a_cycle(
 
 
 def test_slow_readings_come_more_rarely() -> None:
-    poller = Poller(Settings())
+    assert pause_after([]) == INTERVAL
     for seconds, pause in ((0.001, INTERVAL), (0.1, 2.0), (5.0, MAX_INTERVAL)):
-        poller.reading = Reading(None, seconds, (), None, None)
-        assert poller.pause == pytest.approx(pause, abs=0.01)
+        assert pause_after([seconds]) == pytest.approx(pause, abs=0.01)
+
+
+def test_a_busy_machine_does_not_make_the_page_slow() -> None:
+    assert pause_after([0.5, 0.01, 0.9, 0.3]) == INTERVAL  # one of them shows what a reading costs
 
 
 def test_a_reading_scans_no_table_that_grows(conn: Connection, settings: Settings, town: Callable[..., Any]) -> None:
