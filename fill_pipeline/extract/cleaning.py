@@ -11,15 +11,19 @@ _MOJIBAKE = re.compile(r"[ÃÂâ][\x80-\xbf€™œ“”•–—‚ƒ„…†
 _BREAKS = re.compile(r"<\s*(?:br|p|li|div)\b[^>]{0,200}>", re.I)
 
 
+def single_spaced(text: str) -> str:
+    """A text on one line, white space single and none at its ends; most texts are so already."""
+    return text.strip() if text.isprintable() and "  " not in text else " ".join(text.split())
+
+
 def clean(text: str, limit: int = 400) -> str:
     """One line of plain words: entities decoded, control characters gone, white space single, at most ``limit``."""
     text = text[: limit * 4]
     if "&" in text:
         text = html.unescape(text)
-    if text.isascii() and text.isprintable():
-        return " ".join(text.split())[:limit].strip()
-    text = _CONTROL.sub("", mend_encoding(text))
-    return " ".join(text.split())[:limit].strip()
+    if not (text.isascii() and text.isprintable()):
+        text = _CONTROL.sub("", mend_encoding(text))
+    return single_spaced(text)[:limit].strip()
 
 
 def clean_markup(text: str, limit: int = 20_000) -> str:
@@ -32,7 +36,7 @@ def clean_markup(text: str, limit: int = 20_000) -> str:
     if not text.isascii():
         text = mend_encoding(text)
     text = _CONTROL.sub("", text)
-    return "\n".join(line for line in (" ".join(line.split()) for line in text.splitlines()) if line)[:limit]
+    return "\n".join(filter(None, map(single_spaced, text.splitlines())))[:limit]
 
 
 def mend_encoding(text: str) -> str:

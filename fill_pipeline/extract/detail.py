@@ -35,16 +35,17 @@ _TITLE_CEILING = 0.88  # the confidence of what is read here at most
 _PLACE_IN_TITLE = re.compile(r"\(([^()\d]{3,40})\)\s*\Z")
 
 
-def read_detail(tree: LexborHTMLParser, reading: Reading, *, url: str) -> None:
-    """Offer what the visible part of a detail page says, taken out of its noise. Changes the tree.
+def read_detail(tree: LexborHTMLParser, reading: Reading, *, url: str, words: Words | None = None) -> None:
+    """Offer what the visible part of a detail page says, taken out of its noise. Changes the tree, and the page's words
+    if they have been read already.
 
     What is known with more confidence than the visible page can give is not looked for, unless every offer is asked
     for."""
     title_tag = tree.css_first("title")
     tag_title = clean(title_tag.text()) if title_tag is not None else ""
-    drop_menus(tree)
-    body = tree.body
-    words = read_words([body]) if body is not None else Words()
+    drop_menus(tree, words)
+    if words is None:
+        words = read_words([tree.body]) if tree.body is not None else Words()
     drop_foreign(tree, words)
     priced = (
         _is_sure(reading, "price", PRICE_CEILING)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -32,12 +33,13 @@ def _rounded(confidence: float) -> float:
 class Reading:
     """What the layers said about one vehicle: per field the most confident value, ties to the first.
 
-    With ``keep_all`` every offer is kept for an explanation.
+    With ``keep_all`` every offer is kept for an explanation; with ``only`` no other field is asked for.
     """
 
-    __slots__ = ("_all", "_best", "_notes", "aliases", "payload")
+    __slots__ = ("_all", "_best", "_notes", "_only", "aliases", "payload")
 
-    def __init__(self, keep_all: bool = False) -> None:
+    def __init__(self, keep_all: bool = False, only: frozenset[str] | None = None) -> None:
+        self._only = only
         self._best: dict[str, tuple[float, Any, Layer, str, str | None]] = {}
         self._all: list[tuple[str, Layer, str, Any, float]] | None = [] if keep_all else None
         self._notes: dict[str, str] = {}
@@ -65,6 +67,13 @@ class Reading:
         """Whether every offer is kept, the losing ones too."""
         return self._all is not None
 
+    def is_open(self, field: str, confidence: float) -> bool:
+        """Whether an offer of this confidence would count: one that cannot need not be read."""
+        if self._only is not None and field not in self._only:
+            return False
+        held = self._best.get(field)
+        return held is None or confidence > held[0] or self._all is not None
+
     def value(self, field: str) -> Any:
         """The value that leads for a field, or None."""
         held = self._best.get(field)
@@ -87,11 +96,15 @@ class Reading:
 
     def has(self, *fields: str) -> bool:
         """Whether every one of the fields has a value."""
-        return self._best.keys() >= set(fields)
+        return all(map(self._best.__contains__, fields))
 
     def count(self, *fields: str) -> int:
         """How many of the fields have a value."""
         return sum(field in self._best for field in fields)
+
+    def times_offered(self) -> Counter[str]:
+        """How often each field was offered a value; empty unless ``keep_all``."""
+        return Counter(offer[0] for offer in self._all or ())
 
     def drop(self, field: str) -> None:
         """Take a field back: what was read turned out to be something else."""

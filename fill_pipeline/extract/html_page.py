@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from typing import Any
 
 from selectolax.lexbor import LexborHTMLParser
@@ -53,15 +52,8 @@ _NO_RESULTS = re.compile(
     re.I,
 )
 # Facts that a page states by label only about the one vehicle it is about.
-_LABELLED_FACTS = (
-    "vin",
-    "mileage",
-    "transmission",
-    "engine",
-    "exterior_color",
-    "fuel_type",
-    "drivetrain",
-    "body_style",
+_LABELLED_FACTS = frozenset(
+    ("vin", "mileage", "transmission", "engine", "exterior_color", "fuel_type", "drivetrain", "body_style")
 )
 # What the visible page can still add to structured data: with all of it, and a place, the tree is not even parsed.
 _WANTED = (*CORE_FIELDS, "currency", "mileage_unit", "body_style", "engine", "fuel_type", "transmission", "drivetrain",
@@ -85,6 +77,7 @@ class HtmlPage:
         self._markup: str | None = None
         self._tree: LexborHTMLParser | None = None
         self._stripped = False
+        self._words: Words | None = None
         self._cards: list[Card] | None = None
         self._items: list[dict[str, Any]] | None = None
         self._linked_readings: list[Reading] | None = None
@@ -223,10 +216,11 @@ class HtmlPage:
 
     def _facts_stated_once(self) -> int:
         """How many facts about one vehicle have one label on the whole page: in cards they would have several."""
-        reading = Reading(keep_all=True)
-        read_labels(self._all_words(), reading, self.url)
-        stated = Counter(offer.field for offer in reading.explanations())
-        return sum(stated[field] == 1 for field in _LABELLED_FACTS)
+        reading = Reading(keep_all=True, only=_LABELLED_FACTS)
+        self._words = self._all_words()
+        read_labels(self._words, reading, self.url)
+        times = reading.times_offered()
+        return sum(times[field] == 1 for field in _LABELLED_FACTS)
 
     def _labelled_facts(self, cards: list[Card]) -> int:
         """How many facts about one vehicle stand outside the cards."""
@@ -293,7 +287,7 @@ class HtmlPage:
                 reading.absorb(self._read_linked(max(items[:20], key=richness), "microdata"))
             self._read_meta(reading)
         if not self._is_complete(reading):
-            read_detail(self._bare_tree(), reading, url=self.url)
+            read_detail(self._bare_tree(), reading, url=self.url, words=self._words)
 
     def _read_meta(self, reading: Reading) -> None:
         meta = meta_record(self.tree)

@@ -336,7 +336,6 @@ def _offer(
 ) -> None:
     if not field:
         return
-    label = label.strip(" :\u00a0")
     if field == "kind":
         field = "condition" if _STATE.match(value) else "body_style"
     if field == "msrp":
@@ -345,10 +344,9 @@ def _offer(
         field, confidence = "title", 0.5
     elif field == "seller_name" and _SELLER_KIND.fullmatch(value):
         field = "seller_type"
-    if reading.confidence(field) >= LABEL_CEILING and not reading.explains:
+    if not reading.is_open(field, LABEL_CEILING) or not _plausible_shape(field, value):
         return
-    if not _plausible_shape(field, value):
-        return
+    label = label.strip(" :\u00a0")
     if field == "price" and label.lower() in _LIST_PRICES:
         confidence -= 0.08
     elif label.lower() in _VAGUE:

@@ -335,7 +335,11 @@ def is_vehicle_record(record: dict[str, Any]) -> bool:
     """Whether a record's keys are those of a vehicle offered for sale."""
     if len(record) < 3 and not any(isinstance(value, dict) for value in record.values()):
         return False
-    fields = record_fields(record)
+    return _is_offered(record, record_fields(record))
+
+
+def _is_offered(record: dict[str, Any], fields: set[str]) -> bool:
+    """Whether a record with these fields is a vehicle's."""
     if not fields & {"title", "make", "model", "vin"} or not _has_fields(record):
         return False
     priced = bool(fields & {"price", "bid", "sold_price"})
@@ -453,14 +457,10 @@ def is_linked_vehicle(record: dict[str, Any]) -> bool:
     id or a mileage. A car without any of these is an example or a search's subject."""
     if _offers_many(record):
         return False
-    if is_vehicle_record(record):
-        return True
     fields = record_fields(record)
-    return (
-        record_type(record) in _CAR_TYPES
-        and "title" in fields
-        and bool(fields & {"url", "remote_id", "mileage", "price"})
-    )
+    if record_type(record) in _CAR_TYPES and "title" in fields and fields & {"url", "remote_id", "mileage", "price"}:
+        return True
+    return _is_offered(record, fields)
 
 
 def _offers_many(record: dict[str, Any]) -> bool:

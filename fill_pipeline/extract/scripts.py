@@ -7,8 +7,7 @@ import html
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import unquote
 
 import orjson
@@ -39,16 +38,14 @@ _MAX_ASSIGNMENTS = 60  # per script
 _MAX_SCRIPT = 4_000_000  # characters
 
 
-@dataclass(frozen=True, slots=True)
-class ScriptData:
+class ScriptData(NamedTuple):
     """A decoded block: where it stood, and what it holds."""
 
     locator: str
     data: Any
 
 
-@dataclass(frozen=True, slots=True)
-class Script:
+class Script(NamedTuple):
     """One script of a page: its MIME type in lower case, its id, where its text stands in the page, and whether
     another script seems to begin inside."""
 

@@ -97,7 +97,7 @@ def offer_value(
     key: str = "",
 ) -> None:
     """Offer a value for a field after reading it as that field's type; what cannot be read is left out."""
-    if confidence <= reading.confidence(field) and not reading.explains:
+    if not reading.is_open(field, confidence):
         return
     if value is True or value is False:
         if field == "status" and value and "sold" in key.lower():
