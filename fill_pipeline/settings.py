@@ -32,6 +32,10 @@ class Settings(BaseSettings):
     """Where Dagster keeps its instance; unset means schema ``dagster`` of the same database."""
     archive_url: str | None = None
     """Folder or fsspec URL of the page archive; unset means ``home/archive``."""
+    archive_days: int = Field(default=90, ge=1)
+    """How long an archived page is kept, and its window can be replayed."""
+    archive_source_mb: int | None = Field(default=None, ge=1)
+    """The most that a source's archived pages may take, in MB; unset means that only their age counts."""
 
     target: int = Field(default=2000, ge=1)
     """Vehicles to add per cycle (document 1)."""

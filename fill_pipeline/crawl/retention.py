@@ -50,10 +50,15 @@ def prune(
     now: datetime,
     keep_for: timedelta | None = None,
     keep_bytes: int | None = None,
+    before: str | None = None,
 ) -> Pruned:
-    """Delete a source's expired files, each from the index first, so that no row ever points to nothing."""
-    gone = expired(files_of_source(conn, source_id), now=now, keep_for=keep_for, keep_bytes=keep_bytes)
+    """Delete a source's expired files, each from index and store together: one that cannot be deleted stays in both.
+
+    Only files of cycles before the one named ``before`` are looked at, if one is named.
+    """
+    gone = expired(files_of_source(conn, source_id, before=before), now=now, keep_for=keep_for, keep_bytes=keep_bytes)
     for file in gone:
-        forget_file(conn, source_id, file.file)
-        remove(root, file.file)
+        with conn.transaction():
+            forget_file(conn, source_id, file)
+            remove(root, file.file)
     return Pruned(len(gone), sum(file.pages for file in gone), sum(file.size for file in gone))

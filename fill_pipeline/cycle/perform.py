@@ -21,6 +21,7 @@ from fill_pipeline.cycle.lifecycle import open_by_hand
 from fill_pipeline.cycle.plan import BY_HAND
 from fill_pipeline.cycle.replacement import recover, retire
 from fill_pipeline.cycle.report import write_cycle_report
+from fill_pipeline.cycle.retention import is_first_of_its_day, prune_archive
 from fill_pipeline.cycle.schedule import learn
 from fill_pipeline.cycle.state import Action, ActionKind
 from fill_pipeline.cycle.summary import write_summaries
@@ -274,6 +275,8 @@ def close(cycle_id: str, *, settings: Settings, now_fn: Callable[[], datetime] =
         assert cycle is not None
         learn(conn, cycle_id, now=now)
         write_summaries(conn, settings, cycle.window_start.date(), now=now)
+        if is_first_of_its_day(conn, cycle_id):
+            prune_archive(conn, settings, now=now)
         watch_after(conn, settings, now=now)
     return report
 

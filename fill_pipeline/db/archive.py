@@ -90,6 +90,7 @@ class ArchiveFile:
     """An archive file as the index knows it; ``size`` is the bytes of its indexed records."""
 
     file: str
+    cycle_id: str
     pages: int
     size: int
     newest_at: datetime
@@ -181,17 +182,17 @@ def known_pages(
     return {(row[0], row[1]): KnownPage(*row[2:]) for row in rows}
 
 
-def files_of_source(conn: Connection, source_id: UUID) -> list[ArchiveFile]:
-    """A source's archive files, oldest first."""
+def files_of_source(conn: Connection, source_id: UUID, *, before: str | None = None) -> list[ArchiveFile]:
+    """A source's archive files, oldest first; only those of cycles before the named one, if one is named."""
     return [
-        ArchiveFile(file, int(pages), int(size), newest_at)
-        for file, pages, size, newest_at in _sql.files_of_source(conn, source_id=source_id)
+        ArchiveFile(file, cycle_id, int(pages), int(size), newest_at)
+        for file, cycle_id, pages, size, newest_at in _sql.files_of_source(conn, source_id=source_id, before=before)
     ]
 
 
-def forget_file(conn: Connection, source_id: UUID, file: str) -> int:
+def forget_file(conn: Connection, source_id: UUID, file: ArchiveFile) -> int:
     """Drop a file's pages from the index and return how many; then the file itself may go."""
-    return int(_sql.forget_file(conn, source_id=source_id, file=file))
+    return int(_sql.forget_file(conn, source_id=source_id, cycle_id=file.cycle_id, file=file.file))
 
 
 def _page_row(row: tuple[Any, ...]) -> PageRow:

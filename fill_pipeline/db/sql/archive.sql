@@ -43,13 +43,14 @@ CROSS JOIN LATERAL (
 WHERE p.fetched_at >= greatest(v.created_at, :since) AND (p.etag IS NOT NULL OR p.last_modified IS NOT NULL);
 
 -- name: files_of_source
--- A source's archive files, oldest first, with their pages' count, bytes and newest date (reads all of its rows).
-SELECT file, count(*), sum(length), max(fetched_at)
+-- A source's archive files, oldest first, with their pages' count, bytes and newest date: those of cycles before one
+-- (reads no row of the others), or all.
+SELECT file, cycle_id, count(*), sum(length), max(fetched_at)
 FROM archive_pages
-WHERE source_id = :source_id
-GROUP BY file
+WHERE source_id = :source_id AND cycle_id < coalesce((:before)::text, 'z')
+GROUP BY file, cycle_id
 ORDER BY max(fetched_at), file;
 
 -- name: forget_file!
 -- Drop a file's pages from the index (before the file itself is deleted).
-DELETE FROM archive_pages WHERE source_id = :source_id AND file = :file;
+DELETE FROM archive_pages WHERE source_id = :source_id AND cycle_id = :cycle_id AND file = :file;
