@@ -31,6 +31,7 @@ from statistics import mean
 from typing import Any
 
 import psutil
+from pydantic import SecretStr
 
 from fill_pipeline.crawl.urls import site_of
 from fill_pipeline.cycle.clock import utc_now
@@ -382,6 +383,8 @@ def main() -> int:
     settings = Settings(home=home, allow_nets="127.0.0.0/8", workers=1, target=1)  # type: ignore[arg-type]
     began = time.monotonic()
     try:
+        url = SecretStr(database_url(settings))  # known from here on, so that no cycle looks whether the server runs
+        settings = settings.model_copy(update={"database_url": url})
         with start_simweb(seed=arguments.seed, scale=arguments.scale) as web:
             month = Month(settings, web, arguments.seed)
             month.declare()
