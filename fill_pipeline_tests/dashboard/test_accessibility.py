@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from fill_pipeline.cycle.report_html import report_html
 from fill_pipeline.dashboard import app
+from fill_pipeline.db import incidents
+from fill_pipeline.db.connect import Connection
+from fill_pipeline.db.incidents import Incident, IncidentKind
+from fill_pipeline_tests.cycle.test_report_page import cycle_report, daily_report
 
 CSS = (Path(app.__file__).parent / "static" / "dashboard.css").read_text()
 TEXT = 4.5  # WCAG 2.2, 1.4.3: contrast of text
@@ -131,3 +137,40 @@ def test_what_is_touched_is_large_enough(browser: Any, address: str, rows: Any, 
     )
     page.close()
     assert small == []  # WCAG 2.2, 2.5.8
+
+
+SERIOUS = """async () => (await axe.run(document, { resultTypes: ['violations'] })).violations
+    .filter(v => ['serious', 'critical'].includes(v.impact))
+    .map(v => [v.id, v.help, v.nodes.slice(0, 3).map(n => n.html.slice(0, 160))])"""
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(1300, "light"), (390, "dark")])
+def test_an_axe_scan_has_no_serious_finding(
+    page: Any, rows: Any, conn: Connection, tmp_path: Path, width: int, scheme: str
+) -> None:
+    package = pytest.importorskip("axe_playwright_python", reason="axe is not installed (axe-playwright-python)")
+    axe = (Path(package.__file__).parent / "axe.min.js").read_text()
+    rows.add_vehicles(3, image="https://example.com/a.png")
+    rows.queue("dealer_001", 2, "dead")
+    rows.act("harvest", "running", run_id="7f2c1e5a-0b1d-4c5e-9a57-3d1f5c2b8e90")
+    failing = Incident(IncidentKind.SOURCE_FAILING, "dealer_003", "it fails")
+    incidents.open_incident(conn, failing, now=datetime.now(UTC))
+    page.set_viewport_size({"width": width, "height": 900})
+    page.emulate_media(color_scheme=scheme)
+    page.wait_for_selector("[data-do=dismiss_incident]")
+    page.evaluate(axe)
+    found = {"page": page.evaluate(SERIOUS)}
+    for dialog in ("[data-subject=vehicles_added]", "[data-subject=data_quality]", "[data-do=dismiss_incident]",
+                   "[data-subject='vehicle:3']", "[data-do=pause]"):  # fmt: skip
+        page.click(dialog)
+        page.wait_for_selector("dialog[open]")
+        found[dialog] = page.evaluate(SERIOUS)
+        page.keyboard.press("Escape")
+        page.wait_for_selector("dialog", state="detached")
+    for name, report in (("cycle", cycle_report()), ("day", daily_report())):
+        path = tmp_path / f"{name}.html"
+        path.write_text(report_html(report, [cycle_report()], written_at=datetime.now(UTC)))
+        page.goto(path.as_uri())
+        page.evaluate(axe)
+        found[name] = page.evaluate(SERIOUS)
+    assert {where: findings for where, findings in found.items() if findings} == {}
