@@ -18,6 +18,7 @@ from fill_pipeline.drain.page import WRITTEN, RawPage, Reading
 from fill_pipeline.extract.listing import Evidence, Layer, Listing
 from fill_pipeline.extract.page import extract_page
 from fill_pipeline.extract.result import PageKind
+from fill_pipeline.extract.urls import id_in_url
 from fill_pipeline.vehicles.clean import clean
 from fill_pipeline.vehicles.completeness import filled, knowable
 from fill_pipeline.vehicles.ranges import set_aside
@@ -65,6 +66,8 @@ def read_page(page: RawPage, reading: Reading, *, now: datetime, ask: Ask | None
     kind = "detail" if page.hint and WRITTEN in page.hint else "auto"
     found = extract_page(body, url=page.url, content_type=page.content_type, kind=kind, rules=reading.rules)
     listings = found.listings
+    if len(listings) == 1 and found.kind is PageKind.DETAIL:
+        number_by_address(listings[0], page.url)
     if page.hint and len(listings) == 1:
         take_hint(listings[0], page.hint)
     rows = rows_to_write(listings, page, reading, now=now)
@@ -147,6 +150,16 @@ def hint_of(card: Listing) -> dict[str, Any]:
     """What a card said, as the queue keeps it."""
     said: dict[str, Any] = msgspec.to_builtins(card)
     return {name: value for name, value in said.items() if name not in _NOT_HINTED and value not in (None, [], {})}
+
+
+def number_by_address(listing: Listing, url: str) -> None:
+    """Give a listing the number in its page's address, as its card has it, rather than one that is only on the page.
+
+    A stock number is given again when its car is sold, and on a marketplace several dealers have the same.
+    """
+    number = id_in_url(url)
+    if number is not None and listing.remote_id is not None and listing.remote_id not in url:
+        listing.remote_id = number
 
 
 def take_hint(listing: Listing, hint: dict[str, Any]) -> None:
