@@ -9,7 +9,8 @@ import typer
 from fill_pipeline.cli.database import open_database
 from fill_pipeline.cli.output import Json, console, fail, print_json, print_table, say, working
 from fill_pipeline.cycle.clock import utc_now
-from fill_pipeline.cycle.lifecycle import open_by_hand
+from fill_pipeline.cycle.window import window_at
+from fill_pipeline.db import cycles
 from fill_pipeline.deals.finder import find_deals, top_deals, why
 from fill_pipeline.settings import Settings
 
@@ -70,9 +71,10 @@ def run(json: Json = False) -> None:
     """Value what is new or changed since the last time, and print the job's result."""
     settings, now = Settings(), utc_now()
     with open_database("deals") as conn:
-        cycle = open_by_hand(conn, settings, now=now, limited=True)
+        cycle = cycles.open_one(conn) or next(iter(cycles.last_ended(conn)), None)
+        cycle_id = cycle.cycle_id if cycle else window_at(now).key
         with working("valuing what is new"):
-            result = find_deals(conn, settings, cycle_id=cycle.cycle_id, now=now)
+            result = find_deals(conn, settings, cycle_id=cycle_id, now=now)
     if json:
         print_json(result)
     else:

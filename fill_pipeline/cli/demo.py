@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from fill_pipeline.cli.output import fail
 from fill_pipeline.db import cycles, registry
 from fill_pipeline.db.connect import connect
 from fill_pipeline.db.migrate import migrate
@@ -22,6 +24,13 @@ WINDOW_SECONDS = 7200.0
 @contextmanager
 def simulated_web(settings: Settings) -> Iterator[tuple[SimWeb, Settings]]:
     """Run the simulated web, its sites registered and its clock where the cycles so far have brought it."""
+    try:
+        socket.create_server(("127.0.0.1", settings.simweb_port)).close()
+    except OSError as error:
+        fail(
+            f"FILL_SIMWEB_PORT={settings.simweb_port}: {error.strerror}; set another one, or, where `fill up` serves "
+            "the simulated web, run `fill cycle` without --demo"
+        )
     with start_simweb(port=settings.simweb_port) as web:
         permitted = _settings(FILL_HOME=str(settings.home), FILL_ALLOW_NETS=LOOPBACK)
         cycles_so_far = _register(permitted, web)

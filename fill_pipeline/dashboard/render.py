@@ -108,6 +108,8 @@ class Renderer:
         of_cycle = f" of cycle {found.cycle_id}" if found.cycle_id else " now"
         is_mean = any(breakdown.has_means for breakdown in found.breakdowns) or isinstance(found.value, float)
         value = share(found.value, 2) if is_mean else number(found.value)
+        if found.value is None:
+            value = "Not measured yet:"
         title = found.figure.value.replace("_", " ").capitalize() + of_cycle
         return self._story(title, figure=found, value=value)
 

@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
-from fill_pipeline.cycle.assess import assess
+from fill_pipeline.cycle.assess import LIMITED, assess
 from fill_pipeline.cycle.figures import FIGURES, Figures, reliability, throughput
 from fill_pipeline.cycle.lifecycle import policy_of
 from fill_pipeline.cycle.plan import plan
@@ -356,7 +356,15 @@ def _open_cycle(
     last: CycleNow | None,
 ) -> CycleNow:
     row = CycleRow(
-        line.cycle_id, line.status, line.started_at, None, line.window_start, line.window_end, line.target, None, {}
+        cycle_id=line.cycle_id,
+        status=line.status,
+        started_at=line.started_at,
+        completed_at=None,
+        window_start=line.window_start,
+        window_end=line.window_end,
+        target=line.target,
+        report=None,
+        metadata={LIMITED: line.limited},
     )
     state = assess(conn, settings, row, now)
     if last is not None and last.open and last.cycle_id == line.cycle_id and now - last.quality_at < QUALITY_AGE:

@@ -15,7 +15,7 @@ _sql = queries("overview")
 
 @dataclass(frozen=True, slots=True)
 class CycleLine:
-    """A cycle without its report; times in UTC, quality 0 to 1."""
+    """A cycle without its report; times in UTC, quality 0 to 1. A ``limited`` one only drains and closes."""
 
     cycle_id: str
     status: str
@@ -33,6 +33,7 @@ class CycleLine:
     next_actions: list[str]
     errors: list[str]
     revised_at: str | None
+    limited: bool
 
 
 @dataclass(frozen=True, slots=True)

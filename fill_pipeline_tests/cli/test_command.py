@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from datetime import UTC, datetime
@@ -110,6 +111,19 @@ def test_a_secret_setting_is_not_repeated(monkeypatch: pytest.MonkeyPatch, capfd
     err = capfd.readouterr().err
     assert "FILL_MODEL_KEY" in err
     assert "hush" not in err
+
+
+def test_a_taken_port_is_named(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        monkeypatch.setenv("FILL_SIMWEB_PORT", str(port))
+        assert run("cycle --demo", monkeypatch) == 1
+        assert run(f"dashboard --port {port}", monkeypatch) == 1
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert err.count("\n") == 2
+    assert err.startswith(f"fill: FILL_SIMWEB_PORT={port}: ")
+    assert f"port {port}" in err
 
 
 def test_help_is_no_error(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:

@@ -103,6 +103,16 @@ def test_the_ladder_says_what_runs_and_what_comes_next(
     assert seen.cycle.next_steps[0].startswith("discover: 2000 below target")
 
 
+def test_a_cycle_that_only_drains_promises_nothing_else(
+    conn: Connection, settings: Settings, town: Callable[..., Any]
+) -> None:
+    town()
+    conn.execute("UPDATE fill_cycles SET metadata = metadata || '{\"limited\": true}' WHERE status = 'open'")
+    seen = snapshot(conn, settings, NOW)
+    assert seen.cycle is not None
+    assert [step.partition(":")[0] for step in seen.cycle.next_steps] == ["close"]
+
+
 def test_a_source_says_how_it_is_and_why(conn: Connection, settings: Settings, town: Callable[..., Any]) -> None:
     town()
     registry.set_active(conn, "dealer_000", False)

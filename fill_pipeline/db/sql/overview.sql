@@ -5,7 +5,7 @@
 -- The open cycle, today's, and the last few, newest first.
 SELECT cycle_id, status, started_at, completed_at, window_start, window_end, target, vehicles_added, vehicles_queued,
        sources_active, sources_discovered, data_quality_score::float8, on_target, next_actions, errors,
-       metadata ->> 'revised_at'
+       metadata ->> 'revised_at', metadata ->> 'limited' IS NOT DISTINCT FROM 'true'
 FROM fill_cycles
 WHERE status = 'open' OR window_start >= :midnight
    OR id IN (SELECT id FROM fill_cycles ORDER BY window_start DESC, started_at DESC LIMIT :n)
