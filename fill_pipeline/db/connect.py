@@ -19,7 +19,8 @@ def connect(url: str, *, name: str = "fill", autocommit: bool = True) -> Connect
     """Open a connection that speaks UTC and gives up on locks and lost peers instead of hanging.
 
     Autocommit is the default: a transaction is opened by name (``with conn.transaction():``) and
-    never left open while something slow happens.
+    never left open while something slow happens. Statements are not compiled (``jit``): ours are done in
+    milliseconds, and compiling one whose cost is overestimated takes longer than that.
     """
     return psycopg.connect(
         url,
@@ -27,7 +28,7 @@ def connect(url: str, *, name: str = "fill", autocommit: bool = True) -> Connect
         application_name=name,
         connect_timeout=10,
         keepalives_idle=30,
-        options="-c timezone=UTC -c lock_timeout=30s -c idle_in_transaction_session_timeout=120s",
+        options="-c timezone=UTC -c jit=off -c lock_timeout=30s -c idle_in_transaction_session_timeout=120s",
     )
 
 

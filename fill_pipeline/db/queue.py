@@ -14,6 +14,7 @@ import orjson
 from fill_pipeline.db.connect import Connection, queries
 
 _sql = queries("queue")
+SOURCES_PER_CLAIM = 25  # enough to keep every connection busy, few enough that several drains claim side by side
 
 
 class QueueStatus(StrEnum):
@@ -107,7 +108,10 @@ def claim(
     horizon: timedelta,
     per_source: int,
 ) -> list[ClaimedPage]:
-    """Lease up to ``batch`` pages whose slots fall before ``now + horizon``, sorted by slot."""
+    """Lease up to ``batch`` pages whose slots fall before ``now + horizon``, sorted by slot.
+
+    Of ``SOURCES_PER_CLAIM`` sources at most: fewer pages than ``batch`` do not mean that there are no more.
+    """
     rows = _sql.claim(
         conn,
         owner=owner,
@@ -115,6 +119,7 @@ def claim(
         horizon=now + horizon,
         per_source=per_source,
         batch=batch,
+        sources=SOURCES_PER_CLAIM,
         lease_seconds=lease.total_seconds(),
         cycle_id=cycle_id,
     )

@@ -109,7 +109,7 @@ class Drain:
             now = time.monotonic()
             if now >= turn:
                 turn = now + TURN_SECONDS
-                self._sources = load_sources(self._conn)
+                self._sources = load_sources(self._conn, known=self._sources)
                 self._drop_stopped()
                 for source_id in self._manners.look_up({page.source_id for page in self._held.values()}):
                     self._hold_off(source_id)

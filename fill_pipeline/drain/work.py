@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -106,11 +106,20 @@ def reserve_slot(conn: Connection, work: Work, source_id: UUID, n: int) -> float
     return time.monotonic() + max(0.0, (slots.first - now).total_seconds())
 
 
-def load_sources(conn: Connection, *, crawlable_only: bool = True) -> dict[UUID, Source]:
-    """Every crawlable source (or every one) with its configuration checked; the unusable are marked and left out."""
+def load_sources(
+    conn: Connection, *, crawlable_only: bool = True, known: Mapping[UUID, Source] | None = None
+) -> dict[UUID, Source]:
+    """Every crawlable source (or every one) with its configuration checked; the unusable are marked and left out.
+
+    ``known`` is what the last call gave: what has not changed since is taken from there.
+    """
     found: dict[UUID, Source] = {}
     for row in registry.sources(conn):
         if crawlable_only and not (row.active and row.status in ("live", "trial")):
+            continue
+        before = known.get(row.id) if known is not None else None
+        if before is not None and before.row == row:
+            found[row.id] = before
             continue
         try:
             row = registry.seal_secrets(conn, row)

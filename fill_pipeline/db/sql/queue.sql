@@ -23,7 +23,8 @@ RETURNING q.id;
 -- name: claim
 -- Lease up to batch pages and reserve a time slot of its source for each, in one statement: the
 -- source's next_slot_at moves on by n delays, so any number of claimers together keep one rate.
--- Sources somebody else is claiming from are left to them, so that their rows need no locks of their own.
+-- Sources somebody else is claiming from are left to them, so that their rows need no locks of their own; and so many
+-- sources at most are claimed from at once, those first whose turn it is longest, that others find some to claim from.
 -- slot_at says when to fetch.
 WITH ready AS (
     SELECT st.source_id, s.slug, s.name, s.base_url, s.config, s.config_version, s.kind, st.max_concurrency,
@@ -42,7 +43,7 @@ WITH ready AS (
       AND (st.breaker = 'closed' OR st.breaker_until <= :now)
       AND EXISTS (SELECT FROM import_queue q WHERE q.source_id = st.source_id AND q.status = 'pending')
     ORDER BY st.next_slot_at
-    LIMIT 200
+    LIMIT :sources
     FOR UPDATE OF st SKIP LOCKED
 ), picked AS (
     SELECT q.id, r.source_id, row_number() OVER (PARTITION BY r.source_id ORDER BY q.priority DESC, q.id) AS place
