@@ -23,7 +23,7 @@ from fill_pipeline.extract.pagination import next_link, stated_count, stated_tot
 from fill_pipeline.extract.phrases import may_be_sale
 from fill_pipeline.extract.records import find_record_groups, is_linked_vehicle, linked_records, read_record
 from fill_pipeline.extract.result import MAX_LISTINGS, PageKind, PageResult
-from fill_pipeline.extract.rules import ExtractRules, apply_css, fill_template
+from fill_pipeline.extract.rules import ExtractRules, Rule, apply_css, apply_paths, fill_template
 from fill_pipeline.extract.scripts import (
     Script,
     attribute_data,
@@ -133,8 +133,9 @@ class HtmlPage:
     def _reading(self) -> Reading:
         return Reading(self.explain)
 
-    def _read_state(self, record: dict[str, Any], locator: str) -> Reading:
+    def _read_state(self, record: dict[str, Any], locator: str, rules: dict[str, Rule]) -> Reading:
         reading = self._reading()
+        apply_paths(rules, record, reading, self.url)
         if self.rules.url_template:
             link = fill_template(self.rules.url_template, record)
             reading.offer("url", absolute(self.url, link) if link else None, Layer.RULES, self.rules.url_template, 0.98)
@@ -246,7 +247,7 @@ class HtmlPage:
         if self.groups:
             locator, records = best_group(self.groups, self.url, "detail")
             if len(records) == 1:
-                state = self._read_state(records[0], locator)
+                state = self._read_state(records[0], locator, self.rules.detail)
                 if _same_vehicle(reading, state):
                     reading.absorb(state)
         if self.rules.detail or not self._is_complete(reading):
@@ -322,12 +323,13 @@ class HtmlPage:
     def _search(self) -> PageResult:
         result = PageResult(PageKind.SEARCH)
         readings = self._structured_readings()
-        if self.rules.card or not _enough(readings):
+        ruled = any(rule.css for rule in self.rules.card.values())
+        if ruled or not _enough(readings):
             seen: list[Reading] = []
             trims = any(hint in self.markup for hint in TRIM_HINTS)
             carriers = any(name in self.markup for name in CARRIER_NAMES)
             for card in self._find_cards()[:MAX_LISTINGS]:
-                if card.evidence < _LEAST_EVIDENCE and not self.rules.card:
+                if card.evidence < _LEAST_EVIDENCE and not ruled:
                     continue
                 reading = self._reading()
                 read_card(card, reading, url=self.url, rules=self.rules, trims=trims)
@@ -366,7 +368,7 @@ class HtmlPage:
             readings = [self._read_linked(record, "microdata") for record in self._microdata()[:MAX_LISTINGS]]
         if self.groups and not _enough(readings):
             locator, records = best_group(self.groups, self.url, "search")
-            state = [self._read_state(record, locator) for record in records[:MAX_LISTINGS]]
+            state = [self._read_state(record, locator, self.rules.card) for record in records[:MAX_LISTINGS]]
             readings = _joined(readings, state)
         return readings
 
@@ -374,7 +376,7 @@ class HtmlPage:
         """What the cards' attributes tell, list by list."""
         groups = [group for data in attribute_data(self.text) for group in find_record_groups(data.data, data.locator)]
         return [
-            [self._read_state(record, locator) for record in records[:MAX_LISTINGS]]
+            [self._read_state(record, locator, self.rules.card) for record in records[:MAX_LISTINGS]]
             for locator, records in groups
             if len(records) > 1
         ]

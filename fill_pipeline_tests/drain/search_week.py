@@ -106,7 +106,7 @@ WEEK = Plan(
 )
 WEEKEND = Plan(
     start=AUTUMN,
-    hours=56,
+    hours=60,
     down=[(20, 22.5), (26.2, 27.4)],  # the second one over the hour that happens twice in New York
     paused=[(8, 14), (30, 36)],
     moved=[12, 33],

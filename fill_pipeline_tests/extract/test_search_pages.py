@@ -163,6 +163,17 @@ def test_a_rule_builds_links_from_a_records_keys() -> None:
     assert result.listings[0].price == 4
 
 
+def test_rules_for_records_hold_for_those_a_page_embeds_too() -> None:
+    cars = [
+        {"listingId": n, "title": f"20{10 + n} Honda Civic", "price": 5_000 + n, "vehicleMiles": 900} for n in range(5)
+    ]
+    state = json.dumps({"props": {"tiles": [{"listing": car} for car in cars]}})
+    body = f'<html><body><script id="__NEXT_DATA__" type="application/json">{state}</script></body></html>'
+    rules = ExtractRules(card={"country": Rule(jmespath="'US'"), "price": Rule(jmespath="vehicleMiles")})
+    listings = extract_page(body.encode(), url=URL, kind="search", rules=rules).listings
+    assert [(one.year, one.country, one.price) for one in listings] == [(2010 + n, "US", 900) for n in range(5)]
+
+
 def test_rules_that_cannot_be_read_cost_nothing_else() -> None:
     rules = ExtractRules(card={"price": Rule(css=":::"), "title": Rule(css="h3", regex="(")}, items_path="[[[")
     result = extract_page(_page("article"), url=URL, kind="search", rules=rules)
