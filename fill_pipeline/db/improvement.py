@@ -269,6 +269,11 @@ def known_listings(conn: Connection, source_id: UUID, n: int) -> list[KnownListi
     return found
 
 
+def ended_listings(conn: Connection, source_id: UUID, n: int) -> int:
+    """How many of a source's listings have ended (gone or sold), counted as far as ``n``."""
+    return int(_sql.ended_listings(conn, source_id=source_id, n=n) or 0)
+
+
 def add_repair(
     conn: Connection,
     source_id: UUID,

@@ -14,9 +14,11 @@ from fill_pipeline.repair.trial_harvest import TrialHarvest
 from fill_pipeline.repair.truth import Score, Witness
 
 GOOD_F1 = 0.97
+POOR_F1 = 0.9
 SAME_BODY_SHARE = 0.8
 MIN_WITNESSES = 3
 CLEARLY_MORE = 1.1
+UNAVAILABLE = 503  # it cannot answer; only 429 is about how often we ask (RFC 9110, RFC 6585)
 THIN_F1 = 0.7
 """Fewer witnesses than ``MIN_WITNESSES`` must be read worse than this to prove anything: a price may have changed."""
 
@@ -43,8 +45,12 @@ class Checkup:
     harvest: TrialHarvest | None = None
     relearned: TrialHarvest | None = None
     known_listings: int = 0
+    ended: int = 0
+    """How many of its listings ended lately, where none is active any more."""
     failures: dict[str, int] = field(default_factory=dict)
     """How its pages failed when last asked, by category; where nothing may be asked now that is all there is."""
+    hold_reason: str = ""
+    """Why nothing may be asked of it now, in the words of its pace."""
 
     @property
     def pages(self) -> list[FreshPage]:
@@ -66,7 +72,7 @@ def diagnose(seen: Checkup) -> Finding:
     """Name the trouble; when nothing proves a cause, say so rather than guess."""
     pages = seen.pages
     if not pages:
-        return _by_account(seen.failures)
+        return _by_account(seen.failures, seen.hold_reason)
     elsewhere = [page for page in pages if page.response is not None and not same_site(page.final_url, seen.base_url)]
     if len(elsewhere) * 2 > len(pages):
         return Finding(Cause.MOVED, f"its pages lead to {elsewhere[0].final_url[:200]}")
@@ -95,6 +101,8 @@ def diagnose(seen: Checkup) -> Finding:
         if (sold := _sold(seen)) is not None:
             return Finding(Cause.WELL, sold)
         return _failing([page for page in seen.details if page.failure is not None], len(seen.details))
+    if seen.harvest is not None and seen.harvest.found == 0 and seen.ended and not seen.known_listings:
+        return Finding(Cause.EMPTY, f"its index names no listing, and all {seen.ended} that we knew have ended")
     if seen.harvest is not None and seen.harvest.found == 0:
         return Finding(
             Cause.UNKNOWN, "its index pages come, nothing on them is recognised, and no known listing proves why"
@@ -104,13 +112,15 @@ def diagnose(seen: Checkup) -> Finding:
     return Finding(Cause.WELL, f"it works now: {len(fresh)} pages came and read well")
 
 
-def _by_account(failures: dict[str, int]) -> Finding:
+def _by_account(failures: dict[str, int], hold_reason: str) -> Finding:
     """What the account says of a source that may not be asked now: it asked for silence, or its breaker is open."""
     worst = max(failures, key=lambda category: failures[category], default="")
     if worst not in set(FailureCategory):
         return Finding(Cause.UNKNOWN, "nothing could be asked of it now")
-    words = f"nothing may be asked of it now; {failures[worst]} of its pages failed before: {worst}"
+    words = f"nothing may be asked of it now; {failures[worst]} of its pages failed before: {hold_reason or worst}"
     category = FailureCategory(worst)
+    if category is FailureCategory.THROTTLED and f"HTTP {UNAVAILABLE}" in hold_reason:
+        return Finding(Cause.UNREACHABLE, words)
     if category is FailureCategory.BLOCKED:
         return Finding(Cause.BLOCKED, words)
     return Finding(_CAUSES.get(category, Cause.UNREACHABLE), words)
@@ -127,6 +137,8 @@ def _failing(failed: Sequence[FreshPage], asked: int) -> Finding:
         if "captcha" in lowered or "challenge" in lowered:
             return Finding(Cause.CAPTCHA, words)
         return Finding(Cause.BLOCKED, words)
+    if worst is FailureCategory.THROTTLED and example.response is not None and example.response.status == UNAVAILABLE:
+        return Finding(Cause.UNREACHABLE, words)
     return Finding(_CAUSES.get(worst, Cause.UNREACHABLE) if worst is not None else Cause.UNKNOWN, words)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from fill_pipeline.crawl.config import ConfigError, parse_source_config
 from fill_pipeline.crawl.fetch import Fetcher
 from fill_pipeline.crawl.urls import canonical_url
-from fill_pipeline.db import improvement, registry
+from fill_pipeline.db import improvement, pace, registry
 from fill_pipeline.db.connect import Connection
 from fill_pipeline.db.improvement import KnownListing, RepairStatus
 from fill_pipeline.drain.harvest import harvest_sources
@@ -100,6 +100,9 @@ def _repair_one(conn: Connection, work: Work, source: Source, repairs: Repairs) 
         seen = _check(conn, work, source, asker, known)
         if not seen.pages:
             seen.failures = improvement.failures_lately(conn, source.id)
+            seen.hold_reason = pace.paces(conn, [source.id], now=work.now_fn())[source.id].hold_reason or ""
+        if not known:
+            seen.ended = improvement.ended_listings(conn, source.id, KNOWN_LISTINGS)
         finding = diagnose(seen)
         repairs.diagnosed += 1
         repairs.count(finding.cause)
@@ -114,7 +117,7 @@ def _repair_one(conn: Connection, work: Work, source: Source, repairs: Repairs) 
             repairs.replayed_pages += _read_again(conn, work, source.slug)
             return
         proposal = _propose(conn, work, source, seen, finding)
-        if isinstance(proposal, Proposal) and finding.details_broken:
+        if isinstance(proposal, Proposal) and proposal.config.get("rules") != source.row.config.get("rules"):
             proposal = _canary(work, source, asker, seen, known, proposal)
     if isinstance(proposal, Proposal):
         _promote(conn, work, source, finding, proposal, repairs)
@@ -179,8 +182,8 @@ def _relearn(
             trial = try_config(asker, source, changed, known_urls)
         except ConfigError:
             continue
-        believable = trial.known > 0 or not known_urls
-        if believable and trial.found > max(harvest.found, best.found if best is not None else 0):
+        worth = (trial.known > 0, trial.found)
+        if trial.found > harvest.found and (best is None or worth > (best.known > 0, best.found)):
             best = trial
     return best if best is not None and _are_listings(asker, best, harvest) else None
 
@@ -191,7 +194,8 @@ def _are_listings(asker: Asker, better: TrialHarvest, harvest: TrialHarvest) -> 
     news = [url for url in better.urls if url not in had]
     pages = [page for url in news[:: max(1, len(news) // CANARY_PAGES)][:CANARY_PAGES] if (page := asker.page(url))]
     good = sum(is_listing(Witness(page.final_url, page.body, page.content_type)) for page in pages if page.body)
-    return bool(pages) and good >= CANARY_SHARE * len(pages)
+    # Where nothing found is known (all that was known is sold, say) every one of them must be a vehicle's page.
+    return bool(pages) and good >= (CANARY_SHARE if better.known else 1.0) * len(pages)
 
 
 def _grows(harvest: TrialHarvest) -> bool:
@@ -212,15 +216,17 @@ def _propose(conn: Connection, work: Work, source: Source, seen: Checkup, findin
         config = dict(seen.relearned.config)
         evidence["index"] = {"before": seen.harvest.found, "after": seen.relearned.found, "known": seen.relearned.known}
         words.append(f"index gives {seen.relearned.found} listings instead of {seen.harvest.found}")
-        if not finding.details_broken:
-            before, after = seen.harvest.found / max(1, seen.relearned.found), 1.0
+        before, after = seen.harvest.found / max(1, seen.relearned.found), 1.0
     if finding.details_broken:
         mended = _mend_details(conn, work, source, config, seen.witnesses)
-        if isinstance(mended, str):
+        if not isinstance(mended, str):
+            config, before, after, told = mended
+            evidence |= told
+            words.append(f"listings' pages read with F1 {after:.2f} instead of {before:.2f}")
+        elif not words:
             return mended
-        config, before, after, told = mended
-        evidence |= told
-        words.append(f"listings' pages read with F1 {after:.2f} instead of {before:.2f}")
+        else:  # an index that is walked again is worth having alone, and brings the pages to learn from
+            evidence["details"] = mended
     return Proposal(config, round(before, 4), round(after, 4), "; ".join(words), evidence)
 
 

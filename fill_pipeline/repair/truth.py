@@ -22,6 +22,12 @@ FIELDS = (
 STABLE = frozenset(FIELDS) - {"price", "mileage"}
 NUMBERS = frozenset(("year", "price", "mileage", "doors"))
 _STATED = (Layer.STRUCTURED, Layer.STATE, Layer.LABELS)
+_STRUCK = re.compile(
+    r"<(s|del|strike)\b[^>]{0,300}>.{0,200}?</\1\s*>|"
+    r"<(\w+)\b[^>]{0,300}\b(?:class|style)=[\"'][^\"'>]{0,200}(?:\bwas\b|\bold\b|strike|line-through|previous|original)"
+    r"[^>]{0,300}>[^<]{0,80}</\2\s*>",
+    re.I | re.S,
+)
 _TAG = re.compile(r"<[^>]{0,2000}>")
 
 
@@ -156,7 +162,8 @@ def _states(text: str, name: str, value: Any, raw: str | None) -> bool:
 
 
 def _text(body: bytes) -> str:
-    return _TAG.sub(" ", body[:4_000_000].decode("utf-8", errors="replace"))
+    """The words of a page, without what is struck out: a price that was is not the price."""
+    return _TAG.sub(" ", _STRUCK.sub(" ", body[:4_000_000].decode("utf-8", errors="replace")))
 
 
 def _plain(text: str) -> str:

@@ -81,17 +81,21 @@ SELECT origin, body, extract(epoch FROM fetched_at)::bigint FROM robots_files
 WHERE body <> '' AND fetched_at > to_timestamp(:after) ORDER BY fetched_at LIMIT :n;
 
 -- name: known_listings
--- What we know of a source's listings, the most recently seen first, and the price and mileage they had before.
+-- What we know of a source's listings, the most recently seen first, and the last other price and mileage they had.
 SELECT r.url, r.remote_id, r.title, r.year, r.make, r.model, r.trim, r.vin, r.price, r.currency, r.mileage, r.mileage_unit, r.body_style, r.engine,
        r.fuel_type, r.transmission, r.drivetrain, r.exterior_color, r.interior_color, r.doors, r.city, r.region, r.postal_code,
        r.seller_name, r.raw, r.archive_id, s.last_seen_at, before.price, before.mileage
 FROM listing_records r JOIN listing_sightings s ON s.listing_id = r.id
 LEFT JOIN LATERAL (
-    SELECT h.price, h.mileage FROM listing_history h
-    WHERE h.listing_id = r.id AND (h.price, h.mileage) IS DISTINCT FROM (r.price, r.mileage)
-    ORDER BY h.observed_at DESC, h.id DESC LIMIT 1) before ON true
+    SELECT (array_agg(h.price ORDER BY h.observed_at DESC, h.id DESC) FILTER (WHERE h.price IS DISTINCT FROM r.price AND h.price IS NOT NULL))[1] AS price,
+           (array_agg(h.mileage ORDER BY h.observed_at DESC, h.id DESC) FILTER (WHERE h.mileage IS DISTINCT FROM r.mileage AND h.mileage IS NOT NULL))[1] AS mileage
+    FROM listing_history h WHERE h.listing_id = r.id) before ON true
 WHERE r.source_id = :source_id AND r.status = 'active'
 ORDER BY s.last_seen_at DESC, r.id DESC LIMIT :n;
+
+-- name: ended_listings$
+-- How many of a source's listings are not active any more, counted as far as :n.
+SELECT count(*) FROM (SELECT 1 FROM listing_records WHERE source_id = :source_id AND status <> 'active' LIMIT :n) ended;
 
 -- name: add_repair$
 INSERT INTO source_repairs (source_id, cycle_id, diagnosis, reason, status, from_version, to_version, score_before, score_after, evidence, created_at, finished_at)
