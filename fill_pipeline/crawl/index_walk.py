@@ -40,11 +40,12 @@ DetailUrl = tuple[str, dict[str, Any] | None, datetime | None]
 
 @dataclass(frozen=True, slots=True)
 class SourceToCrawl:
-    """A source as harvest needs it."""
+    """A source as harvest needs it; ``attempts`` bounds how often a page is asked for where that is known better."""
 
     slug: str
     base_url: str
     config: SourceConfig
+    attempts: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,6 +102,7 @@ class IndexWalk:
 
     def __init__(self, source: SourceToCrawl, limits: HarvestLimits, *, sitemaps: list[str]) -> None:
         self._source, self._limits = source, limits
+        self._attempts = source.attempts or limits.attempts
         self._config = config = source.config
         self._rules = config.extract_rules()
         self._link_pattern = re.compile(config.index.link_pattern) if config.index.link_pattern else None
@@ -176,7 +178,8 @@ class IndexWalk:
         if failure is not None:
             target.attempts += 1
             wait = response.retry_after if response.retry_after is not None else 2.0**target.attempts
-            if failure in RETRYABLE and target.attempts < self._limits.attempts and wait <= self._limits.max_retry_wait:
+            attempts = self._attempts if response.retry_after is None else self._limits.attempts
+            if failure in RETRYABLE and target.attempts < attempts and wait <= self._limits.max_retry_wait:
                 target.not_before = now + wait
                 self._targets.appendleft(target)
                 return None

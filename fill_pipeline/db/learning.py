@@ -86,6 +86,11 @@ def note_failing(conn: Connection, cycle_id: str, *, now: datetime) -> None:
     _sql.note_failing(conn, cycle_id=cycle_id, now=now)
 
 
+def failing(conn: Connection, source_ids: Sequence[UUID]) -> set[UUID]:
+    """Those of these sources that failed when they were last judged."""
+    return {row[0] for row in _sql.failing(conn, source_ids=list(source_ids))}
+
+
 def healthy_time(conn: Connection, source_id: UUID, n: int) -> HealthyTime:
     """What a source gave over its latest ``n`` cycles; its time ends when it last gave anything."""
     return HealthyTime(*next(iter(_sql.healthy_time(conn, source_id=source_id, n=n))))

@@ -19,7 +19,7 @@ from fill_pipeline.crawl.harvest import HarvestPage, SourceToCrawl, harvest_many
 from fill_pipeline.crawl.pagination import StopReason
 from fill_pipeline.crawl.robots import RobotsCache
 from fill_pipeline.crawl.urls import join, url_hash
-from fill_pipeline.db import ledger, queue, registry
+from fill_pipeline.db import learning, ledger, queue, registry
 from fill_pipeline.db.archive import ArchivedKind
 from fill_pipeline.db.connect import Connection
 from fill_pipeline.db.ledger import SourceStats
@@ -194,7 +194,12 @@ def harvest_sources(work: Work, sources: Sequence[Source], *, limit_factor: int 
         watch = _Watch(work, conn, [s.id for s in sources])
 
         memory = IndexMemory(conn, work.settings.archive_root)
-        crawled = [SourceToCrawl(s.slug, s.row.base_url, _raised(s.config, limit_factor)) for s in sources]
+        # One that failed to the last is asked once: nobody waits for what was not there two hours ago.
+        failing = learning.failing(conn, [s.id for s in sources])
+        crawled = [
+            SourceToCrawl(s.slug, s.row.base_url, _raised(s.config, limit_factor), 1 if s.id in failing else None)
+            for s in sources
+        ]
 
         def source_of(s: SourceToCrawl) -> Source:
             return by_slug[s.slug].source

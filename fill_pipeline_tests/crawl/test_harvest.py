@@ -7,6 +7,7 @@ import itertools
 import json
 import re
 import time
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -381,6 +382,16 @@ def test_a_page_that_keeps_failing_ends_the_harvest_with_its_reason(site, fetche
     (page,) = run(source(), fetcher, limits=HarvestLimits(attempts=3))
     assert (page.failure, page.stop_reason, page.is_last) == (FailureCategory.THROTTLED, StopReason.FAILED, True)
     assert site.paths().count("/") == 3
+
+
+@pytest.mark.parametrize(("headers", "asked"), [({}, 1), ({"Retry-After": "0"}, 3)])
+def test_a_source_that_failed_to_the_last_is_asked_once_unless_it_says_when_to_come_back(
+    site, fetcher, make_answer, headers, asked
+):
+    site.routes["/"] = make_answer(status=503, headers=headers)
+    (page,) = run(replace(source(), attempts=1), fetcher, limits=HarvestLimits(attempts=3))
+    assert page.failure is FailureCategory.THROTTLED
+    assert site.paths().count("/") == asked
 
 
 def test_a_long_ban_is_not_sat_out(site, fetcher, make_answer):

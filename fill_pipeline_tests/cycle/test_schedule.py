@@ -176,7 +176,9 @@ def test_what_was_set_aside_and_works_again_goes_back_to_work(conn: Connection, 
 
 def test_one_good_cycle_ends_the_count(conn: Connection, source: UUID) -> None:
     judged(conn, source, "failing", NOW - 4 * DAY)
+    assert learning.failing(conn, [source]) == {source}
     judged(conn, source, "degraded", NOW - 3 * DAY)
+    assert learning.failing(conn, [source]) == set()
     judged(conn, source, "failing", NOW - 2 * DAY)
     assert not hopeless(conn, NOW)
     assert retire(conn, CYCLE, ["s"], now=NOW).retired == {}

@@ -35,6 +35,9 @@ UPDATE source_state st SET failing_since = CASE WHEN h.status = 'failing' THEN c
 FROM source_health h
 WHERE h.cycle_id = :cycle_id AND h.source_id = st.source_id AND (h.status = 'failing') <> (st.failing_since IS NOT NULL);
 
+-- name: failing
+SELECT source_id FROM source_state WHERE source_id = ANY(:source_ids) AND failing_since IS NOT NULL;
+
 -- name: healthy_time
 -- What a source gave in its days of work: vehicles, mean completeness, and from when to when it gave them.
 SELECT coalesce(sum(vehicles_added), 0)::int, coalesce(sum(quality_sum) / nullif(sum(quality_count), 0), 0)::float8,
