@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 from moto.server import ThreadedMotoServer
 
+from fill_pipeline.cli.cycle import replay
 from fill_pipeline.crawl.archive import files
 from fill_pipeline.cycle.clock import utc_now
 from fill_pipeline.cycle.perform import Outcome, perform_by_hand
@@ -71,6 +73,25 @@ def test_an_archive_on_s3_is_written_and_replayed(world: Settings, db: Connectio
     assert len(before) > 20
     assert files(s3, slug)
     assert replay().details["pages_failed"] == 0
+    assert db.execute(LISTINGS).fetchall() == before
+
+
+def test_replaying_by_command_needs_no_network_and_says_how_fast_it_was(
+    world: Settings,
+    db: Connection,
+    simweb: SimWeb,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    slug, _ = fill(world, db, simweb)
+    before = forget(db)
+    assert world.database_url is not None
+    monkeypatch.setenv("FILL_HOME", str(world.home))
+    monkeypatch.setenv("FILL_DATABASE_URL", world.database_url.get_secret_value())
+    replay(slug, window_at(utc_now() - timedelta(hours=6)).key)
+    told = json.loads(capsys.readouterr().out)
+    assert told["pages_fetched"] > 0
+    assert told["pages_per_second"] == pytest.approx(told["pages_fetched"] / told["seconds"], rel=0.1)
     assert db.execute(LISTINGS).fetchall() == before
 
 
