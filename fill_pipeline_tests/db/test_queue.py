@@ -99,6 +99,36 @@ def test_two_claimers_never_hold_the_same_page(conn: Connection, source: UUID, d
     assert not {p.queue_id for p in first} & {p.queue_id for p in second}
 
 
+def many_sources(conn: Connection, n: int) -> list[UUID]:
+    """So many sources with two waiting pages each."""
+    ids = []
+    for number in range(n):
+        base_url = f"https://s{number}.example"
+        row = registry.declare_source(conn, name=f"s{number}", base_url=base_url, config={}, kind="dealer")
+        put(conn, row.id, f"{base_url}/0", f"{base_url}/1")
+        ids.append(row.id)
+    return ids
+
+
+def test_two_claim_side_by_side_from_sources_of_their_own(conn: Connection, database_url: str) -> None:
+    many_sources(conn, 2 * queue.SOURCES_PER_CLAIM)
+    with connect(database_url) as other, other.transaction():
+        theirs = {page.source_id for page in take(other, "a")}  # not committed: its sources are locked
+        ours = {page.source_id for page in take(conn, "b")}
+    assert len(theirs) == len(ours) == queue.SOURCES_PER_CLAIM
+    assert not theirs & ours
+
+
+def test_sources_that_have_nothing_to_give_now_stand_in_nobodys_way(conn: Connection, source: UUID) -> None:
+    spent, *late = many_sources(conn, 2 * queue.SOURCES_PER_CLAIM)
+    pace.set_pace(conn, spent, delay_ms=0, max_concurrency=4, daily_requests=1)
+    conn.execute("UPDATE source_state SET budget_day = %s, budget_used = 1 WHERE source_id = %s", [NOW.date(), spent])
+    conn.execute("UPDATE import_queue SET not_before = %s WHERE source_id = ANY(%s)", [NOW + HOUR, late])
+    pace.reserve_slots(conn, source, 1, now=NOW)  # its turn comes after theirs
+    put(conn, source, *numbered(3))
+    assert {page.source_id for page in take(conn)} == {source}
+
+
 def test_claimed_slots_keep_the_sources_rate_whoever_claims(conn: Connection, source: UUID) -> None:
     pace.set_pace(conn, source, delay_ms=1000, max_concurrency=4, daily_requests=100_000)
     put(conn, source, *numbered(100))

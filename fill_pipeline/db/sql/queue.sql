@@ -41,7 +41,8 @@ WITH ready AS (
     WHERE s.active AND s.status IN ('live', 'trial') AND s.config_error IS NULL
       AND st.next_slot_at < :horizon AND (st.hold_until IS NULL OR st.hold_until <= :now)
       AND (st.breaker = 'closed' OR st.breaker_until <= :now)
-      AND EXISTS (SELECT FROM import_queue q WHERE q.source_id = st.source_id AND q.status = 'pending')
+      AND (st.budget_day IS DISTINCT FROM (:now)::date OR st.budget_used < st.daily_requests)
+      AND EXISTS (SELECT FROM import_queue q WHERE q.source_id = st.source_id AND q.status = 'pending' AND q.not_before <= :now)
     ORDER BY st.next_slot_at
     LIMIT :sources
     FOR UPDATE OF st SKIP LOCKED
