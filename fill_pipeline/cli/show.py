@@ -94,7 +94,7 @@ def _figures(seen: Overview) -> list[Sequence[str]]:
     ]
     for name, report in (("this week", seen.past.week), ("this month", seen.past.month)):
         if report:
-            rows.append((name, number(report["vehicles_added"]), f"{report['status']}: {report['forecast_says']}"))
+            rows.append((name, number(seen.added_in(report)), f"{report['status']}: {report['forecast_says']}"))
     if seen.incidents_open:
         rows.append(("open incidents", str(seen.incidents_open), "`fill incidents` lists them"))
     return rows

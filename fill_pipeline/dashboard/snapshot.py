@@ -12,9 +12,11 @@ from uuid import UUID
 
 from fill_pipeline.cycle.assess import LIMITED, assess
 from fill_pipeline.cycle.figures import FIGURES, Figures, reliability, throughput
+from fill_pipeline.cycle.forecast import month_of, week_of
 from fill_pipeline.cycle.lifecycle import policy_of
 from fill_pipeline.cycle.plan import plan
 from fill_pipeline.cycle.state import ActionKind, ActionStatus, CycleState
+from fill_pipeline.cycle.window import window_at
 from fill_pipeline.dashboard.today import Today, today
 from fill_pipeline.db import counters, cycles, incidents, language_model, ledger, overview
 from fill_pipeline.db.connect import Connection
@@ -190,6 +192,15 @@ class Overview:
     vehicles: tuple[VehicleLine, ...]
     past: Past
     measured: Figures
+
+    def added_in(self, report: Mapping[str, Any]) -> int:
+        """Vehicles added in the week or month of a summary: as it was last written, and by the open cycle since."""
+        added: int = report["vehicles_added"]
+        if self.cycle is None or not self.cycle.open:
+            return added
+        day = window_at(self.cycle.started_at).start.date()
+        now_in = (week_of(day).name, month_of(day).name)
+        return added + (self.cycle.vehicles_added if (report.get("week") or report.get("month")) in now_in else 0)
 
     @property
     def incidents_open(self) -> int:

@@ -135,6 +135,16 @@ def test_a_window_is_due_when_it_ends(conn: Connection, settings: Settings, town
     assert seen.forecast == round(seen.vehicles_added / 6 * 12)
 
 
+def test_no_day_has_more_than_its_week_or_month(conn: Connection, settings: Settings, town: Callable[..., Any]) -> None:
+    rows = town(closed=3)
+    write_summaries(conn, settings, NOW.date(), now=NOW)
+    rows.add_vehicles(700)
+    seen = snapshot(conn, settings, NOW)
+    assert seen.today.vehicles_added == sum(c.vehicles_added for c in seen.today.cycles) + 700
+    assert seen.added_in(seen.past.week) == seen.added_in(seen.past.month) == seen.today.vehicles_added
+    assert seen.added_in(seen.past.week | {"week": "2026-W09"}) == seen.past.week["vehicles_added"]
+
+
 def test_an_open_cycle_shows_what_its_report_would_say_at_that_moment(
     conn: Connection, settings: Settings, town: Callable[..., Any]
 ) -> None:
