@@ -40,7 +40,7 @@ STAGES = {
         "fill_pipeline.vehicles.assignment:Assignment.derive_vehicles",
     ),
     "listings": ("fill_pipeline.drain.write:write_listings",),
-    "copy rows": ("fill_pipeline.db.listings:_copy",),
+    "copy rows": ("fill_pipeline.db.copying:RowCopy.write",),
     "accounts": ("fill_pipeline.db.ledger:add_stats", "fill_pipeline.db.ledger:add_tallies"),
     "transaction, the rest": ("fill_pipeline.drain.service:in_transaction",),
 }

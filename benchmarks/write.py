@@ -27,7 +27,7 @@ import psycopg
 import ultravin
 from psycopg.conninfo import make_conninfo
 
-from fill_pipeline.db import listings as db
+from fill_pipeline.db import listings, vehicles
 from fill_pipeline.db.connect import Connection, connect
 from fill_pipeline.db.migrate import migrate
 from fill_pipeline.db.server import database_url, stop_embedded
@@ -190,7 +190,7 @@ def _write_all(conn: Connection, rows: list[ListingToWrite], batch: int, now: da
 
 
 def _watch(spent: Counter[str]) -> None:
-    """Adds up the wall time of every function of ``db.listings``."""
+    """Adds up the wall time of every function of ``db.listings`` and ``db.vehicles``."""
 
     def timed(name: str, function: Callable[..., object]) -> Callable[..., object]:
         @functools.wraps(function)
@@ -203,9 +203,10 @@ def _watch(spent: Counter[str]) -> None:
 
         return run
 
-    for name, function in list(vars(db).items()):
-        if callable(function) and getattr(function, "__module__", "") == db.__name__ and name.islower():
-            setattr(db, name, timed(name, function))
+    for db in listings, vehicles:
+        for name, function in list(vars(db).items()):
+            if callable(function) and getattr(function, "__module__", "") == db.__name__ and name.islower():
+                setattr(db, name, timed(name, function))
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ import psycopg
 
 from fill_pipeline.crawl.urls import url_hash
 from fill_pipeline.db import archive, holds, ledger, queue
-from fill_pipeline.db import listings as listings_db
+from fill_pipeline.db import vehicles as vehicles_db
 from fill_pipeline.db.archive import PageRow
 from fill_pipeline.db.connect import Connection
 from fill_pipeline.db.ledger import SourceStats, Tally
@@ -107,7 +107,7 @@ def _catch_up(conn: Connection, freed: set[int], result: WriteResult, commit: Co
         if row.listing_id in freed and row.outcome is Outcome.UNCHANGED and row.vehicle_id is not None
     }
     if stale:
-        alive = listings_db.lock_vehicles(conn, sorted(stale))
+        alive = vehicles_db.lock_vehicles(conn, sorted(stale))
         derive(conn, alive, now=commit.now, cycle_id=commit.cycle_id, core_fields=commit.core_fields)
 
 

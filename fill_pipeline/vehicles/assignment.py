@@ -9,8 +9,10 @@ from datetime import datetime
 from psycopg.errors import UniqueViolation
 
 from fill_pipeline.db import listings as db
+from fill_pipeline.db import vehicles as vehicles_db
 from fill_pipeline.db.connect import Connection
-from fill_pipeline.db.listings import BlockQuery, ListingRow, VehicleRow
+from fill_pipeline.db.listings import ListingRow
+from fill_pipeline.db.vehicles import BlockQuery, VehicleRow
 from fill_pipeline.vehicles import identity
 from fill_pipeline.vehicles.merge import derive, merge_vehicles
 from fill_pipeline.vehicles.revision import is_other_car
@@ -108,7 +110,7 @@ class Assignment:
                 at_hand=self._only_children(),
             )
         if self._proposals:
-            db.propose_merges(self._conn, self._proposals, now=self._now)
+            vehicles_db.propose_merges(self._conn, self._proposals, now=self._now)
 
     def _only_children(self) -> dict[int, list[ListingRow]]:
         """The vehicles whose one listing was in this batch, and so need not be read again."""
@@ -128,7 +130,7 @@ class Assignment:
     def _match_by_vin(self, wanting: list[Pending]) -> list[Pending]:
         """Join by VIN, keep what is settled; returns the listings still without a vehicle."""
         vins = sorted({item.vin for item in wanting if item.vin is not None})
-        vehicles = db.vehicles_by_vin(self._conn, vins) if vins else {}
+        vehicles = vehicles_db.vehicles_by_vin(self._conn, vins) if vins else {}
         unmatched: list[Pending] = []
         for item in sorted(wanting, key=lambda i: i.known is None):  # known first: their vehicles may claim a VIN
             row, current = item.row, item.row.vehicle_id
@@ -157,13 +159,13 @@ class Assignment:
         blocks = [identity.block_of(item.row) for item in unmatched]
         locks = {identity.lock_key(b[0]) for item, b in zip(unmatched, blocks, strict=True) if b and item.vin is None}
         if locks:
-            db.lock_blocks(self._conn, sorted(locks))
+            vehicles_db.lock_blocks(self._conn, sorted(locks))
         wanted = [
             BlockQuery(*b, *identity.window_of(b[1]), item.vin is None, item.row.city, item.row.price)
             for item, b in zip(unmatched, blocks, strict=True)
             if b
         ]
-        found = iter(db.block_candidates(self._conn, wanted) if wanted else [])
+        found = iter(vehicles_db.block_candidates(self._conn, wanted) if wanted else [])
         meant = self._vins_meant(unmatched)
         candidates = [[*(next(found) if b else []), *ids] for b, ids in zip(blocks, meant, strict=True)]
         observed = (
@@ -198,7 +200,11 @@ class Assignment:
         """For each listing the vehicles of which its rejected VIN may be a mistyped one."""
         guesses = [[] if item.vin else corrected_vins(identity.vin_as_written(item.row) or "") for item in unmatched]
         every = sorted({guess for of_one in guesses for guess in of_one})
-        known = {vin: vehicle.id for vin, vehicle in db.vehicles_by_vin(self._conn, every).items()} if every else {}
+        known = (
+            {vin: vehicle.id for vin, vehicle in vehicles_db.vehicles_by_vin(self._conn, every).items()}
+            if every
+            else {}
+        )
         known |= {item.vin: v for v, items in self._planned.items() for item in items if item.vin in set(every)}
         return [[known[guess] for guess in of_one if guess in known] for of_one in guesses]
 
@@ -234,12 +240,14 @@ class Assignment:
     def _insert_planned(self) -> None:
         if not self._planned:
             return
-        self.added = db.insert_vehicles(self._conn, [self._derived(v, items) for v, items in self._planned.items()])
+        self.added = vehicles_db.insert_vehicles(
+            self._conn, [self._derived(v, items) for v, items in self._planned.items()]
+        )
         lost = {v: items for v, items in self._planned.items() if v not in self.added}
         if not lost:
             return
         # Another writer inserted these VINs between our look and our insert.
-        vehicles = db.vehicles_by_vin(self._conn, [items[0].vin or "" for items in lost.values()])
+        vehicles = vehicles_db.vehicles_by_vin(self._conn, [items[0].vin or "" for items in lost.values()])
         apart: dict[int, list[Pending]] = {}
         for vehicle_id, items in lost.items():
             vehicle = vehicles.get(items[0].vin or "")
@@ -255,7 +263,9 @@ class Assignment:
             self._touched.add(vehicle.id)
             self._proposals = [(vehicle.id if a == vehicle_id else a, b, s, r) for a, b, s, r in self._proposals]
         if apart:
-            self.added |= db.insert_vehicles(self._conn, [self._derived(v, items) for v, items in apart.items()])
+            self.added |= vehicles_db.insert_vehicles(
+                self._conn, [self._derived(v, items) for v, items in apart.items()]
+            )
 
     def _derived(self, vehicle_id: int, items: list[Pending]) -> VehicleRow:
         rows = [item.row for item in items]
@@ -265,7 +275,7 @@ class Assignment:
 
     def _lock(self) -> None:
         if self._touched:
-            self._listing_counts = db.lock_vehicles(self._conn, sorted(self._touched))
+            self._listing_counts = vehicles_db.lock_vehicles(self._conn, sorted(self._touched))
         if self._listing_counts.keys() != self._touched:
             raise WriteConflict("a vehicle of this batch was merged into another meanwhile")
 
@@ -273,9 +283,9 @@ class Assignment:
         for vin, (vehicle_id, item) in sorted(self._claims.items(), key=lambda claim: claim[0]):
             try:
                 with self._conn.transaction():
-                    db.claim_vin(self._conn, vehicle_id, vin)
+                    vehicles_db.claim_vin(self._conn, vehicle_id, vin)
             except UniqueViolation as error:
-                vehicle = db.vehicles_by_vin(self._conn, [vin]).get(vin)
+                vehicle = vehicles_db.vehicles_by_vin(self._conn, [vin]).get(vin)
                 if vehicle is None:
                     raise WriteConflict(f"vehicle {vin} came and went while its listing was written") from error
                 item.row.vehicle_id = vehicle.id

@@ -12,9 +12,11 @@ import psycopg
 
 from fill_pipeline.db import fixes as db
 from fill_pipeline.db import listings as rows_db
+from fill_pipeline.db import vehicles as vehicles_db
 from fill_pipeline.db.connect import Connection
 from fill_pipeline.db.fixes import Repair, RepairKind, SellerPlace
-from fill_pipeline.db.listings import ListingRow, VehicleRow
+from fill_pipeline.db.listings import ListingRow
+from fill_pipeline.db.vehicles import VehicleRow
 from fill_pipeline.extract.listing import Evidence, Layer, Listing
 from fill_pipeline.vehicles import identity, revision
 from fill_pipeline.vehicles.clean import clean
@@ -206,21 +208,21 @@ def _read_again(
 
 def _mend(conn: Connection, ids: Sequence[int], task: _Task, again: Mapping[int, Sequence[Listing]]) -> list[Repair]:
     """Mend a batch of vehicles inside the caller's transaction."""
-    unlocked = rows_db.vehicle_snapshots(conn, ids)
+    unlocked = vehicles_db.vehicle_snapshots(conn, ids)
     listings = rows_db.lock_listings(conn, [i for snapshot in unlocked.values() for i in snapshot.listings])
-    alive = rows_db.lock_vehicles(conn, sorted(unlocked))
+    alive = vehicles_db.lock_vehicles(conn, sorted(unlocked))
     listings = {i: row for i, row in listings.items() if row.vehicle_id in alive}
     why: _Why = {}
     changed = list(_reread(listings, again, task.now, why))
     changed += _placed(conn, {**listings, **{row.id: row for row in changed}}, changed, task.cycle_id, why)
     if changed:
         _store(conn, list({row.id: row for row in changed}.values()), listings, task)
-    before = rows_db.vehicle_snapshots(conn, sorted(alive))
+    before = vehicles_db.vehicle_snapshots(conn, sorted(alive))
     stale = _stale(conn, {i: snapshot.row for i, snapshot in before.items()}, task)
     if not stale:
         return []
     derive(conn, stale, now=task.now, cycle_id=task.cycle_id, core_fields=task.core_fields)
-    after = rows_db.vehicle_snapshots(conn, sorted(stale))
+    after = vehicles_db.vehicle_snapshots(conn, sorted(stale))
     return [r for i in sorted(stale) for r in _differences(i, before[i].row, after[i].row, why)]
 
 
@@ -340,7 +342,7 @@ def _store(conn: Connection, changed: list[ListingRow], before: dict[int, Listin
         row.completeness = completeness(row, task.core_fields)
         row.content_hash = revision.content_hash(row)
         row.changed_cycle = task.cycle_id
-    rows_db.upsert_listings(conn, changed)
+    rows_db.update_listings(conn, changed)
     rows_db.add_history(conn, [row.id for row in changed], cycle_id=task.cycle_id, now=task.now)
     set_aside = [found for row in changed for found in revision.newly_quarantined(row, before.get(row.id))]
     if set_aside:
@@ -355,7 +357,7 @@ def _stale(conn: Connection, before: dict[int, dict[str, Any]], task: _Task) -> 
         if any(getattr(derived, name) != before[vehicle_id][name] for name in _VALUES):
             stale[vehicle_id] = derived
     claimed = {v.vin: i for i, v in stale.items() if v.vin is not None and v.vin != before[i]["vin"]}
-    taken = rows_db.vehicles_by_vin(conn, sorted(claimed)) if claimed else {}
+    taken = vehicles_db.vehicles_by_vin(conn, sorted(claimed)) if claimed else {}
     return stale.keys() - {claimed[vin] for vin in taken}
 
 

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from fill_pipeline.db import listings as db
+from fill_pipeline.db import vehicles as vehicles_db
 from fill_pipeline.db.connect import Connection
 from fill_pipeline.db.listings import HistoryRow
 from fill_pipeline.extract.listing import ListingStatus
@@ -115,7 +116,7 @@ def _change_status(
         return 0
     changed = db.set_status(conn, ids, old=old, new=new, cycle_id=cycle_id, now=now)
     vehicles = {vehicle_id for _, vehicle_id in changed if vehicle_id is not None}
-    locked = db.lock_vehicles(conn, sorted(vehicles)) if vehicles else set()
+    locked = vehicles_db.lock_vehicles(conn, sorted(vehicles)) if vehicles else set()
     db.add_history(conn, [listing_id for listing_id, _ in changed], cycle_id=cycle_id, now=now)
     if locked:
         derive(conn, locked, now=now, cycle_id=cycle_id, core_fields=core_fields)

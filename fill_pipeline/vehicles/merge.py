@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from fill_pipeline.db import listings as db
+from fill_pipeline.db import vehicles as vehicles_db
 from fill_pipeline.db.connect import Connection
 from fill_pipeline.db.listings import ListingRow
 from fill_pipeline.vehicles.completeness import CORE_FIELDS
@@ -34,20 +35,20 @@ def merge_vehicles(
     Returns the id of the row of ``vehicle_repairs`` that ``unmerge`` takes. Raises ``MergeError``
     where a vehicle is missing or both have a VIN of their own.
     """
-    if keep == absorb or db.lock_vehicles(conn, sorted((keep, absorb))).keys() != {keep, absorb}:
+    if keep == absorb or vehicles_db.lock_vehicles(conn, sorted((keep, absorb))).keys() != {keep, absorb}:
         raise MergeError(f"vehicles {keep} and {absorb} are not two existing vehicles")
-    before = db.vehicle_snapshots(conn, [keep, absorb])
+    before = vehicles_db.vehicle_snapshots(conn, [keep, absorb])
     kept, absorbed = before[keep], before[absorb]
     vin = absorbed.row["vin"]
     if vin and kept.row["vin"]:
         raise MergeError(f"vehicles {keep} and {absorb} have VINs of their own: {kept.row['vin']}, {vin}")
     db.move_listings(conn, absorbed.listings, origin=absorb, target=keep)
-    db.delete_vehicle(conn, absorb)
+    vehicles_db.delete_vehicle(conn, absorb)
     if vin:
-        db.claim_vin(conn, keep, vin)
+        vehicles_db.claim_vin(conn, keep, vin)
     derive(conn, {keep}, now=now, cycle_id=cycle_id, core_fields=core_fields)
-    db.decide_proposal(conn, keep, absorb, status="merged", decided_by=decided_by, now=now)
-    return db.record_repair(
+    vehicles_db.decide_proposal(conn, keep, absorb, status="merged", decided_by=decided_by, now=now)
+    return vehicles_db.record_repair(
         conn,
         vehicle_id=keep,
         kind="merge",
@@ -57,7 +58,7 @@ def merge_vehicles(
             "kept_listings": kept.listings,
             "absorbed_listings": absorbed.listings,
         },
-        after=db.vehicle_snapshots(conn, [keep])[keep].row,
+        after=vehicles_db.vehicle_snapshots(conn, [keep])[keep].row,
         reason=reason,
         evidence=evidence,
         cycle_id=cycle_id,
@@ -80,27 +81,27 @@ def unmerge(
     are undone. Where listings came or changed since, those go to the kept vehicle and the vehicles
     concerned are derived anew. Raises ``MergeError`` where there is no such merge in force.
     """
-    found = db.merge_record(conn, repair_id)
+    found = vehicles_db.merge_record(conn, repair_id)
     if found is None:
         raise MergeError(f"no merge {repair_id} is in force")
     keep, before, _ = found
     absorbed_id = int(before["absorbed"]["id"])
-    if keep not in db.lock_vehicles(conn, [keep]):
+    if keep not in vehicles_db.lock_vehicles(conn, [keep]):
         raise MergeError(f"vehicle {keep} was itself merged since; undo that merge first")
-    now_kept = db.vehicle_snapshots(conn, [keep])[keep]
+    now_kept = vehicles_db.vehicle_snapshots(conn, [keep])[keep]
     if now_kept.row["vin"] is not None and now_kept.row["vin"] == before["absorbed"]["vin"]:
-        db.write_vehicle(conn, now_kept.row | {"vin": None})  # the VIN goes back with its vehicle
-    db.restore_vehicle(conn, before["absorbed"])
+        vehicles_db.write_vehicle(conn, now_kept.row | {"vin": None})  # the VIN goes back with its vehicle
+    vehicles_db.restore_vehicle(conn, before["absorbed"])
     db.move_listings(conn, before["absorbed_listings"], origin=keep, target=absorbed_id)
     derive(conn, {keep, absorbed_id}, now=now, cycle_id=cycle_id, core_fields=core_fields)
     _take_back_as_it_was(conn, keep, absorbed_id, before)
-    db.decide_proposal(conn, keep, absorbed_id, status="undone", decided_by=reason, now=now)
-    db.record_repair(
+    vehicles_db.decide_proposal(conn, keep, absorbed_id, status="undone", decided_by=reason, now=now)
+    vehicles_db.record_repair(
         conn,
         vehicle_id=keep,
         kind="unmerge",
         before=now_kept.row,
-        after=db.vehicle_snapshots(conn, [keep])[keep].row,
+        after=vehicles_db.vehicle_snapshots(conn, [keep])[keep].row,
         reason=reason,
         evidence={"merge": repair_id, "restored": absorbed_id},
         cycle_id=cycle_id,
@@ -111,12 +112,12 @@ def unmerge(
 
 def _take_back_as_it_was(conn: Connection, keep: int, absorbed: int, before: Mapping[str, Any]) -> None:
     """Put vehicles that are what they were before some merge back as their snapshot says, to the last column."""
-    past = [before, *db.merges_into(conn, [keep, absorbed])]
+    past = [before, *vehicles_db.merges_into(conn, [keep, absorbed])]
     snapshots = [(one[part], one[f"{part}_listings"]) for one in past for part in ("kept", "absorbed")]
-    for vehicle_id, now in db.vehicle_snapshots(conn, [keep, absorbed]).items():
+    for vehicle_id, now in vehicles_db.vehicle_snapshots(conn, [keep, absorbed]).items():
         for row, listings in snapshots:
             if row["id"] == vehicle_id and set(listings) == set(now.listings) and _values(row) == _values(now.row):
-                db.write_vehicle(conn, row)
+                vehicles_db.write_vehicle(conn, row)
                 break
 
 
@@ -147,8 +148,8 @@ def derive(
         survive(rows, vehicle_id=vehicle_id, now=now, cycle_id=cycle_id, core_fields=core_fields)
         for vehicle_id, rows in observed.items()
     ]
-    count = db.update_vehicles(conn, derived) if derived else 0
+    count = vehicles_db.update_vehicles(conn, derived) if derived else 0
     unlisted = wanted - observed.keys()
     if unlisted:
-        count += db.unlist_vehicles(conn, sorted(unlisted), cycle_id=cycle_id, now=now)
+        count += vehicles_db.unlist_vehicles(conn, sorted(unlisted), cycle_id=cycle_id, now=now)
     return count

@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from fill_pipeline.db import listings as db
+from fill_pipeline.db import vehicles as vehicles_db
 from fill_pipeline.db.connect import Connection
 from fill_pipeline.db.listings import ListingRow
 from fill_pipeline.vehicles import identity
@@ -29,7 +30,9 @@ def promote(
     A listing that has a vehicle already changes it as its newest observation would have. Nothing else of a
     listing changes: no page was seen. Raises ``WriteConflict`` where another writer was first.
     """
-    vehicles = db.vehicle_snapshots(conn, sorted({row.vehicle_id for row in rows if row.vehicle_id is not None}))
+    vehicles = vehicles_db.vehicle_snapshots(
+        conn, sorted({row.vehicle_id for row in rows if row.vehicle_id is not None})
+    )
     items = []
     for row in rows:
         if identity.is_identifiable(row):
@@ -40,6 +43,6 @@ def promote(
             items.append(Pending(replace(row), known, promote=True))
     assignment = Assignment(conn, items, now=now, cycle_id=cycle_id, core_fields=core_fields)
     assignment.find_vehicles()
-    db.upsert_listings(conn, [item.row for item in items])
+    db.update_listings(conn, [item.row for item in items])
     assignment.derive_vehicles()
     return len(assignment.added)

@@ -9,6 +9,8 @@ from operator import attrgetter
 from typing import Any
 from uuid import UUID
 
+from psycopg.errors import UniqueViolation
+
 from fill_pipeline.db import listings as db
 from fill_pipeline.db.connect import Connection
 from fill_pipeline.db.listings import KnownListing, ListingRow
@@ -220,19 +222,20 @@ def _store(
     cycle_id: str,
     now: datetime,
 ) -> None:
-    rows = [item.row for item in pending.values()]
-    if rows and db.upsert_listings(conn, rows) != len(rows):
-        raise WriteConflict("another writer inserted one of these advertisements meanwhile")
-    fresh = [item.row.id for item in pending.values() if item.known is None]
-    changed = [item.row.id for item in pending.values() if item.known is not None]
-    seen_again = changed + [known.id for known in unchanged.values()]
+    fresh = [item.row for item in pending.values() if item.known is None]
+    changed = [item.row for item in pending.values() if item.known is not None]
     if fresh:
-        db.add_sightings(conn, fresh, cycle_id=cycle_id, now=now)
-        db.add_first_history(conn, fresh, cycle_id=cycle_id, now=now)
+        try:
+            db.insert_listings(conn, fresh)
+        except UniqueViolation as error:
+            raise WriteConflict("another writer inserted one of these advertisements meanwhile") from error
+    if changed:
+        db.update_listings(conn, changed)
+    seen_again = [row.id for row in changed] + [known.id for known in unchanged.values()]
     if seen_again:
         db.touch_sightings(conn, seen_again, cycle_id=cycle_id, now=now)
     if changed:
-        db.add_history(conn, changed, cycle_id=cycle_id, now=now)
+        db.add_history(conn, [row.id for row in changed], cycle_id=cycle_id, now=now)
     set_aside = [found for item in pending.values() for found in revision.newly_quarantined(item.row, item.known)]
     if set_aside:
         db.add_quarantined(conn, set_aside, cycle_id=cycle_id, now=now)

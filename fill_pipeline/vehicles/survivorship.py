@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from fill_pipeline.db.listings import ListingRow, VehicleRow
+from fill_pipeline.db.listings import ListingRow
+from fill_pipeline.db.vehicles import VehicleRow
 from fill_pipeline.extract.listing import ListingStatus, PriceKind
 from fill_pipeline.vehicles.completeness import CORE_FIELDS, completeness
 from fill_pipeline.vehicles.identity import block_of

@@ -10,7 +10,8 @@ from uuid import UUID
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fill_pipeline.db.listings import ListingRow, VehicleRow
+from fill_pipeline.db.listings import ListingRow
+from fill_pipeline.db.vehicles import VehicleRow
 from fill_pipeline.vehicles.survivorship import STABLE, survive
 
 NOW = datetime(2025, 6, 1, tzinfo=UTC)
