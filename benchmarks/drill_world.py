@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -13,13 +13,16 @@ from fill_pipeline.crawl.fetch import Fetcher, FetchRequest, FetchSettings, deco
 from fill_pipeline.crawl.harvest import SourceToCrawl, harvest
 from fill_pipeline.crawl.robots import RobotsCache
 from fill_pipeline.cycle.clock import utc_now
+from fill_pipeline.cycle.perform import perform_by_hand
 from fill_pipeline.cycle.run import run_cycle
-from fill_pipeline.db import registry
+from fill_pipeline.cycle.window import window_at
+from fill_pipeline.db import improvement, registry
 from fill_pipeline.db.connect import Connection, connect
+from fill_pipeline.db.improvement import RepairRow
 from fill_pipeline.db.migrate import migrate
 from fill_pipeline.db.registry import SourceRow
 from fill_pipeline.db.server import database_url, stop_embedded
-from fill_pipeline.drain.read import Reading
+from fill_pipeline.drain.page import Reading
 from fill_pipeline.drain.work import Source, load_sources
 from fill_pipeline.repair.truth import Score, Witness, score
 from fill_pipeline.settings import Settings
@@ -29,6 +32,7 @@ CORE = ("year", "make", "model", "price", "mileage", "place", "image")
 TRUTH = ("vin", "year", "make", "model", "price", "mileage")
 VEHICLE_KINDS = ("dealer", "marketplace", "classifieds", "auction_house", "feed")
 LEAST_STOCK = 12
+WINDOW = timedelta(hours=2)
 
 
 class World:
@@ -56,6 +60,12 @@ class World:
         report = run_cycle(self.settings, now_fn=self.now)
         assert report is not None
         return str(report["cycle_id"])
+
+    def crawl_only(self, slugs: Sequence[str]) -> None:
+        """Harvest and drain these sources as a person may ask for, with nobody who judges or mends anything."""
+        for ad in self.web.get("/truth"):
+            self.prices.setdefault(ad["url"], set()).add(ad["price"])
+        perform_by_hand(slugs, window=window_at(self.now()), settings=self.settings, now_fn=self.now)
 
     def truth(self, slug: str) -> dict[str, dict[str, Any]]:
         """What is true now of a site's live listings, by address."""
@@ -130,3 +140,8 @@ def open_all(web: SimWeb, n: int) -> list[dict[str, Any]]:
         web.post("open", kind=VEHICLE_KINDS[turn % len(VEHICLE_KINDS)])
         turn += 1
     return [site for site in sites if site["live_count"] >= LEAST_STOCK]
+
+
+def repairs_since(drill: World, source: SourceRow, at: datetime) -> list[RepairRow]:
+    """What repair did about a source since then, newest first."""
+    return [row for row in improvement.repairs(drill.conn, source.id, 5) if row.created_at >= at]

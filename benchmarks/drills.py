@@ -1,6 +1,7 @@
 """Drills on the simulated web, from a seed: redesigns, outages, and the discovery of unseen sites among decoys.
 
-    python benchmarks/drills.py [--redesigns 50] [--outages 20] [--sites 30] [--decoys 30] [--seed 7] [--scale 0.2]
+    python benchmarks/drills.py [--redesigns 50] [--gaps 10] [--outages 20] [--sites 30] [--decoys 30]
+        [--corpus DIR] [--seed 7] [--scale 0.2]
 
 Each runs the whole cycle as it runs in production, unattended, on a clock of its own (two hours a cycle); nothing is
 called by hand. Prints a line per incident and totals against the goals; the last line is one JSON object, the exit
@@ -14,19 +15,18 @@ import logging
 import random
 import sys
 import time
-from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
-from statistics import mean, median
+from pathlib import Path
+from statistics import mean
 from typing import Any
 
 import orjson
-from drill_world import TRUTH, VEHICLE_KINDS, World, open_all, world
+from drill_corpus import corpus_induction
+from drill_redesigns import gaps, redesigns
+from drill_world import TRUTH, VEHICLE_KINDS, WINDOW, World, open_all, repairs_since, world
 
 from fill_pipeline.crawl.fetch import FetchRequest, decode_body
 from fill_pipeline.db import improvement, registry
-from fill_pipeline.db.improvement import RepairRow
 from fill_pipeline.db.registry import SourceRow
 from fill_pipeline.discovery.candidate import RejectReason
 from fill_pipeline.extract.dom import parse
@@ -34,16 +34,8 @@ from fill_pipeline.repair.induce import induce
 from fill_pipeline.repair.truth import Score, same
 from fill_pipeline.simweb.handle import SimWeb
 
-WINDOW = timedelta(hours=2)
 WARM_UP = 4  # cycles after which it is known what is usual
-SIDE_BY_SIDE = 10  # redesigns in one cycle
-GOOD = 0.97
 SOURCE_F1 = 0.95
-MODES = (
-    "classes", "tags", "labels", "json_keys", "pagination", "wrapped", "words", "mix",
-    "classes+tags", "labels+wrapped", "words+classes", "json_keys+pagination", "words+wrapped+bare",
-    "classes+pagination", "words+tags+classes+bare", "mix+wrapped",
-)  # fmt: skip
 OUTAGES: tuple[tuple[str, dict[str, Any], frozenset[str]], ...] = (
     ("block", {"style": "403"}, frozenset({"blocked"})),
     ("block", {"style": "captcha"}, frozenset({"captcha"})),
@@ -100,201 +92,6 @@ def declare(drill: World, sites: Sequence[dict[str, Any]]) -> None:
         )
 
 
-# ── Redesigns ──
-
-
-@dataclass(slots=True)
-class Incident:
-    """One redesign and what became of it. Minutes and cycles are simulated time since it happened."""
-
-    mode: str
-    site: str
-    source: SourceRow
-    at: datetime
-    f1_broken: float = 0.0
-    listed_broken: float = 0.0
-    detected: tuple[int, float] | None = None
-    recovered: tuple[int, float] | None = None
-    f1: float = 0.0
-    listed: float = 0.0
-    outcome: str = ""
-    seen: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
-    bad_then: set[str] = field(default_factory=set)
-    why: Counter[str] = field(default_factory=Counter)
-    lost: int = 0
-    regained: int = 0
-
-    @property
-    def hurt(self) -> bool:
-        """Whether it broke anything at all."""
-        return self.f1_broken < GOOD or self.listed_broken < GOOD
-
-    def look(self, drill: World) -> None:
-        """Note what is true of the site now."""
-        for url, ad in drill.truth(self.site).items():
-            self.seen.setdefault(url, []).append(ad)
-
-    def bad(self, drill: World) -> set[str]:
-        """Listings that were there since the redesign, of which we lack a value or hold a wrong one."""
-        stored = drill.stored(self.source)
-        lacks = {url: _lacks(stored.get(url), ads[-1], drill.prices.get(url, set())) for url, ads in self.seen.items()}
-        self.why = Counter(name for names in lacks.values() for name in names)
-        return {url for url, names in lacks.items() if names}
-
-
-def _lacks(row: dict[str, Any] | None, ad: dict[str, Any], prices: set[Any]) -> list[str]:
-    """The fields that a stored listing lacks or misstates, "all" without a listing; any price it ever had is right."""
-    if row is None:
-        return ["all"]
-    wanted = [name for name in TRUTH if ad[name] is not None and not (name == "price" and None in prices)]
-    return [
-        name
-        for name in wanted
-        if row[name] is None or not (row[name] in prices if name == "price" else same(name, row[name], ad[name]))
-    ]
-
-
-def redesigns(drill: World, sites: Sequence[dict[str, Any]], n: int, seed: int) -> dict[str, Any]:
-    """Redesign sites at random moments, let cycles run, and see what the pipeline makes of it."""
-    chance = random.Random(seed)
-    jobs = [MODES[turn % len(MODES)] for turn in range(n)]
-    used: Counter[str] = Counter()
-    done: list[Incident] = []
-    open_yet: set[str] = set()  # a repair that comes late is no false action
-    false_actions = wrong_rules = 0
-    while jobs:
-        batch: list[tuple[str, dict[str, Any]]] = []
-        for mode in list(jobs):
-            free = [s for s in sites if _is_hit_by(s, mode) and s["slug"] not in {one["slug"] for _, one in batch}]
-            if len(batch) < SIDE_BY_SIDE and free:
-                site = min(free, key=lambda s: (used[s["slug"]], s["slug"]))
-                used[site["slug"]] += 1
-                batch.append((mode, site))
-                jobs.remove(mode)
-        versions = {row.slug: (row.config_version, row.status) for row in registry.sources(drill.conn)}
-        incidents = _strike(drill, batch, chance)
-        for number in (1, 2):
-            for one in incidents:
-                one.look(drill)
-            cycle_id = drill.cycle()
-            for one in incidents:
-                wrong_rules += _judge(drill, one, number, cycle_id)
-            if number == 1:
-                drill.pass_time(WINDOW)
-        struck = {one.source.slug for one in incidents} | open_yet
-        open_yet |= {one.source.slug for one in incidents if one.recovered is None}
-        for row in registry.sources(drill.conn):
-            if row.slug not in struck and (row.config_version, row.status) != versions[row.slug]:
-                false_actions += 1
-                print(f"  FALSE ACTION on {row.slug}: {row.status_reason} version {row.config_version}")
-        for one in incidents:
-            one.lost = len(one.bad(drill))
-            _tell(one)
-        done += incidents
-    return _sum_up(done, false_actions, wrong_rules)
-
-
-def _strike(drill: World, batch: Sequence[tuple[str, dict[str, Any]]], chance: random.Random) -> list[Incident]:
-    """Redesign these sites at random moments of one window, which then is over."""
-    moments = sorted(chance.randrange(1, 7199) for _ in batch)
-    passed, incidents = 0, []
-    for (mode, site), moment in zip(batch, moments, strict=True):
-        drill.pass_time(timedelta(seconds=moment - passed))
-        passed = moment
-        drill.web.post("redesign", slug=site["slug"], mode=mode, seed=chance.randrange(10_000))
-        incidents.append(Incident(mode, site["slug"], drill.row(site["slug"]), drill.now()))
-    drill.pass_time(WINDOW - timedelta(seconds=passed))
-    for one in incidents:
-        one.f1_broken, one.listed_broken = drill.reads(one.site).f1, drill.lists(one.site)
-    return incidents
-
-
-def _judge(drill: World, one: Incident, number: int, cycle_id: str) -> int:
-    """What a cycle did about an incident; returns the number of wrong rules that it put in force."""
-    repairs = _repairs_since(drill, one.source, one.at)
-    health = improvement.health_trail(drill.conn, one.source.id, 1)
-    minutes = (drill.now() - one.at).total_seconds() / 60
-    noticed = bool(repairs) or (bool(health) and health[0][0] == cycle_id and health[0][1] != "healthy")
-    if one.detected is None and noticed:
-        one.detected = (number, minutes)
-    after = drill.reads(one.site)
-    one.f1, one.listed = after.f1, drill.lists(one.site)
-    bad = one.bad(drill)
-    if number == 1:
-        one.bad_then = bad
-    if one.recovered is None and one.f1 >= GOOD and one.listed >= GOOD:
-        one.recovered = (number, minutes)
-    gone = set(one.seen) - set(drill.truth(one.site))
-    one.regained = len((one.bad_then & gone) - bad)
-    one.outcome = repairs[0].status if repairs else f"nothing done ({health[0][3] or ''})"[:90] if health else ""
-    if repairs and repairs[0].status in ("rejected", "diagnosed"):
-        one.outcome += f" ({repairs[0].diagnosis}: {repairs[0].reason[:90]})"
-    promoted = any(row.status == "promoted" for row in repairs)
-    return int(promoted and number == 2 and after.precision < GOOD)
-
-
-def _repairs_since(drill: World, source: SourceRow, at: datetime) -> list[RepairRow]:
-    return [row for row in improvement.repairs(drill.conn, source.id, 5) if row.created_at >= at]
-
-
-def _tell(one: Incident) -> None:
-    detected = "-" if one.detected is None else f"{one.detected[0]}c {one.detected[1]:.0f}min"
-    recovered = "NO" if one.recovered is None else f"{one.recovered[0]}c {one.recovered[1]:.0f}min"
-    print(
-        f"  {one.mode:<24}{one.site[:26]:<27}broken F1 {one.f1_broken:.2f} lists {one.listed_broken:4.0%} | "
-        f"detected {detected:<10} recovered {recovered:<10} F1 {one.f1:.3f} lists {one.listed:4.0%} "
-        f"lost {one.lost:>3} of {len(one.seen):<4} regained {one.regained:<3} {one.outcome} "
-        f"{dict(one.why) if one.lost else ''}",
-        flush=True,
-    )
-
-
-def _sum_up(done: Sequence[Incident], false_actions: int, wrong_rules: int) -> dict[str, Any]:
-    hurt = [one for one in done if one.hurt]
-    repaired = [one for one in hurt if one.recovered is not None]
-    well = [one for one in done if one.recovered is not None]
-    f1s = [one.f1 for one in well]
-    seen = sum(len(one.seen) for one in done)
-    lost = sum(one.lost for one in done)
-    figures = {
-        "redesigns": len(done),
-        "harmless": len(done) - len(hurt),
-        "hurt": len(hurt),
-        "repaired": len(repaired),
-        "repaired_share": round(len(repaired) / max(1, len(hurt)), 4),
-        "well_share": round(len(well) / max(1, len(done)), 4),
-        "f1_after_mean": round(mean(f1s), 4) if f1s else 0.0,
-        "f1_after_least": round(min(f1s), 4) if f1s else 0.0,
-        "minutes_to_detect_median": round(median([o.detected[1] for o in hurt if o.detected] or [0]), 1),
-        "minutes_to_recover_median": round(median([o.recovered[1] for o in repaired if o.recovered] or [0]), 1),
-        "cycles_to_recover_most": max((o.recovered[0] for o in repaired if o.recovered), default=0),
-        "vehicles_seen": seen,
-        "vehicles_lost": lost,
-        "vehicles_lost_share": round(lost / max(1, seen), 4),
-        "regained_from_archive": sum(one.regained for one in done),
-        "false_actions": false_actions,
-        "wrong_rules": wrong_rules,
-    }
-    figures["goals_met"] = (
-        figures["repaired_share"] >= 0.95
-        and figures["f1_after_mean"] >= GOOD
-        and wrong_rules == 0
-        and false_actions == 0
-        and figures["vehicles_lost_share"] <= 0.02
-    )
-    return figures
-
-
-def _is_hit_by(site: dict[str, Any], mode: str) -> bool:
-    """Whether a redesign of this kind can break this site as a source."""
-    pagination = str(site["suggested_config"].get("pagination", {}).get("type"))
-    if "json_keys" in mode:
-        return pagination == "cursor"
-    if mode == "pagination":
-        return pagination in ("page", "offset") and int(site["live_count"]) > 30
-    return pagination in ("page", "offset", "next_link") or "words" in mode or "mix" in mode
-
-
 # ── Outages ──
 
 
@@ -339,7 +136,7 @@ def _named(
         drill.cycle()
     said = {}
     for *_, slug, before in struck:
-        repairs = _repairs_since(drill, before, began)
+        repairs = repairs_since(drill, before, began)
         judged = improvement.health_trail(drill.conn, before.id, 1)[0]
         said[slug] = (repairs[0].diagnosis, repairs[0].reason) if repairs else (judged[2] or "well", "by health")
         drill.web.post("heal", slug=slug)
@@ -439,13 +236,18 @@ def main() -> int:
     """Run the drills that were asked for and print their figures; 1 where a goal was missed."""
     logging.disable(logging.WARNING)
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name, default in (("redesigns", 50), ("outages", 20), ("sites", 30), ("decoys", 30), ("seed", 7)):
+    for name, default in (
+        ("redesigns", 50), ("gaps", 10), ("outages", 20), ("sites", 30), ("decoys", 30), ("seed", 7),
+    ):  # fmt: skip
         parser.add_argument(f"--{name}", type=int, default=default)
+    parser.add_argument("--corpus", type=Path, help="real pages to learn rules from as well")
     parser.add_argument("--scale", type=float, default=0.2)
     wanted = parser.parse_args()
     began = time.monotonic()
     figures: dict[str, Any] = {"seed": wanted.seed, "scale": wanted.scale}
-    if wanted.redesigns or wanted.outages:
+    if wanted.corpus is not None:
+        figures["corpus"] = corpus_induction(wanted.corpus)
+    if wanted.redesigns or wanted.outages or wanted.gaps:
         with world(wanted.seed, wanted.scale, target=1) as drill:
             sites = open_all(drill.web, 26)
             declare(drill, sites)
@@ -460,6 +262,9 @@ def main() -> int:
             if wanted.redesigns:
                 figures["redesign"] = redesigns(drill, sites, wanted.redesigns, wanted.seed)
                 print(f"redesigns {figures['redesign']}", flush=True)
+            if wanted.gaps:
+                figures["gap"] = gaps(drill, sites, wanted.gaps, wanted.seed)
+                print(f"gaps {figures['gap']}", flush=True)
     if wanted.sites or wanted.decoys:
         with world(wanted.seed, wanted.scale, target=1_000_000) as drill:
             figures["discovery"] = discovery(drill, wanted.sites, wanted.decoys, wanted.seed)

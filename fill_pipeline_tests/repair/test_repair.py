@@ -215,6 +215,58 @@ def test_an_index_whose_words_and_keys_are_its_own_and_whose_pages_are_wrapped_i
     assert row.evidence["canary_f1"] >= 0.9
 
 
+def test_an_index_is_mended_though_too_few_pages_are_known_to_mend_those(
+    conn: Connection, shop: Shop, work: Work
+) -> None:
+    shop.cars = shop.cars[:3]
+    source = with_lost_links(conn, shop, work)
+    shop.form = odd_form
+
+    repairs = repair_sources(conn, work, [source.slug])
+
+    assert repairs.promoted == 1, repairs.sources
+    assert "link_selector" not in live(conn, source).config.get("index", {})
+    assert "too few" in only_repair(conn, source).evidence["details"]
+
+
+def test_an_index_is_walked_again_when_all_that_was_known_on_it_is_sold(
+    conn: Connection, shop: Shop, work: Work
+) -> None:
+    source = with_lost_links(conn, shop, work)
+    shop.cars = [car | {"id": str(int(car["id"]) + 1)} for car in shop.cars]
+
+    repairs = repair_sources(conn, work, [source.slug])
+
+    assert repairs.promoted == 1, repairs.sources
+    assert only_repair(conn, source).evidence["index"]["after"] == len(shop.cars)
+
+
+def test_what_two_breaks_in_a_row_took_away_is_still_known(conn: Connection, shop: Shop, work: Work) -> None:
+    source = registry.declare_source(
+        conn, name="shop", base_url=shop.base_url, config={"rate_limit": FAST, "detail": "always"}, kind="dealer"
+    )
+    crawl(conn, work)
+    had = prices(conn)
+    conn.execute(
+        "INSERT INTO listing_history (listing_id, observed_at, cycle_id, status) "
+        "SELECT id, now() + interval '1 minute', %s, status FROM listing_records",
+        [work.cycle_id],
+    )
+    conn.execute("UPDATE listing_records SET price = NULL")
+    for one in improvement.known_listings(conn, source.id, 50):
+        assert one.before == {"price": had[one.url][0]}
+
+
+def with_lost_links(conn: Connection, shop: Shop, work: Work) -> SourceRow:
+    """The shop as a source whose listings are known and whose links are no longer found."""
+    config = {"rate_limit": FAST, "detail": "always"}
+    source = registry.declare_source(conn, name="shop", base_url=shop.base_url, config=config, kind="dealer")
+    assert crawl(conn, work) == len(shop.cars)
+    lost = config | {"index": {"link_selector": "li.card a"}}
+    registry.change_config(conn, source.id, lost, made_by="operator", reason="as before a redesign")
+    return live(conn, source)
+
+
 # ── What is not ──
 
 
