@@ -76,7 +76,7 @@ def read_detail(tree: LexborHTMLParser, reading: Reading, *, url: str, words: Wo
     if reading.confidence("description") < 0.6:
         _read_description(tree, words, reading, url)
     if not reading.has("images"):
-        links = image_links(css(tree, "img"))
+        links = image_links([node for node in words.marked if node.tag == "img"])
         links += photo_targets(css(tree, "a[href]"))
         if links:
             offer_value(reading, "images", list(dict.fromkeys(links)), Layer.TEXT, "img", 0.5, url)
@@ -97,7 +97,8 @@ def _read_title(tree: LexborHTMLParser, words: Words, tag_title: str, reading: R
         ("[class*=title]", 0.6),
         ("[id*=title]", 0.6),
     ):
-        for node in css(tree, selector)[:6]:
+        nodes = css(tree, selector) if selector[0] == "[" else [node for node in words.marked if node.tag == selector]
+        for node in nodes[:6]:
             text = clean(node.text(separator=" "), 300)
             if 3 < len(text) <= 200:
                 candidates.append((confidence, text, selector))
@@ -216,7 +217,7 @@ def _under_heading(words: Words) -> str:
     for heading, node in zip(words.texts, words.nodes, strict=True):
         if len(heading) > 60 or not _opens_description(heading):
             continue
-        for parent in ancestors(node)[:4]:
+        for parent in ancestors(node, 4):
             text = parent.text(separator="\n", strip=True).strip()
             if not text.startswith(heading):
                 break

@@ -68,7 +68,9 @@ class Words:
     marked: list[LexborNode] = field(default_factory=list)
     _lines: list[tuple[int, str]] | None = None
     _text: str | None = None
+    _line_text: str | None = None
     _numbered: tuple[list[int], list[int]] | None = None
+    _around_heading: set[int] | None = None
 
     def take_out(self, roots: Iterable[LexborNode]) -> None:
         """Leave out the words inside some elements."""
@@ -78,7 +80,7 @@ class Words:
         self.glued = list(compress(self.glued, keep))
         self.nodes = list(compress(self.nodes, keep))
         self.marked = [node for node in self.marked if node.mem_id not in gone]
-        self._lines = self._text = self._numbered = None
+        self._lines = self._text = self._line_text = self._numbered = self._around_heading = None
 
     @property
     def text(self) -> str:
@@ -111,23 +113,43 @@ class Words:
         return self._find_numbered()[0]
 
     @property
+    def numbered_text(self) -> str:
+        """The words with a digit, a piece a line."""
+        return "\n".join([self.texts[at] for at in self.numbered_texts])
+
+    @property
     def numbered_lines(self) -> list[int]:
         """The numbers of the lines with a digit."""
         return self._find_numbered()[1]
 
+    @property
+    def around_heading(self) -> set[int]:
+        """The elements (by ``mem_id``) that hold the page's own heading."""
+        if self._around_heading is None:
+            headings = (node for node in self.marked if node.tag == "h1")
+            self._around_heading = {parent.mem_id for node in headings for parent in (node, *ancestors(node))}
+        return self._around_heading
+
+    def lines_with(self, pattern: re.Pattern[str]) -> list[int]:
+        """The numbers of the lines in which a pattern is found that takes in the rest of its line."""
+        if self._line_text is None:
+            glued = len(self.lines) < len(self.texts)
+            self._line_text = "\n".join([line for _, line in self.lines]) if glued else self.text
+        return _lines_with(pattern, self._line_text)
+
     def _find_numbered(self) -> tuple[list[int], list[int]]:
         if self._numbered is None:
-            texts = _with_digit(self.text)
+            texts = _lines_with(_DIGIT_TO_END, self.text)
             glued = len(self.lines) < len(self.texts)
-            self._numbered = texts, _with_digit("\n".join([line for _, line in self.lines])) if glued else texts
+            self._numbered = texts, self.lines_with(_DIGIT_TO_END) if glued else texts
         return self._numbered
 
 
-def _with_digit(text: str) -> list[int]:
-    """The numbers of a text's lines that have a digit."""
+def _lines_with(pattern: re.Pattern[str], text: str) -> list[int]:
+    """The numbers of a text's lines in which a pattern is found that takes in the rest of its line."""
     found: list[int] = []
     at = position = 0
-    for match in _DIGIT_TO_END.finditer(text):
+    for match in pattern.finditer(text):
         at += text.count("\n", position, match.start())
         position = match.start()
         found.append(at)
@@ -222,11 +244,11 @@ def _block(node: LexborNode) -> int:
     return 0 if current is None else current.mem_id
 
 
-def ancestors(node: LexborNode) -> list[LexborNode]:
+def ancestors(node: LexborNode, most: int = _DEEP) -> list[LexborNode]:
     """The node's ancestors from its parent up to the body, bounded."""
     out: list[LexborNode] = []
     current = node.parent
-    while current is not None and current.tag not in ("body", "html", "-document") and len(out) < _DEEP:
+    while current is not None and current.tag not in ("body", "html", "-document") and len(out) < most:
         out.append(current)
         current = current.parent
     return out

@@ -78,7 +78,7 @@ class HtmlPage:
         self._tree: LexborHTMLParser | None = None
         self._stripped = False
         self._words: Words | None = None
-        self._cards: list[Card] | None = None
+        self._cards: dict[bool, list[Card]] = {}  # whether links were found by a source's rules → the cards
         self._items: list[dict[str, Any]] | None = None
         self._linked_readings: list[Reading] | None = None
         self.linked: list[dict[str, Any]] = []  # vehicles in JSON-LD
@@ -196,7 +196,8 @@ class HtmlPage:
         sure = any(found.year and found.model for found in named)
         if sure and self._facts_stated_once() >= 3:
             return "detail"
-        cards = self._find_cards()
+        # A source's link selector finds something on every page of the site: only its index is told by it.
+        cards = self._cards_of(None)
         if sum(card.offered for card in cards) < 1 and not any(found.model for found in named):
             other = other_things(self._bare_tree(), url=self.url)
             if other is not None:
@@ -328,7 +329,7 @@ class HtmlPage:
             seen: list[Reading] = []
             trims = any(hint in self.markup for hint in TRIM_HINTS)
             carriers = any(name in self.markup for name in CARRIER_NAMES)
-            for card in self._find_cards()[:MAX_LISTINGS]:
+            for card in self._cards_of(self.rules)[:MAX_LISTINGS]:
                 if card.evidence < _LEAST_EVIDENCE and not ruled:
                     continue
                 reading = self._reading()
@@ -389,13 +390,16 @@ class HtmlPage:
             self._stripped = True
         return self.tree
 
-    def _find_cards(self) -> list[Card]:
-        if self._cards is None:
-            self._cards = find_cards(self._bare_tree(), url=self.url, rules=self.rules)
-            if sum(card.offered for card in self._cards) < 2:
+    def _cards_of(self, rules: ExtractRules | None) -> list[Card]:
+        """The page's cards, found with a source's rules or by themselves."""
+        named = rules is not None and bool(rules.link_selector or rules.link_pattern)
+        if named not in self._cards:
+            cards = find_cards(self._bare_tree(), url=self.url, rules=rules)
+            if sum(card.offered for card in cards) < 2:
                 single = single_card(self._bare_tree(), url=self.url)
-                self._cards = [single] if single is not None else self._cards
-        return self._cards
+                cards = [single] if single is not None else cards
+            self._cards[named] = cards
+        return self._cards[named]
 
     def _next(self) -> str | None:
         if self.rules.next_selector:

@@ -146,11 +146,10 @@ def read_labels(words: Words, reading: Reading, base_url: str, *, layer: Layer =
     texts, glued = words.texts, words.glued
     count = len(texts)
     at = 0
-    while at < count:
-        text = texts[at]
-        if not _may_have_label(text):
-            at += 1
-            continue
+    for candidate in [at for at, text in enumerate(texts) if _may_have_label(text)]:
+        if candidate < at:
+            continue  # read already as part of what stands before it
+        at, text = candidate, texts[candidate]
         if len(text) <= _LABEL_LENGTH:
             field = field_of_label(text)
             if field is not None:
@@ -285,7 +284,7 @@ def is_caption(words: Words, at: int, field: str) -> bool:
         return False
     if field_of_label(before) is not None:
         return False
-    chain = [node.mem_id for node in ancestors(words.nodes[at])[:6]]
+    chain = [node.mem_id for node in ancestors(words.nodes[at], 6)]
     near = _shared(chain, words.nodes[at - 1])
     if at + 1 >= len(words.texts):
         return near < len(chain)

@@ -6,8 +6,8 @@ import re
 from functools import cache, lru_cache
 from importlib import resources
 
-_EDGES = re.compile(r"^[\s•·*\-–—>|.]+|[\s:*.?•·\-–—|]+$")
-_SPACES = re.compile(r"\s+")
+_BEFORE = " •·*-–—>|."
+_AFTER = " :*.?•·-–—|"
 # "Hillside Price": a price named after its dealer; but "Market Price", "Original Price" are no asking prices.
 _OWN_PRICE = re.compile(
     r"(?!.*\b(?:market|average|avg|invoice|trade|option|options|base|starting|was|old|list|retail|original|new|reserve|"
@@ -35,6 +35,6 @@ def field_of_label(text: str) -> str | None:
     """The field a label names ("Mileage:" → "mileage"); "" for a label of no field of ours; None for no label."""
     if len(text) > 48:
         return None
-    label = _SPACES.sub(" ", _EDGES.sub("", text.lower()))
+    label = " ".join(text.lower().split()).lstrip(_BEFORE).rstrip(_AFTER)
     field = _by_label().get(label)
     return "price" if field is None and label.endswith(" price") and _OWN_PRICE.fullmatch(label) else field

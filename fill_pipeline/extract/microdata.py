@@ -83,7 +83,7 @@ def meta_record(tree: LexborHTMLParser) -> dict[str, str]:
     """What the page's meta tags say of its subject: ``og:``, ``product:``, ``vehicle:`` and Twitter's label pairs."""
     found: dict[str, str] = {}
     labels: dict[str, str] = {}
-    for node in css(tree, "meta[property], meta[name]")[:200]:
+    for node in tree.tags("meta")[:400]:
         attributes = node.attributes
         name = (attributes.get("property") or attributes.get("name") or "").lower()
         content = (attributes.get("content") or "").strip()

@@ -119,6 +119,8 @@ def _phone(words: Words, tree: LexborHTMLParser) -> str | None:
         digits, link = next(iter(called.items()))
         text = " ".join(link.text().split())
         return text if re.sub(r"\D", "", text)[-7:] == digits[-7:] and len(text) <= 30 else digits
+    if not _LOCAL.search(words.numbered_text):
+        return None
     texts = [words.texts[at] for at in words.numbered_texts if at < _MAX_TEXTS]
     numbered = (text for text in texts if _LOCAL.search(text))
     found = {re.sub(r"\D", "", match[0])[-10:]: match[0] for text in numbered for match in _PHONE.finditer(text)}

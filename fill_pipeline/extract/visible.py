@@ -34,7 +34,8 @@ _OTHER_HINT = re.compile(
     r"payment|\bmonth|finance|lease|shipping|similar|related|saving|discount|deposit|tax|\bfees?\b", re.I
 )
 _CODES = re.compile(r"USD|EUR|CAD|GBP|CHF|AUD|SEK|NOK|DKK|PLN|Fr\.|kr|zł|¥")
-_CODE_HINT = re.compile(r"\b(?:USD|EUR|CAD|GBP|CHF|AUD|SEK|NOK|DKK|PLN|Fr\.|kr)|zł|¥")
+_AMOUNT = re.compile(r"[$€£][^\n]*")
+_CODED_AMOUNT = re.compile(r"(?:[$€£]|\b(?:USD|EUR|CAD|GBP|CHF|AUD|SEK|NOK|DKK|PLN|Fr\.|kr)|zł|¥)[^\n]*")
 _GROUPED = re.compile(r"\d{1,3}(?:[., '\u00a0\u202f]\d{3}){1,2}\Z")
 _UNIT = re.compile(r"(?:mi|km|miles|mls|kilom\w*|cc|hp|lbs|kg|rpm)\b", re.I)
 _DISTANCE = re.compile(r"[0-9][^0-9]{0,24}?(?:mi|km|kilo|mls|tkm|tsd)")
@@ -64,9 +65,8 @@ def best_price(words: Words, start: int = 0, subject: MakeModel | None = None) -
     lines = words.lines
     coded = _CODES.search(words.text) is not None
     priced = (
-        (at, line, reading)
-        for number, (at, line) in enumerate(lines)
-        if "$" in line or "€" in line or "£" in line or (coded and _CODE_HINT.search(line))
+        (*lines[number], reading)
+        for number in words.lines_with(_CODED_AMOUNT if coded else _AMOUNT)
         for reading in _readings_of(lines, number)
     )
     bare = (
@@ -90,7 +90,7 @@ def best_price(words: Words, start: int = 0, subject: MakeModel | None = None) -
             candidates.append(Priced(score, reading, marks.split("\n")[0][:60] or "text", at))
     candidates.sort(key=lambda candidate: -candidate.score)
     for candidate in candidates[:40]:
-        if subject is None or not in_foreign_card(words.nodes[candidate.at], subject):
+        if subject is None or not in_foreign_card(words, candidate.at, subject):
             return candidate
     return None
 
@@ -113,10 +113,10 @@ def _piece_of(words: Words, at: int, reading: PriceReading) -> int:
     return at
 
 
-def in_foreign_card(node: LexborNode, subject: MakeModel) -> bool:
+def in_foreign_card(words: Words, at: int, subject: MakeModel) -> bool:
     """Whether some words stand in a small part of the page whose link names another vehicle than the page's own."""
-    for parent in ancestors(node)[:5]:
-        if len(parent.text(strip=True)) > 500 or css(parent, "h1"):
+    for parent in ancestors(words.nodes[at], 5):
+        if parent.mem_id in words.around_heading or len(parent.text(strip=True)) > 500:
             return False
         for link in css(parent, "a[href]")[:6]:
             named = find_make_model(clean(link.text(separator=" "), 160) or attribute(link, "title")[:160])
@@ -257,7 +257,7 @@ def offer_mileage(reading: Reading, words: Words, layer: Layer, subject: MakeMod
                     continue
                 whole = len(found.raw) >= len(line) - 2
                 if best is None or found.confidence + 0.1 * whole > best.confidence + 1e-9:
-                    if subject is not None and in_foreign_card(words.nodes[at], subject):
+                    if subject is not None and in_foreign_card(words, at, subject):
                         continue
                     best = found.raised(0.1 * whole)
     if best is None:
@@ -285,7 +285,7 @@ def offer_vin(reading: Reading, words: Words, layer: Layer) -> None:
     """Offer the one VIN of some words; several different ones belong to several cars and give none."""
     if reading.has("vin"):
         return
-    vins = find_vins(words.text)
+    vins = find_vins(words.numbered_text)
     if len(vins) == 1:
         reading.offer("vin", vins[0], layer, "text", 0.75)
     elif not vins:
@@ -312,7 +312,7 @@ def image_links(nodes: list[LexborNode]) -> list[str]:
             if not _NO_PHOTO.search(source.lower()):
                 out.append(source)
                 break
-    pictures = [link for link in out if _PICTURE.search(link)]
+    pictures = [link for link in out if link.endswith(_PICTURE_ENDS) or _PICTURE.search(link)]
     return list(dict.fromkeys(pictures or out))
 
 
@@ -325,6 +325,7 @@ def photo_targets(nodes: list[LexborNode]) -> list[str]:
 _PICTURE = re.compile(
     r"\.(?:jpe?g|webp|png|avif|heic)\b|/(?:[\w-]*image|[\w-]*photo|[\w-]*picture|media|img|uploads)", re.I
 )
+_PICTURE_ENDS = (".jpg", ".jpeg", ".png", ".webp")
 _PHOTO = re.compile(r"\.(?:jpe?g|webp|png)(?:\?|\Z)", re.I)
 _NO_PHOTO = re.compile(
     r"logo|icon|sprite|pixel|blank|spacer|placeholder|avatar|badge|button|banner|/flag|loading|\.svg|1x1|captcha|"

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from fill_pipeline.extract.listing import Layer, Listing
-from fill_pipeline.extract.page import PageKind, extract_page
+from fill_pipeline.extract.page import ExtractRules, PageKind, extract_page
 
 VIN = "1FTFW1E40KKE46828"
 URL = "https://dealer.example/stock/100200300"
@@ -249,3 +249,14 @@ def test_a_page_without_a_vehicle_gives_a_reason(body: str, kind: PageKind) -> N
     result = extract_page(body.encode(), url=URL)
     assert (result.kind, result.listings) == (kind, [])
     assert result.reason
+
+
+@pytest.mark.parametrize("selector", ["a.result", "a", "a[href*='/stock']"])
+def test_a_selector_for_the_index_makes_no_index_of_a_detail_page(selector: str) -> None:
+    page = (
+        "<html><head><title>BMW 320d Touring gebraucht | Autohaus Nord</title></head><body>"
+        "<h1>BMW 320d Touring</h1><p>18.950 €</p><ul><li>128.400 km<li>Diesel</ul>"
+        "<p><a class=result href=/stock/list?s=1>zurück</a> <a class=result href=/stock/note>Merken</a></p>"
+    )
+    listing = one(page, rules=ExtractRules(link_selector=selector))
+    assert (listing.make, listing.price, listing.mileage) == ("BMW", 18_950, 128_400)
