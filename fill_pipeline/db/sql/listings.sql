@@ -20,9 +20,11 @@ FROM listing_records WHERE id = ANY(:ids)
 ORDER BY source_id, remote_id FOR NO KEY UPDATE;
 
 -- name: next_ids
--- Identifiers set aside for new listings and new vehicles.
-SELECT ARRAY(SELECT nextval(pg_get_serial_sequence('listing_records', 'id')) FROM generate_series(1, :listings)),
-       ARRAY(SELECT nextval(pg_get_serial_sequence('vehicles', 'id')) FROM generate_series(1, :vehicles));
+-- Identifiers set aside for new listings and new vehicles. Each sequence is looked up once, not for every number.
+SELECT ARRAY(SELECT nextval(s.of_ids)
+             FROM (SELECT pg_get_serial_sequence('listing_records', 'id')::regclass AS of_ids OFFSET 0) s, generate_series(1, :listings)),
+       ARRAY(SELECT nextval(s.of_ids)
+             FROM (SELECT pg_get_serial_sequence('vehicles', 'id')::regclass AS of_ids OFFSET 0) s, generate_series(1, :vehicles));
 
 -- name: observations
 -- What the listings of these vehicles say, without their long texts, with their last sighting, and whether a gate
