@@ -36,6 +36,7 @@ def simulated_web(settings: Settings) -> Iterator[tuple[SimWeb, Settings]]:
         cycles_so_far = _register(permitted, web)
         if cycles_so_far:
             web.post("clock", advance_seconds=WINDOW_SECONDS * cycles_so_far)
+            _open_the_others(web)
         yield web, permitted
 
 
@@ -54,6 +55,13 @@ def saved_pages(settings: Settings, corpus: Path) -> Iterator[Settings]:
         )
         _register(permitted, web)
         yield permitted
+
+
+def _open_the_others(web: SimWeb) -> None:
+    """Open the sites that others link to and nobody declared: what discovery may find, decoys among them."""
+    for site in web.get("/sites"):
+        if not site["open"]:
+            web.post("open", slug=site["slug"])
 
 
 def has_simulated_sources(settings: Settings) -> bool:

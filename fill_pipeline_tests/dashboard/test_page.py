@@ -139,6 +139,7 @@ def test_an_incident_is_dismissed_with_a_reason(page: Any, rows: Any, conn: Conn
     incidents.open_incident(
         conn, Incident(IncidentKind.SOURCE_FAILING, "dealer_003", "it fails"), now=datetime.now(UTC)
     )
+    page.wait_for_function("() => document.querySelector('.notice')?.innerText.includes('Source failing dealer_003')")
     page.click("[aria-label='Dismiss the incident source failing of dealer_003']")
     page.wait_for_selector("dialog[open]")
     assert page.evaluate("document.activeElement.name") == "why"
@@ -154,6 +155,7 @@ def test_an_incident_is_dismissed_with_a_reason(page: Any, rows: Any, conn: Conn
     page.wait_for_function("() => document.body.innerText.includes('127.0.0.1 on the dashboard: the dealer moves <b>')")
     assert count(conn, "SELECT count(*) FROM incidents WHERE dismissed_at IS NOT NULL AND closed_at IS NULL") == 1
     assert not page.query_selector("[data-do=dismiss_incident]")
+    assert not page.query_selector(".notice")
 
 
 def test_a_cycle_is_run_at_once(page: Any, conn: Connection) -> None:
