@@ -19,6 +19,9 @@ class Accuracy:
         self._by_band: defaultdict[str, list[float]] = defaultdict(list)
         self._by_segment: defaultdict[str, list[float]] = defaultdict(list)
 
+    def __len__(self) -> int:
+        return sum(map(len, self._by_band.values()))
+
     def add(self, *, segment: str, price: int, value: int) -> None:
         """Count one asking price and the value given without it."""
         error = abs(value - price) / price
@@ -31,6 +34,7 @@ class Accuracy:
         largest = sorted(self._by_segment.items(), key=lambda item: (-len(item[1]), item[0]))[:_MOST_SEGMENTS]
         return {
             "mdape": _summary(errors),
+            "n": len(errors),
             "by_band": {name: {"n": len(e), "mdape": _summary(e)} for name, e in sorted(self._by_band.items())},
             "by_segment": {name: {"n": len(e), "mdape": _summary(e)} for name, e in largest if len(e) >= _FEWEST},
         }

@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from fill_pipeline.deals.market import Market
 
 
+_FEWEST_MEASURED = 100
+_MEASURED_SEGMENTS, _MEASURED_OF_EACH = 20, 20
+
+
 class LeaseLost(Exception):
     """The job was taken from this worker: it was silent too long."""
 
@@ -156,6 +160,8 @@ def _run(job: _Job, settings: Settings, cycle_id: str, since: datetime | None) -
         for ids in _batches([listing for listing, _ in waiting[: job.config.max_listings]], job.config.batch_size):
             _value_batch(job, oracle, market, db.listings_to_value(conn, ids), tally)
             job.beat()
+        if isinstance(oracle, ComparablesOracle) and len(tally.accuracy) < _FEWEST_MEASURED:
+            tally.accuracy = max(tally.accuracy, _measured(conn, oracle), key=len)
     kept = market.save(folder, job.id)
     return {
         "listings_analyzed": tally.analyzed,
@@ -175,6 +181,17 @@ def _run(job: _Job, settings: Settings, cycle_id: str, since: datetime | None) -
         "market_kept": kept,
         "accuracy": tally.accuracy.as_json(),
     }
+
+
+def _measured(conn: Connection, oracle: ComparablesOracle) -> Accuracy:
+    """The oracle measured on vehicles of the largest models: what few listings were valued says little."""
+    accuracy = Accuracy()
+    found = oracle.measured(_MEASURED_SEGMENTS, _MEASURED_OF_EACH)
+    named = {v["vehicle_id"]: v for v in db.comparables_of(conn, [vehicle for vehicle, _, _ in found])}
+    for vehicle, price, value in found:
+        if said := named.get(vehicle):
+            accuracy.add(segment=f"{said['make']} {said['model']} {said['currency']}", price=price, value=value)
+    return accuracy
 
 
 def _value_batch(job: _Job, oracle: Oracle, market: Market, listings: Sequence[ListingToValue], tally: _Tally) -> None:

@@ -66,6 +66,28 @@ class ComparablesOracle:
             values += self._of_segment(segment, list(group))
         return values
 
+    def measured(self, segments: int, each: int) -> list[tuple[int, int, int]]:
+        """(vehicle, its price, its value without itself) of so many vehicles of each of the largest segments."""
+        import numpy as np
+
+        from fill_pipeline.deals.segment import FEWEST, value_subjects
+
+        found: list[tuple[int, int, int]] = []
+        for segment in self._market.shelf.largest(segments):
+            vehicles, ids = self._market.segment(segment)
+            if len(vehicles) < FEWEST:
+                continue
+            own = np.unique(np.linspace(0, len(vehicles) - 1, each).astype(np.int64))
+            fit = self._market.fit(segment, vehicles)
+            worth = value_subjects(vehicles.take(own), own, vehicles, fit, self._market.reference_year)
+            values, prices = np.exp(worth.log_value), np.exp(vehicles.log_price[own])
+            found += [
+                (int(ids[place]), round(float(price)), round(float(value)))
+                for place, price, value in zip(own, prices, values, strict=True)
+                if value == value
+            ]
+        return found
+
     def _of_segment(self, segment: int, listings: list[ListingToValue]) -> list[OracleValue | None]:
         import numpy as np
 

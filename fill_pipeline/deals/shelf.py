@@ -58,6 +58,11 @@ class Shelf:
         first, last = (np.searchsorted(self._top_segments, segment, side=side) for side in ("left", "right"))
         return _joined(rows, self._top[first:last])
 
+    def largest(self, n: int) -> list[int]:
+        """The ``n`` segments with most rows, the largest first; rows since the last sorting are not counted."""
+        order = np.argsort(-np.diff(self._starts), kind="stable")[:n]
+        return [int(segment) for segment in self._segments[order]]
+
     def all(self) -> Rows:
         """Every row."""
         rows = self._base[self._base["usable"] == 1] if self._struck else self._base

@@ -259,6 +259,16 @@ def test_the_result_reports_the_oracles_accuracy_by_price_band(market: SmallMark
     assert accuracy["by_segment"]["Honda Civic USD"]["n"] == 60
 
 
+def test_a_run_with_nothing_to_value_measures_the_oracle_on_the_market(market: SmallMarket, find: Find) -> None:
+    market.cars(150)
+    assert find()["accuracy"]["n"] == 150  # enough: nothing is measured beside
+    market.next_cycle()
+    result = find()
+    assert result["listings_analyzed"] == 0
+    assert result["accuracy"]["mdape"] < 0.06
+    assert result["accuracy"]["by_segment"]["Honda Civic USD"]["n"] == result["accuracy"]["n"] == 20
+
+
 def test_why_shows_the_comparables_and_the_history(market: SmallMarket, find: Find) -> None:
     market.cars(20)
     [listing] = market.write(market.car(1))

@@ -455,7 +455,10 @@ _MUST_BE_NONE = {
         "AND error_message NOT LIKE ALL (ARRAY['%%404%%', '%%gone%%', '%%silent%%'])"
     ),
     "searches found silent long after their source has listings again": (
-        "SELECT subject FROM incidents WHERE kind = 'search_empty' AND closed_at IS NULL"
+        "SELECT s.name, s.source, (SELECT array_agg(format('%%s: %%s', j.started_at, j.result ->> 'listings_found') "
+        "ORDER BY j.started_at DESC) FROM offerup_jobs j WHERE j.search_id = s.id AND j.status = 'finished') "
+        "FROM incidents i JOIN offerup_searches s ON s.id::text = i.subject "
+        "WHERE i.kind = 'search_empty' AND i.closed_at IS NULL"
     ),
 }
 
