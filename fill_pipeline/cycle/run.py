@@ -19,6 +19,7 @@ from fill_pipeline.db import cycles
 from fill_pipeline.db.connect import connect_again
 from fill_pipeline.db.migrate import migrate
 from fill_pipeline.db.server import database_url
+from fill_pipeline.drain.arenas import bound_arenas
 from fill_pipeline.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -52,6 +53,7 @@ def run_cycle(
         CycleNotClosedError: its account could not be written, time after time.
         psycopg.OperationalError: the database is away for longer than a restart takes.
     """
+    bound_arenas()  # before any thread has a heap of its own
     migrate(database_url(settings))
     policy = policy_of(settings, wait=wait)
     cycle_id: str | None = None
