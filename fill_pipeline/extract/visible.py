@@ -40,6 +40,8 @@ _GROUPED = re.compile(r"\d{1,3}(?:[., '\u00a0\u202f]\d{3}){1,2}\Z")
 _UNIT = re.compile(r"(?:mi|km|miles|mls|kilom\w*|cc|hp|lbs|kg|rpm)\b", re.I)
 _DISTANCE = re.compile(r"[0-9][^0-9]{0,24}?(?:mi|km|kilo|mls|tkm|tsd)")
 _ODOMETER = re.compile(r"(?:odo|kilom|mileage|tacho)\D{0,30}\d")
+_OF_DISTANCE = re.compile(r"travel|driven|distance|clocked|kilom|mileage|odo|since new", re.I)
+_LONGEST_NAME = 60  # characters of words that may say what the number after them is
 _ODOMETERS = ("odo", "kilom", "mileage", "tacho")
 _MAX_PHOTOS = 80
 _MAX_AMOUNTS = 300  # looked at in one page
@@ -162,7 +164,10 @@ def _bare(texts: list[str], at: int) -> PriceReading | None:
         return None
     if at + 1 < len(texts) and _UNIT.match(texts[at + 1]):
         return None
-    if at and (says_no_price(texts[at - 1]) or field_of_label(texts[at - 1]) not in (None, "price", "msrp")):
+    before = texts[at - 1] if at else ""
+    if says_no_price(before) or field_of_label(before) not in (None, "price", "msrp"):
+        return None
+    if len(before) <= _LONGEST_NAME and _OF_DISTANCE.search(before):
         return None
     return PriceReading(amount, None, PriceKind.ASKING, texts[at], 0.5)
 

@@ -260,3 +260,12 @@ def test_a_selector_for_the_index_makes_no_index_of_a_detail_page(selector: str)
     )
     listing = one(page, rules=ExtractRules(link_selector=selector))
     assert (listing.make, listing.price, listing.mileage) == ("BMW", 18_950, 128_400)
+
+
+@pytest.mark.parametrize(
+    ("label", "mileage"), [("Road travelled", 61_420), ("Distance since new", None), ("On the clock, driven", None)]
+)
+def test_a_number_named_as_a_distance_is_no_price(label: str, mileage: int | None) -> None:
+    page = f"<html><body><h1>2016 Ford Focus SE</h1><dl><dt>{label}<dd>61,420<dt>Engine<dd>2.0L I4</dl>"
+    listing = one(page)
+    assert (listing.price, listing.mileage) == (None, mileage)
