@@ -65,7 +65,8 @@ class World:
         """Harvest and drain these sources as a person may ask for, with nobody who judges or mends anything."""
         for ad in self.web.get("/truth"):
             self.prices.setdefault(ad["url"], set()).add(ad["price"])
-        perform_by_hand(slugs, window=window_at(self.now()), settings=self.settings, now_fn=self.now)
+        named = [self.row(slug).slug for slug in slugs]
+        perform_by_hand(named, window=window_at(self.now()), settings=self.settings, now_fn=self.now)
 
     def truth(self, slug: str) -> dict[str, dict[str, Any]]:
         """What is true now of a site's live listings, by address."""
