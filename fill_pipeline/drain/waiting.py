@@ -41,6 +41,10 @@ class Waiting:
         """Whose errands wait."""
         return set(self._by_source)
 
+    def later(self, now: float) -> int:
+        """How many errands are not yet due."""
+        return sum(slot > now for errands in self._by_source.values() for slot, _, _ in errands)
+
     def due_sources(self, now: float) -> list[UUID]:
         """The sources with an errand that is due, the longest overdue first."""
         return [

@@ -14,6 +14,7 @@ import multiprocessing
 import os
 import signal
 from datetime import datetime
+from multiprocessing import forkserver
 from multiprocessing.connection import Connection as Pipe
 from multiprocessing.connection import wait
 from multiprocessing.context import ForkServerContext, ForkServerProcess
@@ -80,6 +81,12 @@ def forks() -> ForkServerContext:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["fill_pipeline.drain.service"])
     return context
+
+
+def prepare() -> None:
+    """Let the process that workers are forked from begin its imports, beside what else we do."""
+    forks()
+    forkserver.ensure_running()
 
 
 def begin_process(name: str) -> None:
