@@ -35,16 +35,18 @@ from fill_pipeline.drain.owner import cores
 from fill_pipeline.drain.page import RawPage, reading_of
 from fill_pipeline.drain.waiting import Errand, Waiting
 from fill_pipeline.drain.work import Source, Work, load_sources
-from fill_pipeline.drain.worker import Worker
+from fill_pipeline.drain.worker import Worker, prepare
 
 log = logging.getLogger(__name__)
 PAGES_PER_BATCH = 100
+LEAST_PAGES = 20  # in a batch when the last pages are shared out
 BATCH_AGE_SECONDS = 0.2
 HELD_PER_WORKER = 2
 CLAIM_HORIZON = timedelta(seconds=20)  # how far ahead slots are reserved
 PATIENCE = timedelta(seconds=30)  # how long a drain stays for a page that is soon ready
 FETCH_SECONDS = 0.02  # how long the loop waits for a page before it looks at the workers
 IDLE_SECONDS = 0.05  # how long it waits for a worker while no page is on its way
+CLAIM_SECONDS = 0.1  # between two claims while there is something to fetch and the last one gave less than was asked
 TURN_SECONDS = 1.0  # how often the slower duties are done
 BACKOFF_SECONDS = 20.0
 MAX_BACKOFF_SECONDS = 3600.0
@@ -72,6 +74,7 @@ class Drain:
         self._unchanged: list[ClaimedPage] = []
         self._unchanged_since = 0.0
         self._singles: list[RawPage] = []
+        self._claim_at = 0.0
         self._batches = count(1)
         self._stats: defaultdict[UUID, SourceStats] = defaultdict(SourceStats)
         self.cut_off = False
@@ -87,6 +90,8 @@ class Drain:
                 self._loop()
             finally:
                 gc.unfreeze()
+                for worker in self._workers:
+                    worker.pipe.close()  # all of them first, that they end side by side
                 for worker in self._workers:
                     worker.stop()
                 for archive in self._archives.values():
@@ -124,8 +129,8 @@ class Drain:
             stopping = self._work.stopping()
             if stopping:
                 self._stop_fetching()
-            elif not dry and self._has_room():
-                dry = not self._claim()
+            elif not dry and self._has_room(now):
+                dry = not self._claim(now)
             self._start_due()
             if self._fetcher.in_flight:
                 for response in self._fetcher.poll(FETCH_SECONDS):
@@ -138,27 +143,41 @@ class Drain:
             if idle or now >= collect:
                 collect = now + FETCH_SECONDS
                 self._collect()
-            if not self._held and (stopping or (dry and not self._feeding() and not self._soon())):
-                return
+            if not self._held and (stopping or (dry and not self._feeding())):
+                if stopping or not self._soon():
+                    return
+                dry = False  # perhaps another drain was claiming when we did
 
     # ── Claiming ──
 
-    def _has_room(self) -> bool:
-        working = (HELD_PER_WORKER + 1) * PAGES_PER_BATCH * self._worker_count()
-        return len(self._held) < max(2 * self._work.settings.batch_size, working)
+    def _has_room(self, now: float) -> bool:
+        """Whether more should be claimed: of what can be fetched now, no more than the workers need soon.
 
-    def _claim(self) -> bool:
+        The rest is left to other drains; what is claimed early for slots to come keeps slow sources busy.
+        """
+        working = (HELD_PER_WORKER + 1) * PAGES_PER_BATCH * self._worker_count()
+        if len(self._held) < working and not (self._fetcher.in_flight or self._waiting):
+            return True
+        if now < self._claim_at or len(self._held) >= max(2 * self._work.settings.batch_size, working):
+            return False
+        self._claim_at = now + CLAIM_SECONDS
+        later = self._waiting.later(now)
+        return len(self._held) - later < working
+
+    def _claim(self, monotonic: float) -> bool:
         now = self._work.now_fn()
+        batch = self._work.settings.batch_size
         pages = queue.claim(
             self._conn,
             owner=self._work.owner,
             cycle_id=self._work.cycle_id,
             now=now,
-            batch=self._work.settings.batch_size,
+            batch=batch,
             lease=self._lease,
             horizon=CLAIM_HORIZON,
-            per_source=self._work.settings.batch_size,
+            per_source=batch,
         )
+        self._claim_at = monotonic if len(pages) == batch else monotonic + CLAIM_SECONDS
         self._manners.look_up({page.source_id for page in pages})
         known = known_details(self._conn, pages, now)
         at = time.monotonic()
@@ -312,6 +331,8 @@ class Drain:
             queue_id=tag.page.queue_id,
             hint=tag.page.hint,
         )
+        if not self._workers:
+            prepare()
         if tag.page.attempts > 1:
             self._singles.append(page)  # what failed once, perhaps with its worker, no longer shares a batch
         else:
@@ -355,7 +376,10 @@ class Drain:
             worker = self._free_worker()
             if worker is None:
                 return
-            pages, self._ready = self._ready[:PAGES_PER_BATCH], self._ready[PAGES_PER_BATCH:]
+            n = PAGES_PER_BATCH
+            if everything:  # the last ones for now: to each worker its share
+                n = min(n, max(LEAST_PAGES, -(-len(self._ready) // self._worker_count())))
+            pages, self._ready = self._ready[:n], self._ready[n:]
             self._send(worker, pages)
 
     def _finish_unchanged(self, *, everything: bool) -> None:
