@@ -106,7 +106,7 @@ WEEK = Plan(
 )
 WEEKEND = Plan(
     start=AUTUMN,
-    hours=60,
+    hours=56,
     down=[(20, 22.5), (26.2, 27.4)],  # the second one over the hour that happens twice in New York
     paused=[(8, 14), (30, 36)],
     moved=[12, 33],
@@ -454,11 +454,12 @@ _MUST_BE_NONE = {
         "SELECT id, error_message FROM offerup_jobs WHERE status = 'error' "
         "AND error_message NOT LIKE ALL (ARRAY['%%404%%', '%%gone%%', '%%silent%%'])"
     ),
-    "searches found silent long after their source has listings again": (
-        "SELECT s.name, s.source, (SELECT array_agg(format('%%s: %%s', j.started_at, j.result ->> 'listings_found') "
-        "ORDER BY j.started_at DESC) FROM offerup_jobs j WHERE j.search_id = s.id AND j.status = 'finished') "
-        "FROM incidents i JOIN offerup_searches s ON s.id::text = i.subject "
-        "WHERE i.kind = 'search_empty' AND i.closed_at IS NULL"
+    "searches found silent though they found something since": (
+        "SELECT s.name, s.source, j.finished_at FROM incidents i JOIN offerup_searches s ON s.id::text = i.subject "
+        "CROSS JOIN LATERAL (SELECT result, finished_at FROM offerup_jobs "
+        "WHERE search_id = s.id AND status = 'finished' "
+        "ORDER BY finished_at DESC LIMIT 1) j WHERE i.kind = 'search_empty' AND i.closed_at IS NULL "
+        "AND (j.result ->> 'listings_found')::int > 0"
     ),
 }
 
