@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, urlsplit
 
 import jmespath
 import orjson
 
 from fill_pipeline.crawl.choices import PaginationType
 from fill_pipeline.crawl.config import Pagination
-from fill_pipeline.crawl.urls import MAX_URL_CHARS, canonical_url, join
+from fill_pipeline.crawl.urls import MAX_URL_CHARS, canonical_url, join, with_query
 
 MAX_CURSOR_CHARS = 1000
 
@@ -128,14 +128,6 @@ def sends_limit(pagination: Pagination) -> bool:
 def query_value(url: str, name: str) -> str | None:
     """The value of a query parameter, or None."""
     return dict(parse_qsl(urlsplit(url).query, keep_blank_values=True)).get(name)
-
-
-def with_query(url: str, values: dict[str, str]) -> str:
-    """The URL with these query parameters set, the others as they were."""
-    parts = urlsplit(url)
-    kept = [pair for pair in parts.query.split("&") if pair and pair.partition("=")[0] not in values]
-    query = "&".join([*kept, urlencode(values, quote_via=quote)])
-    return urlunsplit((parts.scheme, parts.netloc, parts.path, query, ""))
 
 
 def _number(text: str | None, default: int) -> int:

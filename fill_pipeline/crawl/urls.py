@@ -9,7 +9,7 @@ import socket
 import uuid
 from functools import lru_cache
 from operator import itemgetter
-from urllib.parse import quote, unquote_to_bytes, urljoin, urlsplit
+from urllib.parse import quote, unquote_to_bytes, urlencode, urljoin, urlsplit, urlunsplit
 
 from publicsuffixlist import PublicSuffixList
 
@@ -251,3 +251,11 @@ def _without_dots(path: str) -> str:
 
 def _is_tracking(name: str) -> bool:
     return name in _TRACKING or name.startswith(_TRACKING_PREFIXES)
+
+
+def with_query(url: str, values: dict[str, str]) -> str:
+    """The URL with these query parameters set, the others as they were."""
+    parts = urlsplit(url)
+    kept = [pair for pair in parts.query.split("&") if pair and pair.partition("=")[0] not in values]
+    query = "&".join([*kept, urlencode(values, quote_via=quote)])
+    return urlunsplit((parts.scheme, parts.netloc, parts.path, query, ""))

@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from fill_pipeline.crawl.pagination import with_query
+from fill_pipeline.crawl.urls import with_query
 from fill_pipeline.extract.gazetteer import canonical_make, canonical_model, fold
 from fill_pipeline.extract.listing import Listing
 from fill_pipeline.vehicles.vocabulary import canonical_term, terms_of

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fill_pipeline.crawl.config import Pagination
-from fill_pipeline.crawl.pagination import StopReason, Trail, first_url, next_url, read_cursor, with_query
+from fill_pipeline.crawl.pagination import StopReason, Trail, first_url, next_url, read_cursor
+from fill_pipeline.crawl.urls import with_query
 
 URL = "https://cars.example/search?q=ford"
 
