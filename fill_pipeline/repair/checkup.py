@@ -1,0 +1,108 @@
+"""Look at a source: ask for index pages and for pages whose content is known, and read both as the drain would."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from fill_pipeline.crawl.config import ConfigError
+from fill_pipeline.crawl.urls import canonical_url
+from fill_pipeline.db.connect import Connection
+from fill_pipeline.db.improvement import KnownListing
+from fill_pipeline.drain.work import Source, Work
+from fill_pipeline.repair.ask import Asker
+from fill_pipeline.repair.diagnose import Checkup
+from fill_pipeline.repair.proposal import CANARY_PAGES, CANARY_SHARE, MIN_TRAIN_PAGES, reading_with
+from fill_pipeline.repair.trial_harvest import TrialHarvest, try_config, variants
+from fill_pipeline.repair.truth import Witness, is_listing, score, witness
+
+FRESH_DETAILS = 14
+MAX_VARIANTS = 12
+TELLING = ("price", "mileage", "vin")
+
+
+def check_up(conn: Connection, work: Work, source: Source, asker: Asker, known: Sequence[KnownListing]) -> Checkup:
+    """Ask for index pages and for pages whose content we know, and read both as the drain would today."""
+    seen = Checkup(source.row.base_url, known_listings=len(known))
+    now = work.now_fn()
+    known_urls = frozenset(_canonical(known))
+    raw = source.row.config
+    if not source.config.detail_urls or source.config.index.urls:
+        seen.harvest = try_config(asker, source, raw, known_urls)
+        seen.index = list(seen.harvest.pages)
+    if seen.index and seen.index[0].failure is None:
+        seen.relearned = _relearn(asker, source, raw, seen, known, known_urls)
+    standing = {url for trial in (seen.harvest, seen.relearned) if trial is not None for url in trial.urls}
+    chosen = _spread([one for one, url in zip(known, _canonical(known), strict=True) if url in standing], FRESH_DETAILS)
+    if len(chosen) < FRESH_DETAILS:  # the rest may be sold by now
+        others = [one for one, url in zip(known, _canonical(known), strict=True) if url not in standing]
+        chosen += _spread(others, FRESH_DETAILS - len(chosen))
+    for listing in chosen:
+        page = asker.page(listing.url)
+        if page is None:
+            break
+        seen.details.append(page)
+        if page.failure is None:
+            found = witness(page.final_url, page.body, page.content_type, listing, now=now)
+            if len(found.truth) >= MIN_TRAIN_PAGES:
+                seen.witnesses.append(found)
+        elif len(seen.details) >= 4 and not seen.witnesses and not any(p.failure is None for p in seen.pages):
+            break  # it answers nothing: no need to insist
+    seen.score = score(seen.witnesses, reading_with(work, raw, source.slug), now=now)
+    return seen
+
+
+def _relearn(
+    asker: Asker,
+    source: Source,
+    raw: dict[str, Any],
+    seen: Checkup,
+    known: Sequence[KnownListing],
+    known_urls: frozenset[str],
+) -> TrialHarvest | None:
+    """The best other way to walk the index; None where the present one gives what can be expected."""
+    harvest = seen.harvest
+    assert harvest is not None
+    if len(harvest.pages) >= 3 and harvest.found >= 3 * MIN_TRAIN_PAGES and _grows(harvest):
+        return None
+    best: TrialHarvest | None = None
+    for count, changed in enumerate(variants(raw, seen.index[0], known, source.row.base_url)):
+        if count >= MAX_VARIANTS:
+            break
+        if changed == raw:
+            continue
+        try:
+            trial = try_config(asker, source, changed, known_urls)
+        except ConfigError:
+            continue
+        worth = (trial.known > 0, trial.found)
+        if trial.found > harvest.found and (best is None or worth > (best.known > 0, best.found)):
+            best = trial
+    return best if best is not None and _are_listings(asker, best, harvest) else None
+
+
+def _are_listings(asker: Asker, better: TrialHarvest, harvest: TrialHarvest) -> bool:
+    """Whether what only the other way finds are listings' pages: some of them are asked for and read."""
+    had = set(harvest.urls)
+    news = [url for url in better.urls if url not in had]
+    pages = [page for url in news[:: max(1, len(news) // CANARY_PAGES)][:CANARY_PAGES] if (page := asker.page(url))]
+    good = sum(is_listing(Witness(page.final_url, page.body, page.content_type)) for page in pages if page.body)
+    # Where nothing found is known (all that was known is sold, say) every one of them must be a vehicle's page.
+    return bool(pages) and good >= (CANARY_SHARE if better.known else 1.0) * len(pages)
+
+
+def _grows(harvest: TrialHarvest) -> bool:
+    """Whether the pages of the walk differ from one another."""
+    return len({page.body for page in harvest.pages}) == len(harvest.pages)
+
+
+def _spread(known: Sequence[KnownListing], n: int) -> list[KnownListing]:
+    """Some of the recently seen listings, from all over the list: those of which we know, or knew, what varies most."""
+    recent = sorted(known[: 8 * n], key=lambda one: -sum(name in one.values or name in one.before for name in TELLING))
+    full = [one for one in recent if all(name in one.values or name in one.before for name in TELLING)]
+    chosen = full if len(full) >= n else recent[:n]
+    return chosen[:: max(1, len(chosen) // n)][:n]
+
+
+def _canonical(known: Sequence[KnownListing]) -> list[str]:
+    return [canonical_url(one.url) for one in known]
