@@ -108,6 +108,16 @@ def test_a_throttling_halves_the_rate_once_and_is_forgotten_by_and_by(conn: Conn
     assert later[-2:] == [500, 500]
 
 
+@pytest.mark.parametrize("days", [1, 8, 40, 4000])
+def test_a_throttling_of_long_ago_is_nothing(conn: Connection, source: UUID, days: int) -> None:
+    pace.slow_down(conn, source, NOW)
+    later = NOW + timedelta(days=days)
+    assert how(conn, source, later).pace_ms == 500
+    assert pace.forget_far_slots(conn, now=later) == []
+    pace.slow_down(conn, source, later)
+    assert how(conn, source, later).pace_ms == 1000
+
+
 def test_a_source_without_a_delay_of_its_own_gets_one_when_it_throttles(conn: Connection, source: UUID) -> None:
     pace.set_pace(conn, source, delay_ms=0, max_concurrency=4, daily_requests=1000)
     assert how(conn, source).pace_ms == 0
