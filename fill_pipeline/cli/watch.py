@@ -15,7 +15,8 @@ from rich.text import Text
 
 from fill_pipeline.cli.output import print_json, say, stdout, visible
 from fill_pipeline.dashboard.poller import Poller, Reading
-from fill_pipeline.dashboard.snapshot import CycleNow, Overview, SourceHealth
+from fill_pipeline.dashboard.snapshot import CycleNow, Overview
+from fill_pipeline.dashboard.source_view import SourceHealth
 from fill_pipeline.db.migrate import migrate
 from fill_pipeline.db.server import database_url
 from fill_pipeline.settings import Settings

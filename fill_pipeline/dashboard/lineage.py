@@ -8,7 +8,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from fill_pipeline.dashboard.snapshot import SourceHealth, snapshot
+from fill_pipeline.dashboard.snapshot import snapshot
+from fill_pipeline.dashboard.source_view import SourceHealth
 from fill_pipeline.db import counters, cycles, ledger, lineage, overview
 from fill_pipeline.db.connect import Connection
 from fill_pipeline.db.cycles import ActionRow

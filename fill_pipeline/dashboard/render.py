@@ -15,7 +15,8 @@ from fill_pipeline.cycle.window import LENGTH, window_at
 from fill_pipeline.dashboard.lineage import Explanation, VehicleStory
 from fill_pipeline.dashboard.links import Dagster, outside_url
 from fill_pipeline.dashboard.poller import Reading
-from fill_pipeline.dashboard.snapshot import Overview, SourceHealth, SourceView
+from fill_pipeline.dashboard.snapshot import Overview
+from fill_pipeline.dashboard.source_view import SourceHealth, SourceView
 from fill_pipeline.db.lineage import VehicleRef
 from fill_pipeline.db.overview import CycleLine, VehicleLine
 from fill_pipeline.settings import Settings

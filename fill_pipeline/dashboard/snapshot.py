@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
@@ -17,6 +16,7 @@ from fill_pipeline.cycle.lifecycle import policy_of
 from fill_pipeline.cycle.plan import plan
 from fill_pipeline.cycle.state import ActionKind, ActionStatus, CycleState
 from fill_pipeline.cycle.window import window_at
+from fill_pipeline.dashboard.source_view import SourceHealth, SourceView, view_source
 from fill_pipeline.dashboard.today import Today, today
 from fill_pipeline.db import counters, cycles, incidents, language_model, ledger, overview
 from fill_pipeline.db.connect import Connection
@@ -33,7 +33,7 @@ from fill_pipeline.db.overview import (
     SourceLine,
     VehicleLine,
 )
-from fill_pipeline.quality.health import HealthStatus, is_in_work
+from fill_pipeline.quality.health import is_in_work
 from fill_pipeline.settings import Settings
 
 RECENT_CYCLES = 24  # two days
@@ -55,16 +55,6 @@ LADDER = (
 QUEUE_METRICS = tuple(f"queue.{s}" for s in ("pending", "processing", "complete", "failed", "skipped", "dead"))
 LISTING_METRICS = tuple(f"listings.{s}" for s in ("active", "delisted", "sold"))
 CANDIDATE_METRICS = tuple(f"candidates.{s}" for s in ("found", "probed", "trial", "active", "rejected"))
-
-
-class SourceHealth(StrEnum):
-    """How a source stands, worst first: the order of the table."""
-
-    FAILING = "failing"  # gives nothing that can be used
-    DEGRADED = "degraded"  # gives less, or worse, than it usually does
-    PAUSED = "paused"  # a person, or quarantine, keeps it from being crawled
-    NEW = "new"  # not judged yet
-    HEALTHY = "healthy"  # does what it usually does
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,31 +105,6 @@ class CycleNow:
     def on_target(self) -> bool:
         """Whether the vehicles added alone reach the target."""
         return self.vehicles_added >= self.target
-
-
-@dataclass(frozen=True, slots=True)
-class SourceView:
-    """A source with its health and why; ``yields`` are the listings found in its last cycles, oldest first."""
-
-    line: SourceLine
-    health: SourceHealth
-    reason: str
-    diagnosis: str | None
-    pending: int
-    dead: int
-    yields: tuple[int, ...]
-    reliability: tuple[float | None, float | None]
-
-    @property
-    def quality(self) -> float | None:
-        """Mean completeness of what it gave in this cycle."""
-        return self.line.quality_sum / self.line.quality_count if self.line.quality_count else None
-
-    @property
-    def error_rate(self) -> float | None:
-        """The share of its pages that failed in this cycle."""
-        attempts = self.line.pages_fetched + self.line.pages_failed
-        return self.line.pages_failed / attempts if attempts else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,7 +228,16 @@ def snapshot(conn: Connection, settings: Settings, now: datetime, last: Overview
             cycle = _closed_cycle(conn, line, rows, now)
         recent = [line.cycle_id for line in lines if line.status != "missed"][:2]
         totals = counters.totals(conn, ("vehicles", *QUEUE_METRICS, *LISTING_METRICS, *CANDIDATE_METRICS))
-        sources = tuple(_source(row, past, waiting, now, live=open_line is not None) for row in rows)
+        sources = tuple(
+            view_source(
+                row,
+                past.health.get(row.id),
+                past.yields.get(row.id, ()) + ((row.found,) if open_line is not None and row.pages_fetched else ()),
+                waiting.get(row.id, (0, 0)),
+                now,
+            )
+            for row in rows
+        )
         return Overview(
             taken_at=now,
             quality_target=settings.quality_target,
@@ -464,41 +438,6 @@ def _next_steps(state: CycleState, settings: Settings, now: datetime) -> tuple[s
     if state.pending and state.next_ready_at is not None and state.next_ready_at > now:
         return (f"wait: the next page may be fetched at {state.next_ready_at:%H:%M:%S} UTC",)
     return (f"wait: rest the sources, then try them again, until {state.deadline:%H:%M} UTC",)
-
-
-def _source(
-    row: SourceLine, past: Past, waiting: Mapping[UUID, tuple[int, int]], now: datetime, *, live: bool
-) -> SourceView:
-    judged = past.health.get(row.id)
-    pending, dead = waiting.get(row.id, (0, 0))
-    health, reason = _health(row, judged, now)
-    return SourceView(
-        line=row,
-        health=health,
-        reason=reason,
-        diagnosis=judged.diagnosis if judged else None,
-        pending=pending,
-        dead=dead,
-        yields=past.yields.get(row.id, ()) + ((row.found,) if live and row.pages_fetched else ()),
-        reliability=(judged.reliability_7d, judged.reliability_30d) if judged else (None, None),
-    )
-
-
-def _health(row: SourceLine, judged: HealthRow | None, now: datetime) -> tuple[SourceHealth, str]:
-    """As it was last judged, unless something is known since that overrides it."""
-    if not row.active:
-        return SourceHealth.PAUSED, "paused by a person"
-    if row.status == "quarantined":
-        return SourceHealth.PAUSED, f"in quarantine: {row.status_reason or 'no reason was given'}"
-    if row.config_error is not None:
-        return SourceHealth.FAILING, f"its configuration cannot be used: {row.config_error}"
-    if row.breaker == "open" and row.breaker_until is not None and row.breaker_until > now:
-        reason = f"too many failures in a row: left alone until {row.breaker_until:%H:%M:%S} UTC"
-        known = judged is not None and judged.status == HealthStatus.FAILING
-        return (SourceHealth.FAILING if known else SourceHealth.DEGRADED), reason
-    if judged is None:
-        return SourceHealth.NEW, "judged when a cycle ends"
-    return SourceHealth(judged.status), judged.reason
 
 
 def _heat(

@@ -19,7 +19,6 @@ from uuid import UUID
 
 import psycopg
 
-from fill_pipeline.crawl.archive import ArchiveWriter
 from fill_pipeline.crawl.fetch import RETRYABLE, FailureCategory, Fetcher, FetchRequest, FetchResponse
 from fill_pipeline.crawl.urls import origin
 from fill_pipeline.db import ledger, pace, queue
@@ -27,6 +26,7 @@ from fill_pipeline.db.archive import ArchivedKind
 from fill_pipeline.db.connect import Connection, connect_again
 from fill_pipeline.db.ledger import SourceStats
 from fill_pipeline.db.queue import ClaimedPage, Failure
+from fill_pipeline.drain.archives import OpenArchives
 from fill_pipeline.drain.arenas import bound_arenas
 from fill_pipeline.drain.batch import Batch
 from fill_pipeline.drain.known import known_details
@@ -50,7 +50,6 @@ CLAIM_SECONDS = 0.1  # between two claims while there is something to fetch and 
 TURN_SECONDS = 1.0  # how often the slower duties are done
 BACKOFF_SECONDS = 20.0
 MAX_BACKOFF_SECONDS = 3600.0
-MAX_OPEN_ARCHIVES = 100
 RECONNECTS = 5  # in a row, without a page between them
 
 
@@ -63,7 +62,7 @@ class Drain:
         self._random = random.Random(seed)
         self._lease = timedelta(seconds=work.settings.lease_seconds)
         self._sources: dict[UUID, Source] = {}
-        self._archives: dict[UUID, ArchiveWriter] = {}
+        self._archives = OpenArchives(work)
         self._waiting = Waiting()
         self._flying = 0
         self._awaiting_robots: dict[str, list[Errand]] = {}
@@ -94,8 +93,7 @@ class Drain:
                     worker.pipe.close()  # all of them first, that they end side by side
                 for worker in self._workers:
                     worker.stop()
-                for archive in self._archives.values():
-                    archive.close()
+                self._archives.close()
                 self.cut_off = conn.broken
                 if not self.cut_off:
                     self.leave(conn)
@@ -321,7 +319,7 @@ class Drain:
             self._unchanged.append(tag.page)
             return
         now = self._work.now_fn()
-        ref = self._archive(tag.source).append(response, now)
+        ref = self._archives.of(tag.source).append(response, now)
         page = RawPage.of(
             response,
             ref,
@@ -339,16 +337,6 @@ class Drain:
             if not self._ready:
                 self._ready_since = time.monotonic()
             self._ready.append(page)
-
-    def _archive(self, source: Source) -> ArchiveWriter:
-        writer = self._archives.pop(source.id, None)
-        if writer is None:
-            if len(self._archives) >= MAX_OPEN_ARCHIVES:
-                self._archives.pop(next(iter(self._archives))).close()
-            work = self._work
-            writer = ArchiveWriter(work.settings.archive_root, source.slug, work.cycle_id, work.owner)
-        self._archives[source.id] = writer
-        return writer
 
     def _fail(self, tag: Errand, category: FailureCategory, error: str, retry_after: float | None = None) -> None:
         now = self._work.now_fn()
@@ -411,9 +399,7 @@ class Drain:
 
     def _send(self, worker: Worker, pages: list[RawPage]) -> None:
         sources = {page.source_id for page in pages}
-        for source_id in sources:
-            if source_id in self._archives:
-                self._archives[source_id].flush()
+        self._archives.flush(sources)
         work = self._work
         readings = {
             source_id: reading_of(self._sources[source_id], work.settings)

@@ -13,7 +13,8 @@ from fill_pipeline.cycle.state import ActionKind
 from fill_pipeline.cycle.summary import write_summaries
 from fill_pipeline.dashboard.metrics import exposition
 from fill_pipeline.dashboard.poller import Reading
-from fill_pipeline.dashboard.snapshot import SourceHealth, snapshot
+from fill_pipeline.dashboard.snapshot import snapshot
+from fill_pipeline.dashboard.source_view import SourceHealth
 from fill_pipeline.db import cycles, language_model, registry
 from fill_pipeline.db.connect import Connection
 from fill_pipeline.settings import Settings
