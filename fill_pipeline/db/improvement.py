@@ -13,6 +13,7 @@ import orjson
 
 from fill_pipeline.db.archive import ArchivedKind, PageRow
 from fill_pipeline.db.connect import Connection, queries
+from fill_pipeline.db.ledger import FieldFall
 
 _sql = queries("improvement")
 
@@ -81,7 +82,8 @@ class TrialRow:
 
 @dataclass(frozen=True, slots=True)
 class KnownListing:
-    """What we hold of one active listing: its page, the values last read from it, and those they replaced."""
+    """What we hold of one listing: its page, the values last read from it, those they replaced, and what other
+    listings state of the same vehicle (by its VIN)."""
 
     url: str
     remote_id: str
@@ -90,6 +92,7 @@ class KnownListing:
     archive_id: int | None
     last_seen_at: datetime
     before: dict[str, Any] = field(default_factory=dict)
+    elsewhere: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,15 +261,20 @@ def robots_bodies(conn: Connection, *, after: int, n: int = 1000) -> list[tuple[
 # ── Repairs ──
 
 
-def known_listings(conn: Connection, source_id: UUID, n: int) -> list[KnownListing]:
-    """A source's active listings with their values, most recently seen first."""
+def known_listings(conn: Connection, source_id: UUID, n: int, *, changed_in: Sequence[str] = ()) -> list[KnownListing]:
+    """A source's active listings with their values, most recently seen first; also those that changed in cycles."""
     found = []
-    for row in _sql.known_listings(conn, source_id=source_id, n=n):
-        url, remote_id, *values, raw, archive_id, last_seen_at, price, mileage = row
-        before = {name: value for name, value in (("price", price), ("mileage", mileage)) if value is not None}
-        known = {name: value for name, value in zip(_VALUES, values, strict=True) if value is not None}
-        found.append(KnownListing(url, remote_id, known, raw, archive_id, last_seen_at, before))
+    for row in _sql.known_listings(conn, source_id=source_id, n=n, changed=list(changed_in)):
+        url, remote_id, *values, raw, archive_id, last_seen_at, price, mileage, price_there, mileage_there = row
+        before = _stated(price=price, mileage=mileage)
+        elsewhere = _stated(price=price_there, mileage=mileage_there)
+        known = _stated(**dict(zip(_VALUES, values, strict=True)))
+        found.append(KnownListing(url, remote_id, known, raw, archive_id, last_seen_at, before, elsewhere))
     return found
+
+
+def _stated(**values: Any) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def ended_listings(conn: Connection, source_id: UUID, n: int) -> int:
@@ -326,6 +334,25 @@ def failures_lately(conn: Connection, source_id: UUID) -> dict[str, int]:
 def troubled_cycles(conn: Connection, source_id: UUID, n: int = 12) -> list[tuple[str, str]]:
     """The source's latest cycles, newest first, each with its health ("" where it is not judged yet)."""
     return [(row[0], row[1]) for row in _sql.troubled_cycles(conn, source_id=source_id, n=n)]
+
+
+def lost_fields(conn: Connection, source_id: UUID, *, cycles: int, least: int) -> list[FieldFall]:
+    """Fields that the source stated in its healthy cycles and hardly states since (over at least ``least`` listings).
+
+    The broken time itself is never part of what is usual, however long it lasts; of the latest ``cycles``.
+    """
+    return [FieldFall(*row) for row in _sql.lost_fields(conn, source_id=source_id, n=cycles, least=least)]
+
+
+def stated_fields(conn: Connection, source_id: UUID, cycle_ids: Sequence[str], fields: Sequence[str]) -> dict[str, int]:
+    """How many of the source's listings that changed in these cycles state each of these columns."""
+    rows = _sql.stated_fields(conn, source_id=source_id, cycle_ids=list(cycle_ids), fields=list(fields))
+    return {row[0]: row[1] for row in rows}
+
+
+def note_regained(conn: Connection, repair_id: int, regained: dict[str, int]) -> None:
+    """Add to a repair's record how many values, by field, came of reading the broken time again."""
+    _sql.note_regained(conn, id=repair_id, regained=_json(regained))
 
 
 def health_trail(conn: Connection, source_id: UUID, n: int = 12) -> list[tuple[str, str, str | None, str | None]]:

@@ -12,6 +12,7 @@ from fill_pipeline.db.improvement import KnownListing
 from fill_pipeline.drain.work import Source, Work
 from fill_pipeline.repair.ask import Asker
 from fill_pipeline.repair.diagnose import Checkup
+from fill_pipeline.repair.loss import ENOUGH, broken_witnesses, knows, lacking, lost_fields
 from fill_pipeline.repair.proposal import CANARY_PAGES, CANARY_SHARE, MIN_TRAIN_PAGES, reading_with
 from fill_pipeline.repair.trial_harvest import TrialHarvest, try_config, variants
 from fill_pipeline.repair.truth import Witness, is_listing, score, witness
@@ -23,7 +24,9 @@ TELLING = ("price", "mileage", "vin")
 
 def check_up(conn: Connection, work: Work, source: Source, asker: Asker, known: Sequence[KnownListing]) -> Checkup:
     """Ask for index pages and for pages whose content we know, and read both as the drain would today."""
-    seen = Checkup(source.row.base_url, known_listings=len(known))
+    seen = Checkup(source.row.base_url, known_listings=len(known), lost=lost_fields(conn, source))
+    fell = [fall.name for fall in seen.lost]
+    known = sorted(known, key=lambda one: -sum(knows(one, name) for name in fell))
     now = work.now_fn()
     known_urls = frozenset(_canonical(known))
     raw = source.row.config
@@ -48,7 +51,13 @@ def check_up(conn: Connection, work: Work, source: Source, asker: Asker, known: 
                 seen.witnesses.append(found)
         elif len(seen.details) >= 4 and not seen.witnesses and not any(p.failure is None for p in seen.pages):
             break  # it answers nothing: no need to insist
-    seen.score = score(seen.witnesses, reading_with(work, raw, source.slug), now=now)
+    reading = reading_with(work, raw, source.slug)
+    came = [Witness(one.final_url, one.body, one.content_type) for one in seen.details if one.failure is None]
+    seen.lacking = lacking(came, seen.lost, reading, now=now)
+    wanted = ENOUGH - sum(any(name in page.truth for name in seen.lacking) for page in seen.witnesses)
+    if seen.lacking and wanted > 0:
+        seen.witnesses += broken_witnesses(conn, work, source, seen.lacking, reading, FRESH_DETAILS)
+    seen.score = score(seen.witnesses, reading, now=now)
     return seen
 
 
@@ -98,8 +107,8 @@ def _grows(harvest: TrialHarvest) -> bool:
 
 def _spread(known: Sequence[KnownListing], n: int) -> list[KnownListing]:
     """Some of the recently seen listings, from all over the list: those of which we know, or knew, what varies most."""
-    recent = sorted(known[: 8 * n], key=lambda one: -sum(name in one.values or name in one.before for name in TELLING))
-    full = [one for one in recent if all(name in one.values or name in one.before for name in TELLING)]
+    recent = sorted(known[: 8 * n], key=lambda one: -sum(knows(one, name) for name in TELLING))
+    full = [one for one in recent if all(knows(one, name) for name in TELLING)]
     chosen = full if len(full) >= n else recent[:n]
     return chosen[:: max(1, len(chosen) // n)][:n]
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from fill_pipeline.crawl.response import FailureCategory
 from fill_pipeline.crawl.urls import canonical_url, same_site
+from fill_pipeline.db.ledger import FieldFall
 from fill_pipeline.repair.ask import FreshPage
 from fill_pipeline.repair.cause import Cause
 from fill_pipeline.repair.trial_harvest import TrialHarvest
@@ -44,6 +45,10 @@ class Checkup:
     score: Score = field(default_factory=Score)
     harvest: TrialHarvest | None = None
     relearned: TrialHarvest | None = None
+    lost: list[FieldFall] = field(default_factory=list)
+    """Fields that it stated while it was healthy and hardly states since."""
+    lacking: list[str] = field(default_factory=list)
+    """Those of them that its pages of today do not give either."""
     known_listings: int = 0
     ended: int = 0
     """How many of its listings ended lately, where none is active any more."""
@@ -66,6 +71,8 @@ class Finding:
     reason: str
     details_broken: bool = False
     index_broken: bool = False
+    lost: tuple[str, ...] = ()
+    """Fields that pages state, as is known, and that are not read from them any more."""
 
 
 def diagnose(seen: Checkup) -> Finding:
@@ -84,17 +91,19 @@ def diagnose(seen: Checkup) -> Finding:
     if len(details) >= MIN_WITNESSES and not seen.witnesses and _all_alike(details):
         return Finding(Cause.SOFT_404, f"{len(details)} different addresses give one and the same page")
     limit = GOOD_F1 if len(seen.witnesses) >= MIN_WITNESSES else THIN_F1
-    details_broken = seen.score.compared > 0 and seen.score.f1 < limit
+    lost = tuple(name for name in seen.lacking if _is_misread(seen, name))
+    details_broken = bool(lost) or (seen.score.compared > 0 and seen.score.f1 < limit)
     index_broken = _index_broken(seen)
     if details_broken or index_broken:
         words = []
         if details_broken:
             words.append(
                 f"{len(seen.witnesses)} pages state what we know of them, and are read with F1 {seen.score.f1:.2f}"
+                + (f", without {', '.join(lost)}" if lost else "")
             )
         if index_broken and seen.relearned is not None and seen.harvest is not None:
             words.append(f"the index gives {seen.harvest.found} listings where {seen.relearned.found} can be found")
-        return Finding(Cause.REDESIGNED, "; ".join(words), details_broken, index_broken)
+        return Finding(Cause.REDESIGNED, "; ".join(words), details_broken, index_broken, lost)
     if seen.harvest is not None and seen.harvest.found == 0 and seen.harvest.says_empty:
         return Finding(Cause.EMPTY, "it says that it lists nothing now")
     if seen.details and not details:
@@ -109,7 +118,20 @@ def diagnose(seen: Checkup) -> Finding:
         )
     if seen.known_listings and not seen.witnesses:
         return Finding(Cause.UNKNOWN, "no page states what we know of it")
+    if unproven := [name for name in seen.lacking if _compared(seen, name) < MIN_WITNESSES]:
+        reason = f"it used to state {', '.join(unproven)}; its pages give none now, and no known value proves why"
+        return Finding(Cause.UNKNOWN, reason)
     return Finding(Cause.WELL, f"it works now: {len(fresh)} pages came and read well")
+
+
+def _is_misread(seen: Checkup, name: str) -> bool:
+    """Whether pages that state a field, as is known, are mostly not read so."""
+    right, *_ = seen.score.by_field.get(name, (0, 0, 0))
+    return _compared(seen, name) >= MIN_WITNESSES and 2 * right < _compared(seen, name)
+
+
+def _compared(seen: Checkup, name: str) -> int:
+    return sum(seen.score.by_field.get(name, ()))
 
 
 def _by_account(failures: dict[str, int], hold_reason: str) -> Finding:

@@ -8,8 +8,9 @@ from fill_pipeline.crawl.archive import ArchiveError, ArchiveRef, read_record
 from fill_pipeline.crawl.decode import DecodeError, decode_bytes
 from fill_pipeline.crawl.urls import canonical_url
 from fill_pipeline.db import improvement
-from fill_pipeline.db.archive import ArchivedKind
+from fill_pipeline.db.archive import ArchivedKind, PageRow
 from fill_pipeline.db.connect import Connection
+from fill_pipeline.db.improvement import KnownListing
 from fill_pipeline.drain.work import Source, Work
 from fill_pipeline.repair.ask import MAX_DECODED
 from fill_pipeline.repair.diagnose import Checkup
@@ -28,13 +29,20 @@ def archived_witnesses(conn: Connection, work: Work, source: Source) -> list[Wit
         listing = known.get(canonical_url(row.url))
         if listing is None:
             continue
-        try:
-            page = read_record(work.settings.archive_root, ArchiveRef(row.file, row.offset, row.length))
-            body = decode_bytes(page.body_received, page.content_encoding, MAX_DECODED)
-        except (ArchiveError, DecodeError, OSError):
-            continue
-        found.append(witness(row.url, body, row.content_type or "", listing, now=row.fetched_at))
+        page = archived_witness(work, row, listing)
+        if page is not None:
+            found.append(page)
     return [one for one in found if one.truth]
+
+
+def archived_witness(work: Work, row: PageRow, listing: KnownListing) -> Witness | None:
+    """A page of the archive with what is known of its listing; None where it cannot be read."""
+    try:
+        page = read_record(work.settings.archive_root, ArchiveRef(row.file, row.offset, row.length))
+        body = decode_bytes(page.body_received, page.content_encoding, MAX_DECODED)
+    except (ArchiveError, DecodeError, OSError):
+        return None
+    return witness(row.url, body, row.content_type or "", listing, now=row.fetched_at)
 
 
 def evidence_of(conn: Connection, source: Source, seen: Checkup) -> dict[str, Any]:
@@ -51,4 +59,9 @@ def evidence_of(conn: Connection, source: Source, seen: Checkup) -> dict[str, An
         }
         for page in seen.pages[:EVIDENCE_PAGES]
     ]
-    return {"asked": asked, "archive_pages": [row.id for row in archived], "witnesses": len(seen.witnesses)}
+    return {
+        "asked": asked,
+        "archive_pages": [row.id for row in archived],
+        "witnesses": len(seen.witnesses),
+        "lacking": seen.lacking,
+    }

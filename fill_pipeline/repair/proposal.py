@@ -15,6 +15,7 @@ from fill_pipeline.repair.ask import Asker
 from fill_pipeline.repair.diagnose import Checkup, Finding
 from fill_pipeline.repair.evidence import archived_witnesses
 from fill_pipeline.repair.induce import induce
+from fill_pipeline.repair.loss import lacking
 from fill_pipeline.repair.truth import Score, Witness, score, split, witness
 
 MIN_PROOF_PAGES = 2
@@ -48,7 +49,7 @@ def propose(conn: Connection, work: Work, source: Source, seen: Checkup, finding
         words.append(f"index gives {seen.relearned.found} listings instead of {seen.harvest.found}")
         before, after = seen.harvest.found / max(1, seen.relearned.found), 1.0
     if finding.details_broken:
-        mended = _mend_details(conn, work, source, config, seen.witnesses)
+        mended = _mend_details(conn, work, source, config, seen.witnesses, finding.lost)
         if not isinstance(mended, str):
             config, before, after, told = mended
             evidence |= told
@@ -61,11 +62,16 @@ def propose(conn: Connection, work: Work, source: Source, seen: Checkup, finding
 
 
 def _mend_details(
-    conn: Connection, work: Work, source: Source, config: dict[str, Any], witnesses: Sequence[Witness]
+    conn: Connection,
+    work: Work,
+    source: Source,
+    config: dict[str, Any],
+    witnesses: Sequence[Witness],
+    lost: Sequence[str],
 ) -> tuple[dict[str, Any], float, float, dict[str, Any]] | str:
     """Rules for listings' pages that are learned on some pages and hold on others."""
     now = work.now_fn()
-    train, proof = split(witnesses)
+    train, proof = split(witnesses, lost)
     if len(train) < MIN_TRAIN_PAGES or len(proof) < MIN_PROOF_PAGES:
         return f"only {len(witnesses)} pages with known content could be had; too few to learn from and to prove on"
     before = score(proof, reading_with(work, source.row.config, source.slug), now=now)
@@ -88,6 +94,8 @@ def _mend_details(
             f"the best rules found read unseen pages with precision {result.precision:.2f} and F1 {result.f1:.2f} "
             f"(before: {before.f1:.2f}); not good enough to go live (right/wrong/missing: {misread})"
         )
+    if lost and not any(result.by_field.get(name, [0])[0] >= MIN_PROOF_PAGES for name in lost):
+        return f"no rule for {', '.join(lost)} could be proven on unseen pages"
     archived = archived_witnesses(conn, work, source)
     old = score(archived, reading_with(work, source.row.config, source.slug), now=now)
     new = score(archived, reading_with(work, chosen, source.slug), now=now)
@@ -106,7 +114,13 @@ def _mend_details(
 
 
 def canary(
-    work: Work, source: Source, asker: Asker, seen: Checkup, known: Sequence[KnownListing], proposal: Proposal
+    work: Work,
+    source: Source,
+    asker: Asker,
+    seen: Checkup,
+    finding: Finding,
+    known: Sequence[KnownListing],
+    proposal: Proposal,
 ) -> Proposal | str:
     """The proposal, tried on live pages that nothing was learned from or proven on; in words what it misreads there."""
     now, asked = work.now_fn(), {page.url for page in seen.details}
@@ -119,6 +133,10 @@ def canary(
     told = score(pages, reading_with(work, proposal.config, source.slug), now=now)
     if told.precision < MIN_PRECISION:
         return f"on {len(pages)} further live pages the new rules read with precision {told.precision:.2f} only"
+    fresh = [Witness(page.final_url, page.body, page.content_type) for page in seen.details if page.failure is None]
+    still = lacking(fresh + pages, seen.lost, reading_with(work, proposal.config, source.slug), now=now)
+    if finding.lost and set(finding.lost) <= set(still):
+        return f"on {len(fresh + pages)} live pages the new rules do not give {', '.join(finding.lost)} either"
     return replace(
         proposal,
         evidence=proposal.evidence

@@ -14,12 +14,12 @@ from fill_pipeline.db.improvement import RepairStatus
 from fill_pipeline.drain.harvest import harvest_sources
 from fill_pipeline.drain.replay import replay_window
 from fill_pipeline.drain.work import Source, Totals, Work, load_sources
-from fill_pipeline.quality.health import HealthStatus
 from fill_pipeline.repair.ask import Asker
 from fill_pipeline.repair.cause import Cause
 from fill_pipeline.repair.checkup import check_up
 from fill_pipeline.repair.diagnose import Checkup, Finding, diagnose
 from fill_pipeline.repair.evidence import KNOWN_LISTINGS, evidence_of
+from fill_pipeline.repair.loss import broken_cycles
 from fill_pipeline.repair.move import follow, new_home
 from fill_pipeline.repair.proposal import (
     MIN_F1,
@@ -30,10 +30,9 @@ from fill_pipeline.repair.proposal import (
     propose,
     reading_with,
 )
-from fill_pipeline.repair.truth import score
+from fill_pipeline.repair.truth import FIELDS, score
 
 FRESH_REQUESTS = 70
-REPLAYED_CYCLES = 12
 REGRESSION = 0.02  # of F1
 PATIENCE = 3  # failed repairs in a row after which a source is set aside
 
@@ -48,6 +47,8 @@ class Repairs:
     quarantined: int = 0
     rolled_back: int = 0
     replayed_pages: int = 0
+    regained: dict[str, int] = field(default_factory=dict)
+    """Values, by field, that came of reading the broken time again."""
     causes: dict[str, int] = field(default_factory=dict)
     sources: dict[str, str] = field(default_factory=dict)
     mended: list[str] = field(default_factory=list)
@@ -100,11 +101,11 @@ def _repair_one(conn: Connection, work: Work, source: Source, repairs: Repairs) 
             _note(conn, work, source, finding, RepairStatus.DIAGNOSED, finding.reason, seen)
             return
         if finding.details_broken and _roll_back(conn, work, source, seen, repairs):
-            repairs.replayed_pages += _read_again(conn, work, source.slug)
+            _read_again(conn, work, source.slug, repairs)
             return
         proposal = propose(conn, work, source, seen, finding)
         if isinstance(proposal, Proposal) and proposal.config.get("rules") != source.row.config.get("rules"):
-            proposal = canary(work, source, asker, seen, known, proposal)
+            proposal = canary(work, source, asker, seen, finding, known, proposal)
     if isinstance(proposal, Proposal):
         _promote(conn, work, source, finding, proposal, repairs)
     else:
@@ -141,7 +142,7 @@ def _promote(
         )
         mended = registry.find_source(conn, source.slug)
         assert mended is not None
-        improvement.add_repair(
+        repair_id = improvement.add_repair(
             conn,
             source.id,
             cycle_id=work.cycle_id,
@@ -160,25 +161,25 @@ def _promote(
     repairs.promoted += 1
     repairs.mended.append(source.slug)
     repairs.sources[source.slug] = f"repaired: {proposal.words}"
-    repairs.replayed_pages += _read_again(conn, work, source.slug)
+    improvement.note_regained(conn, repair_id, _read_again(conn, work, source.slug, repairs))
 
 
-def _read_again(conn: Connection, work: Work, slug: str) -> int:
-    """Read what was fetched while the source was broken once more from the archive; returns the number of pages."""
+def _read_again(conn: Connection, work: Work, slug: str, repairs: Repairs) -> dict[str, int]:
+    """Read what was fetched while the source was broken once more from the archive.
+
+    Returns how many values its listings gained by that, by field.
+    """
     mended = next(s for s in load_sources(conn, crawlable_only=False).values() if s.slug == slug)
+    cycles = broken_cycles(conn, work, mended)
+    had = improvement.stated_fields(conn, mended.id, cycles, FIELDS)
     replay = replace(work, totals=Totals())
-    replay_window(replay, [mended], _broken_cycles(conn, work, mended))
-    return replay.totals.sum("pages_fetched")
-
-
-def _broken_cycles(conn: Connection, work: Work, source: Source) -> list[str]:
-    """The windows since the source was last healthy, this one included."""
-    windows = {work.cycle_id.partition("+")[0]: None}
-    for cycle_id, health in improvement.troubled_cycles(conn, source.id, REPLAYED_CYCLES):
-        if health == HealthStatus.HEALTHY:
-            break
-        windows[cycle_id.partition("+")[0]] = None
-    return list(windows)
+    replay_window(replay, [mended], list(dict.fromkeys(cycle_id.partition("+")[0] for cycle_id in cycles)))
+    have = improvement.stated_fields(conn, mended.id, cycles, FIELDS)
+    repairs.replayed_pages += replay.totals.sum("pages_fetched")
+    regained = {name: more for name in have if (more := have[name] - had.get(name, 0)) > 0}
+    for name, more in regained.items():
+        repairs.regained[name] = repairs.regained.get(name, 0) + more
+    return regained
 
 
 def _reject(

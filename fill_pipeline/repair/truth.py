@@ -92,8 +92,8 @@ def witness(page_url: str, body: bytes, content_type: str, known: KnownListing, 
         before = known.before.get(name)
         if before is not None and generic is not None and before == getattr(generic, name):
             value = before  # what was read before is still what the page says: what we hold now was misread
-        if value is None:
-            value = before  # it could be read once, and no longer
+        if value is None:  # it could be read once, and no longer; or it can be read where else this vehicle stands
+            value = before if before is not None else known.elsewhere.get(name)
         if value is None or not _states(text, name, value, known.raw.get(name)):
             continue
         if generic is not None:
@@ -136,9 +136,9 @@ def same(name: str, one: Any, other: Any) -> bool:
     return _plain(str(one)) == _plain(str(other))
 
 
-def split(pages: Sequence[Witness]) -> tuple[list[Witness], list[Witness]]:
-    """Pages to learn from and pages to prove on, alternately, those that say most first."""
-    ordered = sorted(pages, key=lambda page: -len(page.truth))
+def split(pages: Sequence[Witness], first: Sequence[str] = ()) -> tuple[list[Witness], list[Witness]]:
+    """Pages to learn from and pages to prove on, alternately, those that say most (of some fields) first."""
+    ordered = sorted(pages, key=lambda page: (-sum(name in page.truth for name in first), -len(page.truth)))
     return ordered[::2], ordered[1::2]
 
 

@@ -81,16 +81,21 @@ SELECT origin, body, extract(epoch FROM fetched_at)::bigint FROM robots_files
 WHERE body <> '' AND fetched_at > to_timestamp(:after) ORDER BY fetched_at LIMIT :n;
 
 -- name: known_listings
--- What we know of a source's listings, the most recently seen first, and the last other price and mileage they had.
+-- What we know of a source's listings, the most recently seen first, the last other price and mileage they had, and what
+-- other listings state of the same vehicle. Besides those that stand also those that changed in some cycles.
 SELECT r.url, r.remote_id, r.title, r.year, r.make, r.model, r.trim, r.vin, r.price, r.currency, r.mileage, r.mileage_unit, r.body_style, r.engine,
        r.fuel_type, r.transmission, r.drivetrain, r.exterior_color, r.interior_color, r.doors, r.city, r.region, r.postal_code,
-       r.seller_name, r.raw, r.archive_id, s.last_seen_at, before.price, before.mileage
+       r.seller_name, r.raw, r.archive_id, s.last_seen_at, before.price, before.mileage, elsewhere.price, elsewhere.mileage
 FROM listing_records r JOIN listing_sightings s ON s.listing_id = r.id
 LEFT JOIN LATERAL (
     SELECT (array_agg(h.price ORDER BY h.observed_at DESC, h.id DESC) FILTER (WHERE h.price IS DISTINCT FROM r.price AND h.price IS NOT NULL))[1] AS price,
            (array_agg(h.mileage ORDER BY h.observed_at DESC, h.id DESC) FILTER (WHERE h.mileage IS DISTINCT FROM r.mileage AND h.mileage IS NOT NULL))[1] AS mileage
     FROM listing_history h WHERE h.listing_id = r.id) before ON true
-WHERE r.source_id = :source_id AND r.status = 'active'
+LEFT JOIN LATERAL (
+    SELECT (array_agg(o.price ORDER BY o.changed_at DESC, o.id) FILTER (WHERE o.price IS NOT NULL))[1] AS price,
+           (array_agg(o.mileage ORDER BY o.changed_at DESC, o.id) FILTER (WHERE o.mileage IS NOT NULL))[1] AS mileage
+    FROM listing_records o WHERE o.vehicle_id = r.vehicle_id AND o.vin = r.vin AND o.id <> r.id) elsewhere ON true
+WHERE r.source_id = :source_id AND (r.status = 'active' OR r.changed_cycle = ANY((:changed)::text[]))
 ORDER BY s.last_seen_at DESC, r.id DESC LIMIT :n;
 
 -- name: ended_listings$
@@ -120,6 +125,41 @@ WHERE failures <> '{}' ORDER BY last_at DESC LIMIT 1;
 SELECT c.cycle_id, coalesce(h.status, '') FROM source_cycle_stats c
 LEFT JOIN source_health h ON h.source_id = c.source_id AND h.cycle_id = c.cycle_id
 WHERE c.source_id = :source_id ORDER BY c.last_at DESC LIMIT :n;
+
+-- name: lost_fields
+-- Fields that a source's listings nearly all stated in its latest six healthy cycles and hardly any states in the cycles
+-- since, of its latest :n: field, share now, share before.
+WITH latest AS (
+    SELECT c.cycle_id, c.last_at, h.status FROM source_cycle_stats c
+    LEFT JOIN source_health h ON h.source_id = c.source_id AND h.cycle_id = c.cycle_id
+    WHERE c.source_id = :source_id ORDER BY c.last_at DESC LIMIT :n
+), usual AS (
+    SELECT t.field_name, sum(t.filled) AS filled, sum(t.knowable) AS knowable FROM field_tallies t
+    WHERE t.source_id = :source_id
+      AND t.cycle_id IN (SELECT cycle_id FROM latest WHERE status = 'healthy' ORDER BY last_at DESC LIMIT 6)
+    GROUP BY t.field_name
+), since AS (
+    SELECT t.field_name, sum(t.filled) AS filled, sum(t.knowable) AS knowable FROM field_tallies t
+    WHERE t.source_id = :source_id AND t.cycle_id IN (
+        SELECT cycle_id FROM latest WHERE last_at > (SELECT max(last_at) FROM latest WHERE status = 'healthy'))
+    GROUP BY t.field_name
+)
+SELECT s.field_name, s.filled::float8 / s.knowable, u.filled::float8 / u.knowable
+FROM since s JOIN usual u USING (field_name)
+WHERE s.knowable >= :least AND u.knowable >= 3 * (:least)::int
+  AND u.filled >= 0.8 * u.knowable AND s.filled * u.knowable < 0.6 * u.filled * s.knowable
+ORDER BY s.field_name;
+
+-- name: stated_fields
+-- How many listings of a source that changed in some cycles state each of these fields.
+SELECT f.name, count(*) FROM listing_records r
+CROSS JOIN LATERAL (SELECT to_jsonb(r) AS row) j
+JOIN unnest((:fields)::text[]) AS f (name) ON j.row ->> f.name IS NOT NULL
+WHERE r.changed_cycle = ANY((:cycle_ids)::text[]) AND r.source_id = :source_id
+GROUP BY f.name ORDER BY f.name;
+
+-- name: note_regained!
+UPDATE source_repairs SET evidence = evidence || jsonb_build_object('regained', (:regained)::jsonb) WHERE id = :id;
 
 -- name: health_trail
 -- How the source was judged in its latest cycles, newest first.

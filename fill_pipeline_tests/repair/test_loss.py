@@ -1,0 +1,182 @@
+"""A field that a site silently stops giving is missed, proven from what was known, and regained from the archive."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+
+import pytest
+
+from fill_pipeline.db import improvement, registry
+from fill_pipeline.db.connect import Connection
+from fill_pipeline.db.improvement import RepairRow
+from fill_pipeline.db.ledger import FieldFall
+from fill_pipeline.db.registry import SourceRow
+from fill_pipeline.drain.harvest import harvest_sources
+from fill_pipeline.drain.work import Work, load_sources
+from fill_pipeline.repair.ask import FreshPage
+from fill_pipeline.repair.cause import Cause
+from fill_pipeline.repair.diagnose import Checkup, diagnose
+from fill_pipeline.repair.repair import repair_sources
+from fill_pipeline.repair.truth import Score, Witness
+from fill_pipeline.simweb.catalog import load_catalog
+
+from .conftest import Shop, drain_here, usual_form
+
+WINDOW = timedelta(hours=2)
+
+
+def form_of_its_own(car: dict[str, str]) -> str:
+    """All as usual, but for the mileage: a bare number beside words that nobody else uses."""
+    row = f"<tr><th>Ran so far</th><td>{car['miles'].split()[0].replace(',', '')}</td></tr>"
+    return usual_form(car | {"miles": ""}).replace("<tr><th>Mileage</th><td></td></tr>", row)
+
+
+def declare(conn: Connection, shop: Shop, name: str) -> SourceRow:
+    config = {"rate_limit": {"requests_per_minute": 60_000}, "detail": "always"}
+    base_url = shop.base_url.replace("shop", name)
+    return registry.declare_source(conn, name=name, base_url=base_url, config=config, kind="dealer")
+
+
+def crawl(conn: Connection, work: Work, name: str) -> None:
+    """Harvest one source and read every page of the queue, those known already too."""
+    sources = [source for source in load_sources(conn).values() if source.slug == name]
+    harvest_sources(work, sources)
+    conn.execute("UPDATE import_queue SET status = 'pending', attempts = 0 WHERE source_id = %s", [sources[0].id])
+    while drain_here(conn, work, pages=60):
+        pass
+
+
+def end_cycle(conn: Connection, source: SourceRow, work: Work, health: str) -> None:
+    """Close the cycle with the source judged like this."""
+    conn.execute(
+        "INSERT INTO source_health (source_id, cycle_id, status, last_checked) VALUES (%s, %s, %s, %s)",
+        [source.id, work.cycle_id, health, work.now_fn()],
+    )
+    conn.execute("UPDATE fill_cycles SET status = 'closed', completed_at = %s", [work.now_fn()])
+
+
+def other_cars(shop: Shop) -> None:
+    """All that the shop has is sold, and other cars stand there."""
+    catalogue = [pattern for pattern in load_catalog() if pattern.make in ("Honda", "Nissan", "Subaru", "Mazda")]
+    for n, (car, pattern) in enumerate(zip(shop.cars, catalogue[:12], strict=True)):
+        car |= {
+            "id": str(82_000_000 + 6967 * n),
+            "name": f"{pattern.year} {pattern.make} {pattern.model}",
+            "vin": pattern.vin(300_000 + n),
+            "price": f"${12_175 + 613 * n:,}",
+            "miles": f"{41_239 + 3_877 * n:,} mi",
+        }
+
+
+def mileages(conn: Connection, source: SourceRow) -> dict[str, int | None]:
+    rows = conn.execute("SELECT url, mileage FROM listing_records WHERE source_id = %s", [source.id]).fetchall()
+    return dict(rows)
+
+
+def only_repair(conn: Connection, source: SourceRow) -> RepairRow:
+    rows = improvement.repairs(conn, source.id)
+    assert len(rows) == 1
+    return rows[0]
+
+
+@pytest.fixture
+def known(conn: Connection, shop: Shop, work: Work) -> SourceRow:
+    """The shop as a source with a healthy time behind it, in a cycle that is closed."""
+    source = declare(conn, shop, "shop")
+    for _ in range(3):
+        crawl(conn, work, "shop")
+    assert None not in mileages(conn, source).values()
+    end_cycle(conn, source, work, "healthy")
+    return source
+
+
+def test_what_pages_of_the_broken_time_lost_is_learned_from_cars_known_before_though_they_are_sold(
+    conn: Connection, shop: Shop, known: SourceRow, work_of: Callable[..., Work]
+) -> None:
+    had = mileages(conn, known)
+    shop.form = form_of_its_own
+    work = work_of(after=WINDOW)
+    crawl(conn, work, "shop")
+    end_cycle(conn, known, work, "degraded")
+    other_cars(shop)
+    work = work_of(after=2 * WINDOW)
+    crawl(conn, work, "shop")
+    assert list(mileages(conn, known).values()).count(None) == 12, "nothing general reads the new words"
+
+    repairs = repair_sources(conn, work, ["shop"])
+
+    assert repairs.promoted == 1, repairs.sources
+    row = only_repair(conn, known)
+    assert "Ran so far" in row.evidence["rules"]["mileage"]["css"]
+    now = mileages(conn, known)
+    assert {url: now[url] for url in had} == had
+    assert None not in now.values()
+    assert row.evidence["regained"] == repairs.regained == {"mileage": 12}
+
+
+def test_what_pages_lost_is_learned_from_the_same_vehicles_elsewhere(
+    conn: Connection, shop: Shop, known: SourceRow, work_of: Callable[..., Work]
+) -> None:
+    work = work_of(after=WINDOW)
+    other_cars(shop)
+    there = declare(conn, shop, "elsewhere")
+    crawl(conn, work, "elsewhere")
+    shop.form = form_of_its_own
+    crawl(conn, work, "shop")
+    assert list(mileages(conn, known).values()).count(None) == 12
+
+    repairs = repair_sources(conn, work, ["shop"])
+
+    assert repairs.promoted == 1, repairs.sources
+    assert set(mileages(conn, there).values()) <= set(mileages(conn, known).values())
+
+
+def test_a_field_that_nothing_known_proves_is_neither_called_well_nor_guessed(
+    conn: Connection, shop: Shop, known: SourceRow, work_of: Callable[..., Work]
+) -> None:
+    shop.form = form_of_its_own
+    other_cars(shop)
+    work = work_of(after=WINDOW)
+    crawl(conn, work, "shop")
+
+    repairs = repair_sources(conn, work, ["shop"])
+
+    row = only_repair(conn, known)
+    assert (row.diagnosis, repairs.promoted) == (Cause.UNKNOWN, 0)
+    assert row.reason.startswith("it used to state mileage")
+    found = registry.find_source(conn, "shop")
+    assert found is not None
+    assert found.config_version == known.config_version
+
+
+def test_a_broken_time_however_long_is_never_what_is_usual(
+    conn: Connection, shop: Shop, known: SourceRow, work_of: Callable[..., Work]
+) -> None:
+    shop.form = form_of_its_own
+    for cycle in range(1, 3):
+        work = work_of(after=cycle * WINDOW)
+        crawl(conn, work, "shop")
+        end_cycle(conn, known, work, "degraded")
+    lost = improvement.lost_fields(conn, known.id, cycles=36, least=10)
+    assert lost == [FieldFall("mileage", 0.0, 1.0)]
+
+
+@pytest.mark.parametrize(
+    ("compared", "cause"),
+    [
+        ([0, 0, 4], Cause.REDESIGNED),
+        ([4, 0, 0], Cause.WELL),  # it is read wherever it is known to be stated: fewer cars have it now
+        ([0, 0, 2], Cause.UNKNOWN),
+    ],
+)
+def test_a_lost_field_is_judged_by_pages_that_state_it(compared: list[int], cause: Cause) -> None:
+    seen = Checkup("http://dealer.test", lacking=["mileage"], lost=[FieldFall("mileage", 0.0, 1.0)])
+    seen.score = Score()
+    for name, counts in {"vin": [90, 0, 0], "mileage": compared}.items():
+        for outcome, times in enumerate(counts):
+            for _ in range(times):
+                seen.score.note(name, outcome)
+    seen.details = [FreshPage(f"{seen.base_url}/{n}", body=str(n).encode()) for n in range(6)]
+    seen.witnesses = [Witness(page.url, page.body, "") for page in seen.details]
+    assert diagnose(seen).cause is cause
