@@ -15,11 +15,10 @@ from fill_pipeline.repair.diagnose import Checkup
 from fill_pipeline.repair.loss import ENOUGH, broken_witnesses, knows, lacking, lost_fields
 from fill_pipeline.repair.proposal import CANARY_PAGES, CANARY_SHARE, MIN_TRAIN_PAGES, reading_with
 from fill_pipeline.repair.trial_harvest import TrialHarvest, try_config, variants
-from fill_pipeline.repair.truth import Witness, is_listing, score, witness
+from fill_pipeline.repair.truth import TELLING, Witness, is_listing, score, witness
 
 FRESH_DETAILS = 14
 MAX_VARIANTS = 12
-TELLING = ("price", "mileage", "vin")
 
 
 def check_up(conn: Connection, work: Work, source: Source, asker: Asker, known: Sequence[KnownListing]) -> Checkup:

@@ -12,7 +12,7 @@ from fill_pipeline.db.ledger import FieldFall
 from fill_pipeline.repair.ask import FreshPage
 from fill_pipeline.repair.cause import Cause
 from fill_pipeline.repair.trial_harvest import TrialHarvest
-from fill_pipeline.repair.truth import Score, Witness
+from fill_pipeline.repair.truth import TELLING, Score, Witness
 
 GOOD_F1 = 0.97
 POOR_F1 = 0.9
@@ -91,7 +91,9 @@ def diagnose(seen: Checkup) -> Finding:
     if len(details) >= MIN_WITNESSES and not seen.witnesses and _all_alike(details):
         return Finding(Cause.SOFT_404, f"{len(details)} different addresses give one and the same page")
     limit = GOOD_F1 if len(seen.witnesses) >= MIN_WITNESSES else THIN_F1
-    lost = tuple(name for name in seen.lacking if _is_misread(seen, name))
+    # What one redesign took away went together: where one field is lost, those that matter most are looked at too.
+    suspect = dict.fromkeys((*seen.lacking, *TELLING)) if seen.lacking else ()
+    lost = tuple(name for name in suspect if _is_misread(seen, name))
     details_broken = bool(lost) or (seen.score.compared > 0 and seen.score.f1 < limit)
     index_broken = _index_broken(seen)
     if details_broken or index_broken:

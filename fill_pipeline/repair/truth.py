@@ -20,6 +20,8 @@ FIELDS = (
 )  # fmt: skip
 """The fields a repair is measured by: those that name or describe a vehicle and stand on its page."""
 STABLE = frozenset(FIELDS) - {"price", "mileage"}
+TELLING = ("price", "mileage", "vin")
+"""What tells one car from another, and what varies most."""
 NUMBERS = frozenset(("year", "price", "mileage", "doors"))
 _STATED = (Layer.STRUCTURED, Layer.STATE, Layer.LABELS)
 _STRUCK = re.compile(

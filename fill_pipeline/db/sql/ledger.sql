@@ -99,14 +99,17 @@ ORDER BY s.id, h.last_at DESC;
 
 -- name: field_falls
 -- Fields that a source's listings nearly all stated in its six cycles before this one, and hardly any does now: source,
--- field, share now, share before.
+-- field, share now, share before. Cycles in which it was known to be read badly are not what is usual, for three days.
 SELECT t.source_id, t.field_name, t.filled::float8 / t.knowable, p.filled::float8 / p.knowable
 FROM field_tallies t
 CROSS JOIN LATERAL (
     SELECT sum(b.filled) AS filled, sum(b.knowable) AS knowable FROM field_tallies b
     WHERE b.source_id = t.source_id AND b.field_name = t.field_name AND b.cycle_id IN (
-        SELECT c.cycle_id FROM source_cycle_stats c
-        WHERE c.source_id = t.source_id AND c.cycle_id <> :cycle_id AND c.last_at < :before ORDER BY c.last_at DESC LIMIT 6)) p
+        SELECT c.cycle_id FROM (
+            SELECT cycle_id, last_at FROM source_cycle_stats
+            WHERE source_id = t.source_id AND cycle_id <> :cycle_id AND last_at < :before ORDER BY last_at DESC LIMIT 36) c
+        LEFT JOIN source_health h ON h.source_id = t.source_id AND h.cycle_id = c.cycle_id
+        WHERE coalesce(h.diagnosis, '') NOT IN ('quality', 'redesigned') ORDER BY c.last_at DESC LIMIT 6)) p
 WHERE t.cycle_id = :cycle_id AND t.knowable >= :least AND p.knowable >= 3 * (:least)::int
   AND p.filled >= 0.8 * p.knowable AND t.filled * p.knowable < 0.6 * p.filled * t.knowable
 ORDER BY t.source_id, t.field_name;
