@@ -1,4 +1,4 @@
-"""Real things for tests: a database, the corpus."""
+"""Real things for tests: a database, the corpus, a piece of work."""
 
 from __future__ import annotations
 
@@ -7,17 +7,20 @@ import random
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
+from fill_pipeline.cycle.lifecycle import ensure_open
 from fill_pipeline.db.connect import Connection, connect
 from fill_pipeline.db.migrate import migrate
 from fill_pipeline.db.server import database_url as running_server
 from fill_pipeline.db.server import stop_embedded
+from fill_pipeline.drain.work import Work
 from fill_pipeline.settings import Settings
 
 CORPUS = Path(__file__).parents[2] / "shared" / "corpus"
@@ -112,3 +115,24 @@ def spec() -> Path:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the slow ones, so that none of them is still under way when all the others are done."""
     items.sort(key=lambda item: "slow" not in item.keywords)
+
+
+@pytest.fixture
+def work_of(conn: Connection, database_url: str, tmp_path: Path) -> Callable[..., Work]:
+    """Makes work in the open cycle of this moment, with a folder of its own."""
+    settings = Settings(home=tmp_path, allow_nets="127.0.0.0/8,::1/128", workers=1)  # type: ignore[arg-type]
+
+    def make(after: timedelta = timedelta(0)) -> Work:
+        def now() -> datetime:
+            return datetime.now(UTC) + after
+
+        cycle = ensure_open(conn, settings, now=now())
+        return Work(settings, database_url, cycle.cycle_id, "test", now, now() + timedelta(minutes=10))
+
+    return make
+
+
+@pytest.fixture
+def work(work_of: Callable[..., Work]) -> Work:
+    """Work in the open cycle."""
+    return work_of()

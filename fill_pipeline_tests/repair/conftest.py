@@ -1,19 +1,17 @@
-"""A simulated web, a small shop whose form can be changed at will, and a piece of work on them."""
+"""A simulated web, and a small shop whose form can be changed at will."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 
 import pytest
 
 from fill_pipeline.crawl.archive import ArchiveWriter
 from fill_pipeline.crawl.fetch import Fetcher, FetchRequest
-from fill_pipeline.cycle.lifecycle import ensure_open
 from fill_pipeline.db import ledger, queue
 from fill_pipeline.db.archive import ArchivedKind
 from fill_pipeline.db.connect import Connection
@@ -22,7 +20,6 @@ from fill_pipeline.drain.read import read_page
 from fill_pipeline.drain.work import Work, load_sources
 from fill_pipeline.drain.write import Commit, in_transaction, write_pages
 from fill_pipeline.quality.gate import Gate
-from fill_pipeline.settings import Settings
 from fill_pipeline.simweb.catalog import load_catalog
 from fill_pipeline.simweb.handle import SimWeb, start_simweb
 
@@ -39,27 +36,6 @@ def web(shared_web: SimWeb) -> SimWeb:
     """The simulated web as it was at its start."""
     shared_web.post("reset")
     return shared_web
-
-
-@pytest.fixture
-def work_of(conn: Connection, database_url: str, tmp_path: Path) -> Callable[..., Work]:
-    """Makes work in the open cycle of this moment, with a folder of its own."""
-    settings = Settings(home=tmp_path, allow_nets="127.0.0.0/8,::1/128", workers=1)  # type: ignore[arg-type]
-
-    def make(after: timedelta = timedelta(0)) -> Work:
-        def now() -> datetime:
-            return datetime.now(UTC) + after
-
-        cycle = ensure_open(conn, settings, now=now())
-        return Work(settings, database_url, cycle.cycle_id, "test", now, now() + timedelta(minutes=10))
-
-    return make
-
-
-@pytest.fixture
-def work(work_of: Callable[..., Work]) -> Work:
-    """Work in the open cycle."""
-    return work_of()
 
 
 @dataclass
