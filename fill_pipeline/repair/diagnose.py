@@ -32,6 +32,7 @@ _CAUSES = {
     FailureCategory.BAD_URL: Cause.OURS,
     FailureCategory.BLOCKED_ADDRESS: Cause.OURS,
 }
+_LISTING_ENDED = (FailureCategory.GONE, FailureCategory.HTTP_4XX)  # may be said of one page of a site that works
 
 
 @dataclass(slots=True)
@@ -106,6 +107,9 @@ def diagnose(seen: Checkup) -> Finding:
         if index_broken and seen.relearned is not None and seen.harvest is not None:
             words.append(f"the index gives {seen.harvest.found} listings where {seen.relearned.found} can be found")
         return Finding(Cause.REDESIGNED, "; ".join(words), details_broken, index_broken, lost)
+    refused = [page for page in failed if page.failure not in _LISTING_ENDED]
+    if 2 * len(refused) > len(pages):
+        return _failing(refused, len(pages))
     if seen.harvest is not None and seen.harvest.found == 0 and seen.harvest.says_empty:
         return Finding(Cause.EMPTY, "it says that it lists nothing now")
     if seen.details and not details:

@@ -45,6 +45,12 @@ def found(n: int, *, empty: bool = False) -> TrialHarvest:
     return TrialHarvest({}, urls=[f"{BASE}/{i}" for i in range(n)], says_empty=empty)
 
 
+def mixed(right: int, *failures: FailureCategory) -> Checkup:
+    seen = checkup(**scored(8 * right, 0, witnesses=right))
+    seen.details += [page(f"/x{n}", failure=why, error="HTTP status 403") for n, why in enumerate(failures)]
+    return seen
+
+
 SAME = [FreshPage(f"{BASE}/{n}", page("/x").response, body=b"sorry") for n in range(4)]
 CASES: list[tuple[Cause, Checkup]] = [
     (Cause.BLOCKED, failing(FailureCategory.BLOCKED, "HTTP status 403")),
@@ -67,6 +73,9 @@ CASES: list[tuple[Cause, Checkup]] = [
     (Cause.UNKNOWN, checkup(index=[page("/")], harvest=found(0), ended=28, known_listings=3)),
     (Cause.UNKNOWN, checkup()),
     (Cause.WELL, checkup(**scored(50, 0))),
+    (Cause.BLOCKED, mixed(2, *[FailureCategory.BLOCKED] * 3)),
+    (Cause.WELL, mixed(4, *[FailureCategory.BLOCKED] * 2)),
+    (Cause.WELL, mixed(3, *[FailureCategory.GONE] * 5)),
     (Cause.WELL, checkup(**scored(19, 1, witnesses=2))),
 ]
 
