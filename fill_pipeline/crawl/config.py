@@ -32,6 +32,7 @@ from fill_pipeline.extract.listing import Listing
 
 if TYPE_CHECKING:
     from fill_pipeline.extract.rules import ExtractRules
+    from fill_pipeline.vehicles.source_rules import SourceRule
 
 DEFAULT_REQUESTS_PER_MINUTE = 30.0
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,100}")
@@ -140,6 +141,7 @@ Regex = Annotated[str, Field(max_length=_MAX_PATTERN_CHARS), AfterValidator(_reg
 JmesPath = Annotated[str, Field(min_length=1, max_length=_MAX_PATTERN_CHARS), AfterValidator(_jmespath)]
 Css = Annotated[str, Field(min_length=1, max_length=_MAX_PATTERN_CHARS), AfterValidator(_css)]
 NaturalNumber = Annotated[int, Field(ge=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
 PageUrl = Annotated[str, Field(max_length=2000), AfterValidator(_page_url)]
 
 
@@ -230,7 +232,9 @@ class SourceConfig(_Strict):
     detail_urls: list[PageUrl] = Field(default_factory=list)
     format: BodyFormat = BodyFormat.AUTO
     rules: Rules = Rules()
-    ranges: dict[Literal["price", "mileage"], tuple[NaturalNumber, NaturalNumber]] = Field(default_factory=dict)
+    ranges: dict[Literal["price", "mileage", "year"], tuple[NaturalNumber, NaturalNumber]] = Field(default_factory=dict)
+    formats: dict[Literal["remote_id", "postal_code"], Regex] = Field(default_factory=dict)
+    min_confidence: dict[ListingField, Share] = Field(default_factory=dict)
     revisit_hours: Annotated[float, Field(gt=0, le=24 * 365)] = 24.0
     limits: Limits = Limits()
     expected_count: Annotated[int, Field(ge=0)] | None = None
@@ -290,6 +294,18 @@ class SourceConfig(_Strict):
             link_pattern=index.link_pattern,
             url_template=index.url_template,
             next_selector=self.pagination.next_selector,
+        )
+
+    def source_rules(self) -> tuple[SourceRule, ...]:
+        """What the configuration says its values are like."""
+        if not (self.ranges or self.formats or self.min_confidence):
+            return ()
+        from fill_pipeline.vehicles import source_rules as own  # as above
+
+        return tuple(
+            own.SourceRule(kind, name, value)
+            for kind in own.RuleKind
+            for name, value in getattr(self, kind.section).items()
         )
 
 

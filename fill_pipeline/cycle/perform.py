@@ -237,13 +237,16 @@ def _discover(conn: Connection, work: Work, action: Action) -> Outcome:
 def _improve(conn: Connection, work: Work, action: Action) -> Outcome:
     from fill_pipeline.drain.reread import fix_from_archive
     from fill_pipeline.quality.release import release_held
-    from fill_pipeline.repair.learned import learn_ranges
+    from fill_pipeline.repair.learned import learn_rules, review_rules
 
     released = release_held(conn, work.settings, cycle_id=work.cycle_id, now=work.now_fn())
     fixes = fix_from_archive(conn, work.settings, cycle_id=work.cycle_id, now=work.now_fn())
     details = fixes.as_json() | released.as_json()
-    if learners := list(action.parameters.get("learn", ())):
-        details["ranges"] = learn_ranges(conn, work, learners)
+    told = {
+        "rules_reviewed": review_rules(conn, work),
+        "rules_learned": learn_rules(conn, work, int(action.parameters.get("learn", 0))),
+    }
+    details |= {name: by_source for name, by_source in told.items() if by_source}
     return Outcome(work.cycle_id, gained=fixes.total + released.released, details=details)
 
 

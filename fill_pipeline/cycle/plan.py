@@ -166,8 +166,7 @@ def _discover(state: CycleState, now: datetime, policy: Policy) -> Action | None
 def _improve(state: CycleState, now: datetime, policy: Policy) -> Action | None:
     touched = state.vehicles_added or any(a.gained for a in state.actions)
     low = state.quality is not None and state.quality < state.quality_target
-    learn = [s.slug for s in state.sources if s.crawlable and s.harvests][: policy.learners] if low else []
-    more = {"learn": learn} if learn else {}
+    more = {"learn": policy.learners} if low else {}
     return _once(state, policy, ActionKind.IMPROVE, 0, "measure quality and fix data", touched, **more)
 
 

@@ -84,7 +84,8 @@ def _language_model(conn: Connection, cycle_id: str) -> dict[str, Any] | None:
 
 
 def _action_line(action: cycles.ActionRow) -> dict[str, Any]:
-    """An action; of one that turned a lever also how far, what was expected of it, and what it gave and cost."""
+    """An action; of one that turned a lever also how far, what was expected of it, and what it gave and cost; of one
+    that learned or reviewed sources' rules what became of them."""
     line: dict[str, Any] = {
         "action": f"{action.action}/{action.level}",
         "status": action.status,
@@ -94,7 +95,7 @@ def _action_line(action: cycles.ActionRow) -> dict[str, Any]:
         line |= {name: action.parameters.get(name) for name in ("lever", "step", "expects")}
         gave = ("vehicles_added", "promised", "pages_fetched", "requests", "cpu_seconds", "pacing_minutes")
         line["outcome"] = {name: action.outcome[name] for name in gave if name in action.outcome}
-    return line
+    return line | {name: action.outcome[name] for name in ("rules_learned", "rules_reviewed") if name in action.outcome}
 
 
 def _replacements(conn: Connection, now: datetime) -> list[dict[str, Any]]:

@@ -141,7 +141,7 @@ class Policy:
     ``patience`` is how long a ready page may lie in the future and still be waited for; ``wait`` whether a cycle below
     target stays open until its sources may be harvested again (a scheduled one does, a one-shot command does not). A
     queue of ``deep_queue`` pages is worth turning up the drain for; a loss of less than ``least_loss`` vehicles a day
-    is borne; while quality is low the ranges of up to ``learners`` sources a cycle are learned. What failed is tried
+    is borne; while quality is low, rules for up to ``learners`` sources a cycle are learned. What failed is tried
     again after ``retry_pause`` at the soonest.
     """
 

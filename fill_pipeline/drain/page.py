@@ -5,7 +5,7 @@ Loads neither fetching nor reading: the process that fetches and those that read
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from fill_pipeline.drain.work import Source
     from fill_pipeline.extract.rules import ExtractRules
     from fill_pipeline.settings import Settings
-    from fill_pipeline.vehicles.ranges import Ranges
+    from fill_pipeline.vehicles.source_rules import SourceRule
 
 WRITTEN = "written"  # in a hint: its card is a listing already, which the page only completes
 _NOBODY = UUID(int=0)
@@ -99,17 +99,16 @@ class RawPage:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """How pages of one source are read."""
+    """How pages of one source are read: where its fields stand (``rules``) and what its values are like (``own``)."""
 
     slug: str
     rules: ExtractRules | None
     min_confidence: float
     core_fields: tuple[str, ...]
-    ranges: Ranges = field(default_factory=dict)
+    own: tuple[SourceRule, ...] = ()
 
 
 def reading_of(source: Source, settings: Settings) -> Reading:
     """How this source's pages are read."""
-    config = source.config
-    ranges = {str(name): pair for name, pair in config.ranges.items()}
-    return Reading(source.slug, config.extract_rules(), settings.min_confidence, settings.core_fields, ranges)
+    rules, own = source.config.extract_rules(), source.config.source_rules()
+    return Reading(source.slug, rules, settings.min_confidence, settings.core_fields, own)

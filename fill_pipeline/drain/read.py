@@ -14,6 +14,7 @@ import msgspec
 from fill_pipeline.crawl.choices import DetailPolicy
 from fill_pipeline.crawl.decode import DecodeError, decode_bytes
 from fill_pipeline.crawl.urls import url_hash
+from fill_pipeline.db.archive import ArchivedKind
 from fill_pipeline.drain.page import WRITTEN, RawPage, Reading
 from fill_pipeline.extract.listing import Evidence, Layer, Listing
 from fill_pipeline.extract.page import extract_page
@@ -21,7 +22,7 @@ from fill_pipeline.extract.result import PageKind
 from fill_pipeline.extract.urls import id_in_url
 from fill_pipeline.vehicles.clean import clean
 from fill_pipeline.vehicles.completeness import filled, knowable
-from fill_pipeline.vehicles.ranges import set_aside
+from fill_pipeline.vehicles.source_rules import set_aside
 from fill_pipeline.vehicles.store import ListingToWrite
 
 MAX_DECODED_BYTES = 32_000_000
@@ -85,6 +86,19 @@ def read_page(page: RawPage, reading: Reading, *, now: datetime, ask: Ask | None
     return ReadPage(page, skipped=SkipReason.NO_LISTING, reason=found.reason or f"a page of kind {found.kind}")
 
 
+def listings_on(page: RawPage, reading: Reading) -> list[Listing]:
+    """The listings of an archived page as they are extracted, with their evidence, before anything is cleaned."""
+    try:
+        body = decode_bytes(page.body, page.content_encoding, MAX_DECODED_BYTES)
+    except DecodeError:
+        return []
+    kind = "search" if page.kind == ArchivedKind.INDEX else "auto"
+    found = extract_page(body, url=page.url, content_type=page.content_type, kind=kind, rules=reading.rules)
+    if len(found.listings) == 1 and found.kind is PageKind.DETAIL:
+        number_by_address(found.listings[0], page.url)
+    return found.listings
+
+
 def _has_gaps(listings: Sequence[Listing], rows: Sequence[ListingToWrite], reading: Reading) -> bool:
     """Whether a core field that words can state is missing: from the page, and from what follows from its VIN."""
     if len(listings) != 1:
@@ -126,7 +140,7 @@ def rows_to_write(
     rows = []
     for listing in listings:
         cleaned = clean(listing, now=now, min_confidence=reading.min_confidence, core_fields=reading.core_fields)
-        set_aside(cleaned, reading.ranges, reading.core_fields)
+        set_aside(cleaned, reading.own, reading.core_fields)
         good = cleaned.listing
         if good.vin is None and (good.make is None or (good.model is None and good.year is None)):
             continue

@@ -1,4 +1,4 @@
-"""Rules learned for single sources: each with what it was expected to refuse and what it did, and when it was judged."""
+"""Rules learned for single sources: what each was expected to refuse, what it did, and when that was judged."""
 
 from alembic import op
 
@@ -20,6 +20,7 @@ _STATEMENTS = (
         expectation   jsonb NOT NULL,
         outcome       jsonb NOT NULL DEFAULT '{}',
         proposed_at   timestamptz NOT NULL,
+        judged_at     timestamptz NOT NULL,
         changed_at    timestamptz NOT NULL,
         changed_cycle text NOT NULL
     )
