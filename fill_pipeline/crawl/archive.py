@@ -11,11 +11,11 @@ import hashlib
 import os
 import re
 import uuid
-from base64 import b32encode
 from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import count
 from typing import IO, Any, cast
 
 import fsspec
@@ -94,6 +94,7 @@ class ArchiveWriter:
         self._filesystem, self._root = fsspec.core.url_to_fs(root)
         self._folder = f"{_plain(source)}/{_plain(cycle_id)}"
         self._stem = f"{_plain(worker)}-{uuid.uuid4().hex[:8]}"
+        self._ids = _record_ids()
         self._local = "file" in _protocols(self._filesystem)
         self._stream: IO[bytes] | None = None
         self._part = 0
@@ -102,7 +103,7 @@ class ArchiveWriter:
 
     def append(self, response: FetchResponse, fetched_at: datetime) -> ArchiveRef:
         """Add a response; raises ArchiveFullError when the store is full or away."""
-        record = response_record(response, fetched_at)
+        record = _response_record(response, fetched_at, next(self._ids))
         try:
             stream = self._stream or self._open(fetched_at)
             for piece in record:
@@ -150,7 +151,7 @@ class ArchiveWriter:
         opened = open(path, "xb", buffering=_BUFFER_BYTES) if self._local else self._filesystem.open(path, "wb")  # noqa: SIM115
         stream = cast("IO[bytes]", opened)
         self._stream = stream
-        information = _information_record(self._file, fetched_at)
+        information = _information_record(self._file, fetched_at, next(self._ids))
         stream.write(information)
         self._offset = len(information)
         return stream
@@ -164,7 +165,15 @@ class ArchiveWriter:
         )
 
 
-def response_record(response: FetchResponse, fetched_at: datetime) -> tuple[bytes, bytes, bytes, bytes]:
+def _record_ids() -> Iterator[bytes]:
+    """Names for the records of one writer: a random UUID, counted up in its last part."""
+    prefix = str(uuid.uuid4())[:-12].encode()
+    return (b"%s%012x" % (prefix, number) for number in count())
+
+
+def _response_record(
+    response: FetchResponse, fetched_at: datetime, record_id: bytes
+) -> tuple[bytes, bytes, bytes, bytes]:
     """A WARC response record in pieces: its header, the HTTP head, the body, the end."""
     body = response.body_received
     head = _TRANSFER_ENCODING.sub(_RENAMED, response.head or b"HTTP/1.1 %d\r\n\r\n" % response.status)
@@ -176,15 +185,15 @@ def response_record(response: FetchResponse, fetched_at: datetime) -> tuple[byte
         (
             _VERSION,
             b"WARC-Type: response\r\nWARC-Record-ID: <urn:uuid:",
-            str(uuid.uuid4()).encode(),
+            record_id,
             b">\r\nWARC-Target-URI: ",
             response.final_url.encode("ascii", "replace"),
             b"\r\nWARC-Date: ",
             _timestamp(fetched_at),
             b"\r\nWARC-Block-Digest: sha1:",
-            b32encode(block.digest()),
+            block.hexdigest().encode(),
             b"\r\nWARC-Payload-Digest: sha1:",
-            b32encode(payload.digest()),
+            payload.hexdigest().encode(),
             b"\r\n",
             truncated,
             b"Content-Type: application/http; msgtype=response\r\nContent-Length: ",
@@ -323,13 +332,13 @@ def _page(data: bytes, start: int, file: str, offset: int) -> tuple[ArchivedPage
     return page, size
 
 
-def _information_record(file: str, created_at: datetime) -> bytes:
+def _information_record(file: str, created_at: datetime, record_id: bytes) -> bytes:
     body = b"software: fill_pipeline\r\nformat: WARC File Format 1.1\r\n"
     return b"".join(
         (
             _VERSION,
             b"WARC-Type: warcinfo\r\nWARC-Record-ID: <urn:uuid:",
-            str(uuid.uuid4()).encode(),
+            record_id,
             b">\r\nWARC-Filename: ",
             os.path.basename(file).encode(),
             b"\r\nWARC-Date: ",
@@ -348,7 +357,7 @@ def _truncation(response: FetchResponse) -> bytes:
 
 
 def _timestamp(time: datetime) -> bytes:
-    return time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ").encode()
+    return b"%sZ" % time.astimezone(UTC).isoformat(timespec="microseconds")[:-6].encode()
 
 
 def _parsed_timestamp(text: bytes) -> datetime:

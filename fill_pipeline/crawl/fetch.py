@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import heapq
 import re
-import selectors
+import select
 import socket
 import time
 from collections import deque
@@ -49,6 +48,12 @@ _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _PUBLIC_HEADERS = frozenset({"user-agent", "accept", "accept-language"})
 _ACCEPT_ENCODING = "gzip, deflate"  # what unpacks cheapest
 _BUFFER_BYTES = 128 * 1024
+_EVENTS = {
+    pycurl.POLL_NONE: 0,
+    pycurl.POLL_IN: select.EPOLLIN,
+    pycurl.POLL_OUT: select.EPOLLOUT,
+    pycurl.POLL_INOUT: select.EPOLLIN | select.EPOLLOUT,
+}
 _COOKIE = re.compile(r"[\x21-\x3a\x3c-\x7e]{1,4096}")
 _MAX_COOKIES = 50
 
@@ -118,7 +123,7 @@ class Fetcher:
         self._idle: list[_Handle] = []
         self._active: dict[pycurl.Curl, _Handle] = {}
         self._alarm: float | None = None
-        self._selector = selectors.DefaultSelector()
+        self._epoll = select.epoll()
         self._multi = pycurl.CurlMulti()
         self._multi.setopt(pycurl.M_SOCKETFUNCTION, self._watch_socket)
         self._multi.setopt(pycurl.M_TIMERFUNCTION, self._set_alarm)
@@ -216,7 +221,7 @@ class Fetcher:
             handle.curl.close()
         self._idle.clear()
         self._multi.close()
-        self._selector.close()
+        self._epoll.close()
 
     # ── Starting ──
 
@@ -334,30 +339,26 @@ class Fetcher:
     # ── Under way ──
 
     def _watch_socket(self, what: int, number: int, _multi: object, _data: object) -> None:
-        if what == pycurl.POLL_REMOVE:
-            with contextlib.suppress(KeyError, ValueError):
-                self._selector.unregister(number)
-            return
-        events = (selectors.EVENT_READ if what & pycurl.POLL_IN else 0) | (
-            selectors.EVENT_WRITE if what & pycurl.POLL_OUT else 0
-        )
         try:
-            self._selector.modify(number, events)
-        except KeyError:
-            self._selector.register(number, events)
+            if what == pycurl.POLL_REMOVE:
+                self._epoll.unregister(number)
+            else:
+                self._epoll.modify(number, _EVENTS[what])
+        except OSError:  # not watched: new, or closed before libcurl said so, which ends the watch too
+            if what != pycurl.POLL_REMOVE:
+                self._epoll.register(number, _EVENTS[what])
 
     def _set_alarm(self, milliseconds: int) -> None:
         self._alarm = None if milliseconds < 0 else time.monotonic() + milliseconds / 1000.0
 
     def _turn(self, wait: float) -> None:
         """Wait for sockets once and let libcurl work on those that are ready."""
-        ready = self._selector.select(wait)
         running = -1
-        for key, events in ready:
-            mask = (pycurl.CSELECT_IN if events & selectors.EVENT_READ else 0) | (
-                pycurl.CSELECT_OUT if events & selectors.EVENT_WRITE else 0
+        for number, events in self._epoll.poll(wait):
+            mask = (pycurl.CSELECT_IN if events & ~select.EPOLLOUT else 0) | (
+                pycurl.CSELECT_OUT if events & ~select.EPOLLIN else 0
             )
-            _, running = self._multi.socket_action(key.fd, mask)
+            _, running = self._multi.socket_action(number, mask)
         if self._alarm is not None and self._alarm <= time.monotonic():
             self._alarm = None
             _, running = self._multi.socket_action(pycurl.SOCKET_TIMEOUT, 0)

@@ -140,6 +140,9 @@ def read_head(lines: list[bytes]) -> tuple[int, bytes]:
 
     Interim answers (1xx) before it and trailers after the body are left out.
     """
+    head = b"".join(lines)
+    if head.startswith(b"HTTP/") and head.find(b"\r\n\r\n") == len(head) - 4 and b"\nHTTP/" not in head:
+        return _status(lines[0]), head
     start, end = 0, len(lines)
     for position, line in enumerate(lines):
         if line.startswith(b"HTTP/"):
