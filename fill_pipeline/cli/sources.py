@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
@@ -14,13 +15,15 @@ from fill_pipeline.cli.output import Json, console, fail, print_json, print_tabl
 from fill_pipeline.crawl.choices import SourceKind
 from fill_pipeline.crawl.config import ConfigError, load_source_file, parse_source_config
 from fill_pipeline.cycle.clock import utc_now
-from fill_pipeline.db import cycles, ledger, pace, registry
+from fill_pipeline.db import cycles, ledger, pace, registry, rules
 from fill_pipeline.db.connect import Connection
 from fill_pipeline.db.registry import SourceRow
 from fill_pipeline.db.server import database_url
 from fill_pipeline.settings import Settings
+from fill_pipeline.vehicles.source_rules import SourceRule
 
 app = typer.Typer(help="The registry of sources.", no_args_is_help=True)
+MOST_RULES = 20
 Slug = Annotated[str, typer.Argument(help="The source's slug or name.")]
 
 
@@ -43,13 +46,14 @@ def list_sources(json: Json = False) -> None:
 
 @app.command()
 def show(slug: Slug, json: Json = False) -> None:
-    """Show one source: its configuration (secrets masked), its versions, its last health."""
+    """Show one source: its configuration (secrets masked), versions, last health, and the rules learned for it."""
     with open_database("sources") as conn:
         row = _find(conn, slug)
         versions = registry.versions(conn, row.id)
         last = next(iter(cycles.last_ended(conn)), None)
         health = next((h for h in ledger.health(conn, last.cycle_id) if h.source_id == row.id), None) if last else None
         how = pace.paces(conn, [row.id], now=utc_now())[row.id]
+        learned = rules.rules_of_source(conn, row.id, MOST_RULES)
     plain = _plain(row) | {
         "health": None if health is None else {"status": health.status, "reason": health.reason},
         "pace": how.in_words,
@@ -57,12 +61,13 @@ def show(slug: Slug, json: Json = False) -> None:
             {"version": v.version, "live": v.live, "made_by": v.made_by, "reason": v.reason, "created_at": v.created_at}
             for v in versions
         ],
+        "learned_rules": [asdict(rule) for rule in learned],
     }
     if json:
         print_json(plain)
         return
     for key, value in plain.items():
-        if key not in ("config", "versions"):
+        if key not in ("config", "versions", "learned_rules"):
             say(f": {value}", bold=key)
     print_json(plain["config"])
     print_table(
@@ -70,6 +75,9 @@ def show(slug: Slug, json: Json = False) -> None:
         ("version", "live", "made by", "reason", "when"),
         [(v.version, "●" if v.live else "", v.made_by, v.reason, f"{v.created_at:%Y-%m-%d %H:%M}") for v in versions],
     )
+    if learned:
+        told = [(str(SourceRule.of(r.rule, r.field, r.value)), r.status, r.reason) for r in learned]
+        print_table("rules learned for it", ("its values", "status", "why"), told)
 
 
 @app.command()

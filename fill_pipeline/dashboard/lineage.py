@@ -10,7 +10,7 @@ from typing import Any
 
 from fill_pipeline.dashboard.snapshot import snapshot
 from fill_pipeline.dashboard.source_view import SourceHealth
-from fill_pipeline.db import counters, cycles, ledger, lineage, overview
+from fill_pipeline.db import counters, cycles, ledger, lineage, overview, rules
 from fill_pipeline.db.connect import Connection
 from fill_pipeline.db.cycles import ActionRow
 from fill_pipeline.db.lineage import (
@@ -25,6 +25,7 @@ from fill_pipeline.db.lineage import (
 )
 from fill_pipeline.quality.health import HealthStatus, is_in_work
 from fill_pipeline.settings import Settings
+from fill_pipeline.vehicles.source_rules import SourceRule
 from fill_pipeline.vehicles.survivorship import STABLE, TOGETHER
 
 LIMIT = 20  # rows shown unless told
@@ -289,6 +290,9 @@ def _quality(conn: Connection, settings: Settings, known: CycleFigures, limit: i
             f"the report's figure is over {known.vehicles_touched:,} vehicles; {rows:,} of them were not written again"
             f" by later cycles, and their mean is {'unknown' if now is None else f'{now:.4f}'}"
         )
+    for rule in rules.rules_of_cycle(conn, known.cycle_id, limit):
+        words = SourceRule.of(rule.rule, rule.field, rule.value)
+        notes.append(f"a rule of {rule.slug}'s own {rule.status.replace('_', ' ')}: {words}; {rule.reason}")
     fields = [f for f in overview.quality_so_far(conn, known.cycle_id) if f.field_name in settings.core_fields]
     fields.sort(key=lambda f: 1.0 if f.completeness is None else f.completeness)
     return Explanation(

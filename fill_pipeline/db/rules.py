@@ -157,7 +157,7 @@ def judge_rule(
 
 
 def rules_lately(conn: Connection, source_id: UUID, since: datetime) -> dict[tuple[str, str], str]:
-    """By rule and field how the last one stands that changed since then."""
+    """By rule and field how the last one stands that is applied or changed since then."""
     return {(row[0], row[1]): row[2] for row in _sql.rules_lately(conn, source_id=source_id, since=since)}
 
 

@@ -107,7 +107,7 @@ def learn_source(conn: Connection, work: Work, source: Source) -> list[str]:
     lately = rules.rules_lately(conn, source.id, work.now_fn() - TRUST_AGAIN)
     learned = []
     for rule in (*_usual(conn, source), *_doubtful(values)):
-        if _has(source, rule) or lately.get((rule.kind, rule.field)) == RuleStatus.TAKEN_BACK:
+        if not _may_propose(source, rule, lately.get((rule.kind, rule.field))):
             continue
         unseen = _half(values, rule.field, 1) if rule.kind is RuleKind.CONFIDENCE else values
         learned.append((rule, prove(conn, source, rule, unseen)))
@@ -236,8 +236,7 @@ def _review(conn: Connection, work: Work, source: Source, at_work: Sequence[Rule
     words = []
     with conn.transaction():
         for one in at_work:
-            value = tuple(one.value) if isinstance(one.value, list) else one.value
-            rule = SourceRule(RuleKind(one.rule), one.field, value)
+            rule = SourceRule.of(one.rule, one.field, one.value)
             proof = prove(conn, source, rule, values)
             against = objection(rule, proof) if rule in in_force else "it is no longer part of the configuration"
             if against is not None and rule in in_force:
@@ -287,8 +286,12 @@ def _change(
     registry.change_config(conn, source.id, config, made_by=MADE_BY, reason=reason)
 
 
-def _has(source: Source, rule: SourceRule) -> bool:
-    return rule.field in getattr(source.config, rule.kind.section)
+def _may_propose(source: Source, rule: SourceRule, stands: str | None) -> bool:
+    """Whether nobody set such a rule, or only we a lower confidence, and none was taken back lately."""
+    set_to = getattr(source.config, rule.kind.section).get(rule.field)
+    if set_to is None:
+        return stands != RuleStatus.TAKEN_BACK
+    return rule.kind is RuleKind.CONFIDENCE and stands == RuleStatus.APPLIED and bool(rule.value > set_to)
 
 
 def _share(right: int, wrong: int) -> float:

@@ -45,6 +45,11 @@ class SourceRule:
             return f"{self.field} like {self.value}"
         return f"{self.field} read with at least {self.value:.2f}"
 
+    @classmethod
+    def of(cls, kind: str, field: str, value: Any) -> SourceRule:
+        """The rule of that kind from plain data."""
+        return cls(RuleKind(kind), field, tuple(value) if isinstance(value, list) else value)
+
     def as_config(self) -> Any:
         """The value as plain data."""
         return list(self.value) if self.kind is RuleKind.RANGE else self.value

@@ -9,14 +9,19 @@ from uuid import UUID
 import pytest
 
 from fill_pipeline.crawl.urls import url_hash
+from fill_pipeline.dashboard.lineage import Figure, explain
 from fill_pipeline.db import queue, registry, rules
 from fill_pipeline.db.connect import Connection
 from fill_pipeline.db.queue import PageToQueue
 from fill_pipeline.drain.page import reading_of
 from fill_pipeline.drain.work import Work, load_sources
-from fill_pipeline.repair.learned import learn_rules
+from fill_pipeline.extract.listing import Listing
+from fill_pipeline.repair.judged import JudgedValue, Judgement
+from fill_pipeline.repair.learned import Proof, holds, learn_rules, objection, review_rules
 from fill_pipeline.simweb.catalog import load_catalog
-from fill_pipeline_tests.repair.conftest import Shop, drain_here
+from fill_pipeline.vehicles.source_rules import RuleKind, SourceRule
+from fill_pipeline.vehicles.vin import decode
+from fill_pipeline_tests.repair.conftest import Shop, drain_here, usual_form
 
 CARS = 104
 AT_ONCE = 4
@@ -44,7 +49,9 @@ def stocked(shop: Shop) -> Shop:
 def crawl(conn: Connection, work: Work, shop: Shop, name: str) -> UUID:
     base_url = shop.base_url.replace("shop", name)
     config = {"rate_limit": {"requests_per_minute": 600_000}}
-    row = registry.declare_source(conn, name=name, base_url=base_url, config=config, kind="dealer")
+    row = registry.find_source(conn, name) or registry.declare_source(
+        conn, name=name, base_url=base_url, config=config, kind="dealer"
+    )
     load_sources(conn)
     pages = [PageToQueue(row.id, url, url_hash(url)) for url in (f"{base_url}/car/{car['id']}" for car in shop.cars)]
     queue.enqueue(conn, pages, cycle_id=work.cycle_id, now=work.now_fn(), revisit=timedelta(hours=1))
@@ -70,6 +77,9 @@ def test_a_rule_is_applied_once_others_contradict_what_it_sets_aside_and_can_be_
         "source_format remote_id",
     }
     assert learn_rules(conn, work, 5) == {}  # once a day
+    notes = explain(conn, work.settings, Figure.DATA_QUALITY, work.cycle_id, limit=20, now=work.now_fn()).notes
+    assert any(note.startswith("a rule of shop's own not proven: price ") for note in notes), notes
+    assert "a rule of shop's own applied: remote_id like \\d{8,9}; of 104 archived values it refuses 0" in notes
     stocked.cars[0]["price"] = "$15,250"
     stocked.cars = stocked.cars[:32]
     crawl(conn, work, stocked, "other")
@@ -84,3 +94,84 @@ def test_a_rule_is_applied_once_others_contradict_what_it_sets_aside_and_can_be_
     assert registry.versions(conn, source_id)[-1].made_by == "learning"
     assert registry.roll_back(conn, source_id, 1, made_by="test", reason="as it was")
     assert not load_sources(conn)[source_id].config.source_rules()
+
+
+def test_a_source_misread_needs_more_confidence_until_it_is_read_rightly_and_new_numbers_end_their_old_format(
+    conn: Connection, work: Work, work_of: Callable[..., Work], stocked: Shop
+) -> None:
+    automatic = [car for car in stocked.cars if (facts := decode(car["vin"])) and facts.transmission == "automatic"]
+    stocked.cars = [automatic[n % len(automatic)] | {"id": str(81_000_000 + n)} for n in range(CARS)]
+    advertised = "Manual"
+
+    def form(car: dict[str, str]) -> str:
+        row = "<tr><th>Transmission</th><td>Automatic</td></tr>" if int(car["id"]) % 3 else ""
+        other = "" if row else f"<p>{advertised} Transmission</p>"
+        return usual_form(car).replace("</table>", f"{row}</table>{other}")
+
+    stocked.form = form
+    source_id = crawl(conn, work, stocked, "shop")
+    told = learn_rules(conn, work, 0)  # its values contradict their VINs, so nobody has to ask for it
+    found = rows_of(conn, source_id)
+    raised = found["source_confidence transmission"]
+    assert raised.status == found["source_format remote_id"].status == "applied", told
+    assert raised.expectation["precision"][0] < 0.8
+    assert raised.expectation["precision"][1] == 1.0
+    assert raised.expectation["lost"] == 0
+    assert 0.45 < load_sources(conn)[source_id].config.min_confidence["transmission"] < 0.9
+    assert review_rules(conn, work_of(timedelta(hours=1))) == {}  # they do what was expected
+
+    stocked.cars = [car | {"id": str(200_000_000_001 + 3 * n)} for n, car in enumerate(stocked.cars)]
+    advertised = "Automatic"
+    crawl(conn, work, stocked, "shop")
+    refused = conn.execute(
+        "SELECT DISTINCT rule FROM quarantined_values q JOIN listing_records r ON r.id = q.listing_id"
+        " WHERE r.source_id = %s AND field_name IN ('transmission', 'remote_id')",
+        [source_id],
+    ).fetchall()
+    assert {row[0] for row in refused} == {"source_confidence", "source_format"}
+    told = review_rules(conn, work_of(timedelta(hours=25)))
+    found = rows_of(conn, source_id)
+    for name in ("source_confidence transmission", "source_format remote_id"):
+        assert found[name].status == "taken_back", told
+        assert found[name].outcome["right"] > found[name].outcome["wrong"]
+    config = load_sources(conn)[source_id].config
+    assert not config.min_confidence
+    assert "remote_id" not in config.formats
+    assert "taken back" in (registry.versions(conn, source_id)[-1].reason or "")
+    learn_rules(conn, work_of(timedelta(hours=26)), 5)
+    assert "remote_id" not in load_sources(conn)[source_id].config.formats  # not trusted again for a week
+
+
+def refusing(n: int, judgement: Judgement, of: int = 100) -> Proof:
+    value = JudgedValue("price", 5, 0.9, judgement, "https://example.com/car/1", Listing())
+    return Proof(of, (value,) * n, kept_right=of - n, kept_wrong=0)
+
+
+@pytest.mark.parametrize(
+    ("proof", "stays"),
+    [
+        (refusing(0, Judgement.UNKNOWN), True),  # a range has nothing to do on most days
+        (refusing(50, Judgement.WRONG), True),
+        (refusing(2, Judgement.RIGHT), True),
+        (refusing(3, Judgement.RIGHT), False),
+        (refusing(12, Judgement.UNKNOWN), False),  # its prices have risen, and nobody else knows such cars
+        (refusing(90, Judgement.UNKNOWN), True),  # rather misread: the gate holds it, repair mends it
+    ],
+)
+def test_a_range_stays_while_what_it_refuses_is_wrong_or_the_whole_site_is_misread(proof: Proof, stays: bool) -> None:
+    assert (objection(SourceRule(RuleKind.RANGE, "price", (1_000, 90_000)), proof) is None) == stays
+
+
+def test_a_least_confidence_goes_when_nothing_is_left_to_refuse() -> None:
+    rule = SourceRule(RuleKind.CONFIDENCE, "price", 0.6)
+    assert objection(rule, refusing(0, Judgement.UNKNOWN)) is not None
+    assert objection(rule, refusing(0, Judgement.UNKNOWN, of=5)) is None  # too few to say
+    assert objection(rule, refusing(20, Judgement.UNKNOWN)) is None
+
+
+def test_a_least_confidence_must_cost_hardly_any_right_value() -> None:
+    rule = SourceRule(RuleKind.CONFIDENCE, "price", 0.6)
+    assert holds(rule, refusing(10, Judgement.WRONG))
+    assert not holds(rule, refusing(10, Judgement.UNKNOWN))
+    mixed = Proof(100, (*refusing(10, Judgement.WRONG).refused, *refusing(8, Judgement.RIGHT).refused), 82, 0)
+    assert not holds(rule, mixed)

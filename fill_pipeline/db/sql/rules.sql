@@ -55,9 +55,9 @@ SET outcome = :outcome::jsonb, judged_at = :now, status = :status, reason = CASE
 WHERE id = :id;
 
 -- name: rules_lately
--- A source's rules that changed since then, the latest first, of each rule and field the last one.
+-- How a source's rules stand that are applied or changed since then: of each rule and field the last one.
 SELECT DISTINCT ON (rule, field_name) rule, field_name, status FROM learned_rules
-WHERE source_id = :source_id AND changed_at > :since ORDER BY rule, field_name, changed_at DESC, id DESC;
+WHERE source_id = :source_id AND (status = 'applied' OR changed_at > :since) ORDER BY rule, field_name, changed_at DESC, id DESC;
 
 -- name: rules_at_work
 -- The learned rules of sources that gave listings in this cycle: how many of them, the share each rule refused, and the
