@@ -19,11 +19,12 @@ from fill_pipeline.db import cycles
 from fill_pipeline.db.connect import connect_again
 from fill_pipeline.db.migrate import migrate
 from fill_pipeline.db.server import database_url
-from fill_pipeline.drain.arenas import bound_arenas
+from fill_pipeline.drain.arenas import bound_arenas, forget_pages
 from fill_pipeline.settings import Settings
 
 log = logging.getLogger(__name__)
 IDLE_SECONDS = 1.0
+GLANCE_SECONDS = 0.1  # how soon an idle cycle sees that it should stop
 
 
 class CycleNotClosedError(RuntimeError):
@@ -87,6 +88,7 @@ def run_cycle(
                 cycle = cycles.cycle(conn, cycle_id)
                 assert cycle is not None
                 if cycle.status != "open":
+                    forget_pages()
                     return cycle.report
                 tick(conn, settings, now=now_fn(), policy=policy)
                 actions = requested(conn, cycle_id)
@@ -96,8 +98,14 @@ def run_cycle(
                 log.warning("the connection to the database was lost (%s); the cycle goes on", error)
                 continue
         if not actions:
-            time.sleep(IDLE_SECONDS)
+            _idle(should_stop)
             continue
         with ThreadPoolExecutor(len(actions)) as pool:
             list(pool.map(act, actions))
     return None
+
+
+def _idle(should_stop: Callable[[], bool]) -> None:
+    until = time.monotonic() + IDLE_SECONDS
+    while time.monotonic() < until and not should_stop():
+        time.sleep(GLANCE_SECONDS)

@@ -27,6 +27,7 @@ from fill_pipeline.settings import Settings
 
 DATABASE = "fill"
 STOP_SECONDS = 30  # for an orderly stop
+RECOVERY_SECONDS = 60.0  # after a crash, on a busy machine
 TUNING = {
     "shared_buffers": "256MB",
     "max_connections": "200",
@@ -175,14 +176,15 @@ def _start(data: Path) -> str:
 
 def _create_database(data: Path) -> None:
     admin = make_conninfo(embedded_url(data), dbname="postgres")
-    for attempt in range(20):
+    until = time.monotonic() + RECOVERY_SECONDS
+    while True:
         try:
             with psycopg.connect(admin, autocommit=True, connect_timeout=5) as conn:
                 if conn.execute("SELECT 1 FROM pg_database WHERE datname = %s", (DATABASE,)).fetchone() is None:
                     conn.execute(f"CREATE DATABASE {DATABASE}")
                 return
         except psycopg.OperationalError:
-            if attempt == 19:
+            if time.monotonic() > until:
                 raise
             time.sleep(0.1)
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import ctypes
-from functools import cache
+import sys
+from functools import _lru_cache_wrapper, cache
 
 MOST = 2
 _M_ARENA_MAX = -8  # glibc's <malloc.h>
@@ -22,3 +23,16 @@ def bound_arenas() -> bool:
     except (AttributeError, OSError):
         return False
     return bool(mallopt(_M_ARENA_MAX, MOST))
+
+
+def forget_pages() -> None:
+    """Empty what reading pages has left in bounded memories (``lru_cache``): tables that are loaded once stay.
+
+    Most of what a page says is never met again after its source's turn, and the memories are sized for a worker that
+    reads tens of thousands of pages: in a process that only harvests they would grow for hundreds of cycles.
+    """
+    for name, module in list(sys.modules.items()):
+        if name.startswith("fill_pipeline."):
+            for value in list(vars(module).values()):
+                if isinstance(value, _lru_cache_wrapper) and value.cache_parameters()["maxsize"] not in (None, 1):
+                    value.cache_clear()

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psutil
 import psycopg
 import pytest
 
 from fill_pipeline.db.migrate import migrate
-from fill_pipeline.db.server import is_running, stop_embedded
+from fill_pipeline.db.server import database_url, is_running, stop_embedded
 from fill_pipeline.settings import Settings
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("server")]
@@ -105,6 +108,24 @@ def test_a_leftover_pid_file_does_not_pass_for_a_server(
     assert not is_running(own_home / "postgres")
     start_user()
     assert is_running(own_home / "postgres")
+
+
+def test_a_server_that_recovers_from_a_crash_is_waited_for(
+    own_home: Path, start_user: Callable[[], subprocess.Popen[str]]
+) -> None:
+    start_user()
+    postmaster = psutil.Process(int((own_home / "postgres" / "postmaster.pid").read_text().split()[0]))
+    user = next(child for child in postmaster.children() if "fill" in child.cmdline()[0].split())
+    slow = next(child for child in postmaster.children() if "walwriter" in child.cmdline()[0])
+    slow.suspend()  # recovery begins when all have ended
+    user.kill()
+    wakes = threading.Timer(3.0, os.kill, (slow.pid, signal.SIGCONT))
+    wakes.start()
+    began = time.monotonic()
+    with psycopg.connect(database_url(Settings(home=own_home))) as conn:
+        assert conn.execute("SELECT 1").fetchone() == (1,)
+    assert time.monotonic() - began > 2.0, "it was away"
+    wakes.join()
 
 
 def test_any_postgresql_of_the_operators_will_do() -> None:

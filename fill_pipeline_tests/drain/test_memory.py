@@ -1,4 +1,4 @@
-"""Memory: the threads of a process share few heaps."""
+"""Memory: the threads of a process share few heaps, and what pages said is forgotten when they are done."""
 
 from __future__ import annotations
 
@@ -7,6 +7,10 @@ import subprocess
 import sys
 
 import pytest
+
+from fill_pipeline.drain.arenas import forget_pages
+from fill_pipeline.extract import labels
+from fill_pipeline.extract.page import extract_page
 
 HEAPS = """
 import ctypes, sys, threading
@@ -43,3 +47,12 @@ def test_threads_share_two_heaps(tmp_path):
 
     assert heaps("unbounded") > 2
     assert heaps("bounded") <= 2
+
+
+def test_what_pages_said_is_forgotten_and_the_tables_that_read_them_stay():
+    extract_page(b"<h1>2018 Audi Q3</h1><p>Mileage: 12,345 mi</p><p>Price: $9,990</p>", url="http://cars.example/1")
+    assert labels.field_of_label.cache_info().currsize
+    tables = labels._by_label()
+    forget_pages()
+    assert not labels.field_of_label.cache_info().currsize
+    assert labels._by_label() is tables
