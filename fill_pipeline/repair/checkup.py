@@ -11,6 +11,7 @@ from fill_pipeline.db.connect import Connection
 from fill_pipeline.db.improvement import KnownListing
 from fill_pipeline.drain.work import Source, Work
 from fill_pipeline.repair.ask import Asker
+from fill_pipeline.repair.cards import card_witnesses, is_index_only, score_cards
 from fill_pipeline.repair.diagnose import Checkup
 from fill_pipeline.repair.loss import ENOUGH, broken_witnesses, knows, lacking, lost_fields
 from fill_pipeline.repair.proposal import CANARY_PAGES, CANARY_SHARE, MIN_TRAIN_PAGES, reading_with
@@ -34,6 +35,9 @@ def check_up(conn: Connection, work: Work, source: Source, asker: Asker, known: 
         seen.index = list(seen.harvest.pages)
     if seen.index and seen.index[0].failure is None:
         seen.relearned = _relearn(asker, source, raw, seen, known, known_urls)
+    if is_index_only(source):
+        _look_at_cards(work, source, seen, known)
+        return seen
     standing = {url for trial in (seen.harvest, seen.relearned) if trial is not None for url in trial.urls}
     chosen = _spread([one for one, url in zip(known, _canonical(known), strict=True) if url in standing], FRESH_DETAILS)
     if len(chosen) < FRESH_DETAILS:  # the rest may be sold by now
@@ -58,6 +62,17 @@ def check_up(conn: Connection, work: Work, source: Source, asker: Asker, known: 
         seen.witnesses += broken_witnesses(conn, work, source, seen.lacking, reading, FRESH_DETAILS)
     seen.score = score(seen.witnesses, reading, now=now)
     return seen
+
+
+def _look_at_cards(work: Work, source: Source, seen: Checkup, known: Sequence[KnownListing]) -> None:
+    """Where an index is all that is read, its cards are what states what we know."""
+    walked = seen.relearned or seen.harvest
+    if walked is None:
+        return
+    now, today = work.now_fn(), reading_with(work, walked.config, source.slug)
+    cards = card_witnesses(walked.pages, known, today, now=now)
+    seen.witnesses = [card for card in cards if len(card.truth) >= MIN_TRAIN_PAGES]
+    seen.score = score_cards(seen.witnesses, reading_with(work, source.row.config, source.slug), now=now)
 
 
 def _relearn(

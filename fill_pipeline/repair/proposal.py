@@ -12,6 +12,7 @@ from fill_pipeline.db.improvement import KnownListing
 from fill_pipeline.drain.page import Reading
 from fill_pipeline.drain.work import Source, Work
 from fill_pipeline.repair.ask import Asker
+from fill_pipeline.repair.cards import induce_cards, is_index_only, score_cards
 from fill_pipeline.repair.diagnose import Checkup, Finding
 from fill_pipeline.repair.evidence import archived_witnesses
 from fill_pipeline.repair.induce import induce
@@ -49,11 +50,12 @@ def propose(conn: Connection, work: Work, source: Source, seen: Checkup, finding
         words.append(f"index gives {seen.relearned.found} listings instead of {seen.harvest.found}")
         before, after = seen.harvest.found / max(1, seen.relearned.found), 1.0
     if finding.details_broken:
-        mended = _mend_details(conn, work, source, config, seen.witnesses, finding.lost)
+        mended = _mend_rules(conn, work, source, config, seen.witnesses, finding.lost)
         if not isinstance(mended, str):
             config, before, after, told = mended
             evidence |= told
-            words.append(f"listings' pages read with F1 {after:.2f} instead of {before:.2f}")
+            what = "cards" if is_index_only(source) else "listings' pages"
+            words.append(f"{what} read with F1 {after:.2f} instead of {before:.2f}")
         elif not words:
             return mended
         else:  # an index that is walked again is worth having alone, and brings the pages to learn from
@@ -61,7 +63,7 @@ def propose(conn: Connection, work: Work, source: Source, seen: Checkup, finding
     return Proposal(config, round(before, 4), round(after, 4), "; ".join(words), evidence)
 
 
-def _mend_details(
+def _mend_rules(
     conn: Connection,
     work: Work,
     source: Source,
@@ -69,19 +71,20 @@ def _mend_details(
     witnesses: Sequence[Witness],
     lost: Sequence[str],
 ) -> tuple[dict[str, Any], float, float, dict[str, Any]] | str:
-    """Rules for listings' pages that are learned on some pages and hold on others."""
+    """Rules for listings' pages, or for the cards of an index, that are learned on some and hold on others."""
     now = work.now_fn()
+    part, measure, learn = ("card", score_cards, induce_cards) if is_index_only(source) else ("detail", score, induce)
     train, proof = split(witnesses, lost)
     if len(train) < MIN_TRAIN_PAGES or len(proof) < MIN_PROOF_PAGES:
         return f"only {len(witnesses)} pages with known content could be had; too few to learn from and to prove on"
-    before = score(proof, reading_with(work, source.row.config, source.slug), now=now)
-    bare = _with_rules(config, {})
-    weak = score(train, reading_with(work, bare, source.slug), now=now).weak_fields()
-    learned = {name: _as_config(rule) for name, rule in induce(train, weak).items()}
+    before = measure(proof, reading_with(work, source.row.config, source.slug), now=now)
+    bare = _with_rules(config, part, {})
+    weak = measure(train, reading_with(work, bare, source.slug), now=now).weak_fields()
+    learned = {name: _as_config(rule) for name, rule in learn(train, weak).items()}
     tried: list[tuple[float, dict[str, Any], Score]] = []
     for rules in [{}, learned] if learned else [{}]:
-        candidate = _with_rules(config, rules)
-        result = score(proof, reading_with(work, candidate, source.slug), now=now)
+        candidate = _with_rules(config, part, rules)
+        result = measure(proof, reading_with(work, candidate, source.slug), now=now)
         tried.append((round(result.f1, 3), candidate, result))
     _, chosen, result = max(tried, key=lambda one: one[0])  # of equals the first, which has fewer rules
     if result.precision < MIN_PRECISION or result.f1 < MIN_F1 or result.f1 <= before.f1:
@@ -96,13 +99,13 @@ def _mend_details(
         )
     if lost and not any(result.by_field.get(name, [0])[0] >= MIN_PROOF_PAGES for name in lost):
         return f"no rule for {', '.join(lost)} could be proven on unseen pages"
-    archived = archived_witnesses(conn, work, source)
+    archived = archived_witnesses(conn, work, source) if part == "detail" else []
     old = score(archived, reading_with(work, source.row.config, source.slug), now=now)
     new = score(archived, reading_with(work, chosen, source.slug), now=now)
     if archived and new.precision < min(MIN_PRECISION, old.precision):
         return f"over {len(archived)} archived pages the new rules are less precise ({new.precision:.2f})"
     told = {
-        "rules": chosen.get("rules", {}).get("detail", {}),
+        "rules": chosen.get("rules", {}).get(part, {}),
         "proof_pages": len(proof),
         "train_pages": len(train),
         "precision": round(result.precision, 4),
@@ -122,7 +125,12 @@ def canary(
     known: Sequence[KnownListing],
     proposal: Proposal,
 ) -> Proposal | str:
-    """The proposal, tried on live pages that nothing was learned from or proven on; in words what it misreads there."""
+    """The proposal, tried on live pages that nothing was learned from or proven on; in words what it misreads there.
+
+    Where an index is all that is read, its pages of now have proven it.
+    """
+    if is_index_only(source):
+        return proposal
     now, asked = work.now_fn(), {page.url for page in seen.details}
     others = [listing for listing in known if listing.url not in asked][:CANARY_PAGES]
     pages = [
@@ -150,8 +158,8 @@ def reading_with(work: Work, raw: dict[str, Any], slug: str) -> Reading:
     return Reading(slug, rules, work.settings.min_confidence, work.settings.core_fields)
 
 
-def _with_rules(raw: dict[str, Any], detail: dict[str, Any]) -> dict[str, Any]:
-    rules = {**raw.get("rules", {}), "detail": detail}
+def _with_rules(raw: dict[str, Any], part: str, of_part: dict[str, Any]) -> dict[str, Any]:
+    rules = {**raw.get("rules", {}), part: of_part}
     kept = {name: value for name, value in rules.items() if value}
     return {**{k: v for k, v in raw.items() if k != "rules"}, **({"rules": kept} if kept else {})}
 

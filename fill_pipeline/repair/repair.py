@@ -15,6 +15,7 @@ from fill_pipeline.drain.harvest import harvest_sources
 from fill_pipeline.drain.replay import replay_window
 from fill_pipeline.drain.work import Source, Totals, Work, load_sources
 from fill_pipeline.repair.ask import Asker
+from fill_pipeline.repair.cards import is_index_only, score_cards
 from fill_pipeline.repair.cause import Cause
 from fill_pipeline.repair.checkup import check_up
 from fill_pipeline.repair.diagnose import Checkup, Finding, diagnose
@@ -207,7 +208,8 @@ def _roll_back(conn: Connection, work: Work, source: Source, seen: Checkup, repa
     earlier = next((v for v in registry.versions(conn, source.id) if v.version == last.from_version), None)
     if earlier is None or not seen.witnesses or not _parses(earlier.config):
         return False
-    then = score(seen.witnesses, reading_with(work, earlier.config, source.slug), now=work.now_fn())
+    measure = score_cards if is_index_only(source) else score
+    then = measure(seen.witnesses, reading_with(work, earlier.config, source.slug), now=work.now_fn())
     if then.f1 <= seen.score.f1 + REGRESSION:
         return False
     reason = (
