@@ -82,7 +82,7 @@ class Settings(BaseSettings):
     """Which model to ask there."""
     model_key: SecretStr | None = None
     """Sent to that service only, as a bearer token."""
-    model_prompt: str = "listing_v1"
+    model_prompt: str = "auto"
     """A version in ``extract/prompts``, or ``auto``: the one that measured best, the others now and then."""
     model_budget_requests: int = Field(default=200, ge=0)
     """Questions a cycle may ask, over all shards and workers."""

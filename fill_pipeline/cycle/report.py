@@ -47,7 +47,7 @@ def write_cycle_report(conn: Connection, settings: Settings, cycle_id: str, *, n
         "vehicles_touched": account.vehicles_touched,
         "vehicles_merged": account.vehicles_merged,
         "sources": _source_lines(account),
-        "language_model": _language_model(conn, cycle_id),
+        "language_model": _language_model(conn, settings, cycle_id),
         "failures": [{"source": s, "category": c, "pages": n} for s, c, n in account.failures],
         "actions": [_action_line(a) for a in actions],
         "replacements": _replacements(conn, now),
@@ -75,12 +75,17 @@ def write_cycle_report(conn: Connection, settings: Settings, cycle_id: str, *, n
     return report
 
 
-def _language_model(conn: Connection, cycle_id: str) -> dict[str, Any] | None:
-    """What the language model was asked in a cycle and what came of it; None where it was not asked."""
+def _language_model(conn: Connection, settings: Settings, cycle_id: str) -> dict[str, Any] | None:
+    """What the language model was asked in a cycle and what came of it, and how its prompts have done so far (the best
+    one is asked with, unless the settings name another); None where it was not asked."""
     usage = language_model.usage(conn, cycle_id)
     if usage is None:
         return None
-    return {"requests": usage.requests, "tokens": usage.tokens, "counts": usage.counts}
+    prompts = [
+        {"prompt": one.prompt, "score": round(one.value, 4), "answered": one.answered}
+        for one in language_model.scores(conn, settings.model_name or "")
+    ]
+    return {"requests": usage.requests, "tokens": usage.tokens, "counts": usage.counts, "prompts": prompts}
 
 
 def _action_line(action: cycles.ActionRow) -> dict[str, Any]:

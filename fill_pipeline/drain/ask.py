@@ -31,7 +31,7 @@ MOST_FAILURES = 5  # in a row, in one cycle; then it is left alone until the nex
 SECONDS_PER_BATCH = 60.0  # a batch of pages waits no longer than this and one answer for the model
 ANSWER_TOKENS = 700
 BYTES_PER_TOKEN = 3  # of the languages we read, on the safe side
-EXPLORED = 10  # with ``auto`` every so-manieth question goes to the prompt that was asked least
+EXPLORED = 10  # with ``auto`` every so-manieth page is asked about with any of the prompts
 
 
 class Skip(StrEnum):
@@ -137,14 +137,17 @@ class Asker:
         return bool(filled)
 
     def _choose(self, text: str) -> str:
-        """The version the settings name; with ``auto`` the best so far, and by the page's hash now and then another."""
+        """The version the settings name; with ``auto`` the best so far, and by the page's hash now and then another.
+
+        A page gets the same one each time while the best stays the best, so that its answer is remembered.
+        """
         if self._prompt != AUTO:
             return self._prompt
-        scores = {score.prompt: score for score in db.scores(self._conn, self._name)}
-        named = model_prompt.versions()
-        if hashlib.sha256(text.encode()).digest()[0] % EXPLORED == 0:
-            return min(named, key=lambda name: scores[name].answered if name in scores else 0)
-        return max(named, key=lambda name: scores[name].value if name in scores else 0.5)
+        named, (first, second, *_) = model_prompt.versions(), hashlib.sha256(text.encode()).digest()
+        if first % EXPLORED == 0:
+            return named[second % len(named)]
+        scores = {score.prompt: score.value for score in db.scores(self._conn, self._name)}
+        return max(named, key=lambda name: scores.get(name, 0.5))
 
     def _skip(self, why: Skip) -> bool:
         self._counts[f"skipped.{why}"] += 1

@@ -5,13 +5,15 @@ from __future__ import annotations
 import gzip
 import json
 import re
+from datetime import timedelta
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fill_pipeline.db import registry
 from fill_pipeline.db.connect import Connection
-from fill_pipeline.discovery.channels import dropped
+from fill_pipeline.discovery.channels import dropped, robots
 from fill_pipeline.discovery.channels.dropped import read_cdxj_line, read_places_line, read_url_line
 from fill_pipeline.discovery.channels.links import links_of
 from fill_pipeline.discovery.learn import pattern_of
@@ -93,6 +95,27 @@ def test_a_large_file_is_read_in_pieces_over_the_rounds_and_none_of_it_twice(
         rounds.append(found)
     assert len(rounds) > 2
     assert [name for found in rounds for name in found] == names
+
+
+def test_robots_files_name_sister_sites_by_their_sitemaps_and_each_is_told_once(conn: Connection, work: Work) -> None:
+    now = work.now_fn()
+
+    def keep(origin: str, body: str, seconds: int) -> None:
+        registry.save_robots(conn, origin, status=200, body=body, fetched_at=now + timedelta(seconds=seconds))
+
+    own = "User-agent: *\nDisallow: /admin\nSitemap: https://oak.test/sitemap.xml\nSitemap: /local.xml\n"
+    other = "Sitemap: https://www.elm-cars.test/maps/cars.xml\nsitemap: https://cdn.facebook.com/oak.xml\n"
+    keep("https://www.oak.test", own + other, 0)
+    keep("https://fir.test", "Sitemap: \x00\nSitemap: javascript:alert(1)\nSitemap: https://[::1\n" + "x" * 9_999, 1)
+
+    (found,) = robots.find(conn, work)
+
+    assert (found.domain, found.url, found.channel) == ("elm-cars.test", "https://www.elm-cars.test/", "robots")
+    assert found.evidence["robots_of"] == "https://www.oak.test"
+    assert found.evidence["sitemap"] == "https://www.elm-cars.test/maps/cars.xml"
+    assert list(robots.find(conn, work)) == []
+    keep("https://yew.test", "Sitemap: https://ash.test/sitemap.xml\n", 60)
+    assert [one.domain for one in robots.find(conn, work)] == ["ash.test"]
 
 
 def test_other_sites_on_a_page_are_candidates_and_its_own_are_not() -> None:

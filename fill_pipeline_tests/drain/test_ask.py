@@ -231,15 +231,17 @@ def test_a_service_that_says_it_cost_nothing_or_too_much_is_not_believed(
     assert 100 < spent[0] < spent[2] < spent[1] < 10_000
 
 
-def test_prompts_are_scored_and_auto_takes_the_best(conn: Connection, read: Read, service: ModelService) -> None:
-    read()
+def test_prompts_are_scored_and_unless_one_is_named_the_best_is_taken(
+    conn: Connection, read: Read, service: ModelService
+) -> None:
+    read(model_prompt="listing_v1")
     [score] = db.scores(conn, "small")
     assert (score.prompt, score.answered, score.filled, score.compared, score.agreed) == ("listing_v1", 1, 3, 3, 3)
     for _ in range(5):
         db.add_score(conn, "small", "listing_v1", filled=0, refused=3, compared=3, agreed=1)
         db.add_score(conn, "small", "listing_v2", filled=3, refused=0, compared=3, agreed=3)
     for lot in range(20):
-        read(lot + 10, model_prompt="auto")
+        read(lot + 10)
     used = {score.prompt: score.answered for score in db.scores(conn, "small")}
     assert used["listing_v2"] - 5 > 15
     assert sum(used.values()) == 31
@@ -313,6 +315,8 @@ def test_a_drain_with_the_model_fills_what_the_page_says_in_odd_words_and_report
     assert (told["requests"], told["tokens"]) == (2, 1_800)
     assert told["counts"]["filled.price"] == 2
     assert told["counts"]["skipped.budget"] == 2
+    assert sum(prompt["answered"] for prompt in told["prompts"]) == 2
+    assert all(0.5 < prompt["score"] < 1 for prompt in told["prompts"])
 
 
 def test_off_nobody_is_asked_and_nothing_is_loaded(
