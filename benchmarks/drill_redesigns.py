@@ -166,7 +166,11 @@ def _judge(drill: World, one: Incident, number: int, cycle_id: str) -> int:
     if repairs and repairs[0].status in ("rejected", "diagnosed"):
         one.outcome += f" ({repairs[0].diagnosis}: {repairs[0].reason[:90]})"
     promoted = any(row.status == "promoted" for row in repairs)
-    return int(promoted and number == 2 and after.precision < GOOD)
+    wrong = promoted and number == 2 and after.precision < GOOD
+    if wrong:
+        misread = {name: counts for name, counts in after.by_field.items() if counts[1]}
+        print(f"  WRONG RULE on {one.site}: right/wrong/missing {misread}; rules {repairs[0].evidence.get('rules')}")
+    return int(wrong)
 
 
 def _tell(one: Incident) -> None:
@@ -233,6 +237,7 @@ def gaps(drill: World, sites: Sequence[dict[str, Any]], n: int, seed: int) -> di
     fit = [site for site in sites if _is_hit_by(site, "wrapped")]
     struck = [(mode, site["slug"]) for mode, site in zip(GAP_MODES * n, fit[:n], strict=False)]
     for mode, slug in struck:
+        _walk_without_rules(drill, slug)
         drill.web.post("redesign", slug=slug, mode=mode, seed=chance.randrange(10_000))
     broken: dict[str, Incident] = {}
     for _ in range(GAP_WINDOWS):
@@ -262,6 +267,14 @@ def gaps(drill: World, sites: Sequence[dict[str, Any]], n: int, seed: int) -> di
         "regained_from_archive": from_archive, "regained_share": round(regained / max(1, lost), 4),
         "goals_met": lost > 0 and gone > 0 and regained >= 0.95 * lost and from_archive >= 0.95 * gone,
     }  # fmt: skip
+
+
+def _walk_without_rules(drill: World, slug: str) -> None:
+    """Have a source's index walked by what its links look like: where a redesign ends the walk, nothing is fetched."""
+    row = drill.row(slug)
+    index = {name: value for name, value in row.config.get("index", {}).items() if name != "link_selector"}
+    reason = "its links need no selector"
+    registry.change_config(drill.conn, row.id, row.config | {"index": index}, made_by="drill", reason=reason)
 
 
 def _sell(drill: World, slug: str, urls: Sequence[str]) -> set[str]:

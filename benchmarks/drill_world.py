@@ -13,7 +13,7 @@ from fill_pipeline.crawl.fetch import Fetcher, FetchRequest, FetchSettings, deco
 from fill_pipeline.crawl.harvest import SourceToCrawl, harvest
 from fill_pipeline.crawl.robots import RobotsCache
 from fill_pipeline.cycle.clock import utc_now
-from fill_pipeline.cycle.perform import perform_by_hand
+from fill_pipeline.cycle.perform import close, perform_by_hand
 from fill_pipeline.cycle.run import run_cycle
 from fill_pipeline.cycle.window import window_at
 from fill_pipeline.db import improvement, registry
@@ -62,11 +62,12 @@ class World:
         return str(report["cycle_id"])
 
     def crawl_only(self, slugs: Sequence[str]) -> None:
-        """Harvest and drain these sources as a person may ask for, with nobody who judges or mends anything."""
+        """A cycle in which a person has these sources harvested, and which is closed with nothing mended."""
         for ad in self.web.get("/truth"):
             self.prices.setdefault(ad["url"], set()).add(ad["price"])
         named = [self.row(slug).slug for slug in slugs]
-        perform_by_hand(named, window=window_at(self.now()), settings=self.settings, now_fn=self.now)
+        done = perform_by_hand(named, window=window_at(self.now()), settings=self.settings, now_fn=self.now)
+        close(done.cycle_id, settings=self.settings, now_fn=self.now)
 
     def truth(self, slug: str) -> dict[str, dict[str, Any]]:
         """What is true now of a site's live listings, by address."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -93,6 +93,18 @@ class KnownListing:
     last_seen_at: datetime
     before: dict[str, Any] = field(default_factory=dict)
     elsewhere: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class NumberLike:
+    """A price or mileage of some listing; ``is_ours`` says that a source's own listings state it in the same unit."""
+
+    make: str
+    model: str
+    year: int
+    value: int
+    unit: str
+    is_ours: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,6 +287,16 @@ def known_listings(conn: Connection, source_id: UUID, n: int, *, changed_in: Seq
 
 def _stated(**values: Any) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
+
+
+def numbers_like(conn: Connection, source_id: UUID, field: str, cars: Iterable[tuple[str, str]]) -> list[NumberLike]:
+    """Prices (or mileages) of listings of these makes and models, in whatever currency (or unit) they state them."""
+    wanted = sorted(set(cars))
+    makes, models = [make for make, _ in wanted], [model for _, model in wanted]
+    rows = _sql.numbers_like(conn, source_id=source_id, field=field, makes=makes, models=models)
+    return [
+        NumberLike(make, model, year, int(value), unit, unit == own) for make, model, year, value, unit, own in rows
+    ]
 
 
 def ended_listings(conn: Connection, source_id: UUID, n: int) -> int:

@@ -13,7 +13,8 @@ from fill_pipeline.drain.work import Source, Work
 from fill_pipeline.repair.ask import Asker
 from fill_pipeline.repair.cards import card_witnesses, is_index_only, score_cards
 from fill_pipeline.repair.diagnose import Checkup
-from fill_pipeline.repair.loss import ENOUGH, broken_witnesses, knows, lacking, lost_fields
+from fill_pipeline.repair.likes import FIELDS as TOLD_BY_LIKES
+from fill_pipeline.repair.loss import ENOUGH, broken_witnesses, knows, lacking, lost_fields, told_witnesses
 from fill_pipeline.repair.proposal import CANARY_PAGES, CANARY_SHARE, MIN_TRAIN_PAGES, reading_with
 from fill_pipeline.repair.trial_harvest import TrialHarvest, try_config, variants
 from fill_pipeline.repair.truth import TELLING, Witness, is_listing, score, witness
@@ -57,9 +58,10 @@ def check_up(conn: Connection, work: Work, source: Source, asker: Asker, known: 
     reading = reading_with(work, raw, source.slug)
     came = [Witness(one.final_url, one.body, one.content_type) for one in seen.details if one.failure is None]
     seen.lacking = lacking(came, seen.lost, reading, now=now)
-    wanted = ENOUGH - sum(any(name in page.truth for name in seen.lacking) for page in seen.witnesses)
-    if seen.lacking and wanted > 0:
-        seen.witnesses += broken_witnesses(conn, work, source, seen.lacking, reading, FRESH_DETAILS)
+    if unproven := [name for name in seen.lacking if not _is_stated(seen, name)]:
+        _add(seen, broken_witnesses(conn, work, source, unproven, reading, FRESH_DETAILS))
+    if untold := [name for name in TOLD_BY_LIKES if name in seen.lacking and not _is_stated(seen, name)]:
+        _add(seen, told_witnesses(conn, work, source, untold, FRESH_DETAILS))
     seen.score = score(seen.witnesses, reading, now=now)
     return seen
 
@@ -73,6 +75,17 @@ def _look_at_cards(work: Work, source: Source, seen: Checkup, known: Sequence[Kn
     cards = card_witnesses(walked.pages, known, today, now=now)
     seen.witnesses = [card for card in cards if len(card.truth) >= MIN_TRAIN_PAGES]
     seen.score = score_cards(seen.witnesses, reading_with(work, source.row.config, source.slug), now=now)
+
+
+def _is_stated(seen: Checkup, name: str) -> bool:
+    """Whether enough pages state what is known of a field."""
+    return sum(name in page.truth for page in seen.witnesses) >= ENOUGH
+
+
+def _add(seen: Checkup, witnesses: Sequence[Witness]) -> None:
+    """Take in further witnesses, each page once."""
+    had = {canonical_url(page.url) for page in seen.witnesses}
+    seen.witnesses += [page for page in witnesses if canonical_url(page.url) not in had]
 
 
 def _relearn(

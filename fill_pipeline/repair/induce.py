@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -65,15 +65,20 @@ def _induce_field(trees: Sequence[tuple[Witness, LexborHTMLParser]], name: str) 
     for page, tree in known:
         for place in set(_places(tree, name, page.truth[name], page.url)):
             offered[place] += 1
-    likely = [place for place, votes in offered.items() if votes >= min(MIN_VOTES, len(known))]
-    likely.sort(key=lambda place: (place.family, -offered[place], len(place.rule.css or "")))
     values = {str(page.truth[name]) for page, _ in known}
-    for place in likely[:_MAX_PLACES]:
+    for place in firmest(offered, min(MIN_VOTES, len(known))):
         if len(values) < 2 and not (place.family == LABEL and _is_known_label(place.rule, name)):
             continue  # the same value everywhere proves no place, unless its label says what it is
         if _holds(place.rule, name, known):
             return place.rule
     return None
+
+
+def firmest(offered: Mapping[Place, int], votes: int) -> list[Place]:
+    """The places with so many votes, as many as may be tried, the firmest first."""
+    likely = [place for place, had in offered.items() if had >= votes]
+    likely.sort(key=lambda place: (place.family, -offered[place], len(place.rule.css or "")))
+    return likely[:_MAX_PLACES]
 
 
 def _holds(rule: Rule, name: str, known: Sequence[tuple[Witness, LexborHTMLParser]]) -> bool:
@@ -118,23 +123,30 @@ def _canonical(reading: FieldReading, name: str, url: str) -> Any:
 
 def _places(tree: LexborHTMLParser, name: str, value: Any, url: str) -> Iterator[Place]:
     """Every place on the page whose words, read as this field, give the value."""
+    wanted = re.sub(r"[^0-9a-zà-ÿ]+", "", str(value).casefold())[:4]
+    return places(
+        tree, name, url, worth=lambda words: _may_hold(words, wanted), fits=lambda got: same(name, got, value)
+    )
+
+
+def places(
+    tree: LexborHTMLParser, name: str, url: str, *, worth: Callable[[str], bool], fits: Callable[[Any], bool]
+) -> Iterator[Place]:
+    """Every place on the page whose words, if they are worth reading, give a value of the field that fits."""
     if tree.body is None:
         return
-    wanted = re.sub(r"[^0-9a-zà-ÿ]+", "", str(value).casefold())[:4]
     for count, node in enumerate(tree.body.traverse(include_text=False)):
         if count > _MAX_NODES:
             return
         if node.tag is None or node.tag in _SKIP or node.tag.startswith("-"):
             continue
         words = clean_markup(node.text(separator=" "))
-        if not words or len(words) > _MAX_WORDS:
+        if not words or len(words) > _MAX_WORDS or not worth(words):
             continue
-        if not _may_hold(words, wanted):
-            continue
-        if same(name, _read_words(words, name, url), value):
+        if fits(_read_words(words, name, url)):
             yield from _around(node)
         label, after = _label_inside(words)
-        if label and same(name, _read_words(after, name, url), value):
+        if label and fits(_read_words(after, name, url)):
             anchor = f'{node.tag}:lexbor-contains("{label}" i)'
             yield Place(LABEL, Rule(css=anchor, regex=rf"(?i){re.escape(label)}\s*:?\s*(.+)"))
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable
 from datetime import timedelta
+from random import Random
 
 import pytest
 
@@ -19,7 +21,7 @@ from fill_pipeline.repair.cause import Cause
 from fill_pipeline.repair.diagnose import Checkup, diagnose
 from fill_pipeline.repair.repair import repair_sources
 from fill_pipeline.repair.truth import Score, Witness
-from fill_pipeline.simweb.catalog import load_catalog
+from fill_pipeline.simweb.catalog import Pattern, load_catalog
 
 from .conftest import Shop, drain_here, usual_form
 
@@ -67,6 +69,40 @@ def other_cars(shop: Shop) -> None:
             "price": f"${12_175 + 613 * n:,}",
             "miles": f"{41_239 + 3_877 * n:,} mi",
         }
+
+
+def bare_price(car: dict[str, str]) -> str:
+    """All as usual, but for the prices: a bare number beside words that nobody else uses."""
+    return usual_form(car).replace("<th>Price</th>", "<th>Yours for</th>")
+
+
+def like_cars(shop: Shop, seed: int, *, sign: str = "$") -> None:
+    """The shop has cars of three models, each of every year that there is, at what such cars cost."""
+    chance = Random(seed)
+    by_model: defaultdict[tuple[str, str], list[Pattern]] = defaultdict(list)
+    for pattern in load_catalog():
+        by_model[pattern.make, pattern.model].append(pattern)
+    chosen = sorted(by_model.values(), key=len)[-3:]
+    shop.cars[:] = [
+        {
+            "id": str(83_000_000 + 10_000_000 * seed + 6967 * n),
+            "name": f"{pattern.year} {pattern.make} {pattern.model}",
+            "vin": pattern.vin(1_000 * seed + n),
+            "price": f"{sign}{int(pattern.new_price * 0.88 ** (2026 - pattern.year) * chance.uniform(0.9, 1.1))}",
+            "new": "",
+            "miles": f"{chance.randrange(9_000, 170_000):,} mi",
+            "engine": "",
+            "fuel": "Gasoline",
+            "color": "Red",
+        }
+        for n, pattern in enumerate(pattern for patterns in chosen for pattern in patterns)
+    ]
+
+
+def prices(conn: Connection, source: SourceRow, shop: Shop) -> list[int | None]:
+    """What is stored as the prices of the cars that stand in the shop."""
+    rows = conn.execute("SELECT vin, price FROM listing_records WHERE source_id = %s", [source.id]).fetchall()
+    return [dict(rows)[car["vin"]] for car in shop.cars]
 
 
 def mileages(conn: Connection, source: SourceRow) -> dict[str, int | None]:
@@ -130,6 +166,35 @@ def test_what_pages_lost_is_learned_from_the_same_vehicles_elsewhere(
 
     assert repairs.promoted == 1, repairs.sources
     assert set(mileages(conn, there).values()) <= set(mileages(conn, known).values())
+
+
+def test_prices_of_cars_never_seen_before_are_told_by_what_such_cars_cost_also_of_those_sold_since(
+    conn: Connection, shop: Shop, work: Work, work_of: Callable[..., Work]
+) -> None:
+    source = declare(conn, shop, "shop")
+    like_cars(shop, 1)
+    for _ in range(2):
+        crawl(conn, work, "shop")
+    assert None not in prices(conn, source, shop)
+    end_cycle(conn, source, work, "healthy")
+    shop.form = bare_price
+    like_cars(shop, 2, sign="")
+    sold = list(shop.cars)
+    work = work_of(after=WINDOW)
+    crawl(conn, work, "shop")
+    assert set(prices(conn, source, shop)) == {None}, "nothing general reads the new words"
+    end_cycle(conn, source, work, "degraded")
+    like_cars(shop, 3, sign="")
+    del shop.cars[6:]
+    work = work_of(after=2 * WINDOW)
+    crawl(conn, work, "shop")
+
+    repairs = repair_sources(conn, work, ["shop"])
+
+    assert repairs.promoted == 1, repairs.sources
+    assert "Yours for" in only_repair(conn, source).evidence["rules"]["price"]["css"]
+    shop.cars[6:] = sold
+    assert prices(conn, source, shop) == [int(car["price"]) for car in shop.cars]
 
 
 def test_a_field_that_nothing_known_proves_is_neither_called_well_nor_guessed(

@@ -98,6 +98,24 @@ LEFT JOIN LATERAL (
 WHERE r.source_id = :source_id AND (r.status = 'active' OR r.changed_cycle = ANY((:changed)::text[]))
 ORDER BY s.last_seen_at DESC, r.id DESC LIMIT :n;
 
+-- name: numbers_like
+-- What listings of these makes and models state as price or mileage, each with its year and its currency or unit, and
+-- that of the source's own listings. Through the vehicles' index, of each model so many.
+WITH own AS (
+    SELECT mode() WITHIN GROUP (ORDER BY unit) AS unit FROM (
+        SELECT CASE :field WHEN 'price' THEN currency ELSE mileage_unit END AS unit FROM listing_records
+        WHERE source_id = :source_id AND CASE :field WHEN 'price' THEN price ELSE mileage END > 0 LIMIT 500) r)
+SELECT w.make, w.model, n.year, n.value, n.unit, own.unit
+FROM own, unnest((:makes)::text[], (:models)::text[]) AS w (make, model)
+CROSS JOIN LATERAL (
+    SELECT r.year, CASE :field WHEN 'price' THEN r.price ELSE r.mileage END AS value,
+           CASE :field WHEN 'price' THEN r.currency ELSE r.mileage_unit END AS unit
+    FROM vehicles v JOIN listing_records r ON r.vehicle_id = v.id
+    WHERE v.make = w.make AND v.model = w.model AND r.year > 0
+      AND CASE :field WHEN 'price' THEN r.price ELSE r.mileage END > 0
+    LIMIT 200) n
+WHERE n.unit IS NOT NULL;
+
 -- name: ended_listings$
 -- How many of a source's listings are not active any more, counted as far as :n.
 SELECT count(*) FROM (SELECT 1 FROM listing_records WHERE source_id = :source_id AND status <> 'active' LIMIT :n) ended;
