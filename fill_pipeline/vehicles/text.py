@@ -20,8 +20,10 @@ _DEEPEST = 12
 
 def clean_text(text: str, longest: int, *, keep_emoji: bool = False) -> str | None:
     """One line of storable text of at most ``longest`` characters, or None when nothing is left."""
-    if len(text) <= longest and text.isascii() and text.isprintable() and "&" not in text and "  " not in text:
-        return text.strip() or None  # nearly every text
+    if len(text) <= longest and text.isascii() and "&" not in text:
+        line = text.replace("\n", " ")
+        if line.isprintable() and "  " not in line:
+            return line.strip() or None  # nearly every text
     if "&" in text:
         text = html.unescape(html.unescape(text[: longest * 6]))
     if not text.isascii():

@@ -132,17 +132,14 @@ def _fix(result: Validated, rule: str, name: str, value: Any, reason: str) -> No
 
 
 def _confidence(result: Validated, context: _Context) -> None:
-    for name, evidence in list(result.listing.provenance.items()):
-        if evidence.confidence < context.min_confidence and getattr(result.listing, name, None) not in (None, []):
-            if name == "images":
-                result.listing.images = []
-            else:
-                _quarantine(
-                    result,
-                    "confidence",
-                    name,
-                    f"read with confidence {evidence.confidence:.2f}, below {context.min_confidence:.2f}",
-                )
+    least = context.min_confidence
+    doubtful = [(name, e.confidence) for name, e in result.listing.provenance.items() if e.confidence < least]
+    for name, confidence in doubtful:
+        if name == "images":
+            result.listing.images = []
+        elif getattr(result.listing, name, None) is not None:
+            reason = f"read with confidence {confidence:.2f}, below {least:.2f}"
+            _quarantine(result, "confidence", name, reason)
 
 
 def _year_range(result: Validated, context: _Context) -> None:
