@@ -7,7 +7,7 @@ from typing import Any
 from fill_pipeline.extract.evidence import CORE_FIELDS, Reading
 from fill_pipeline.extract.keys import field_of_key
 from fill_pipeline.extract.listing import Layer
-from fill_pipeline.extract.records import read_record
+from fill_pipeline.extract.record_reader import read_record
 from fill_pipeline.extract.urls import id_in_url
 
 

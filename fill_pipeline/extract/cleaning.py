@@ -33,9 +33,8 @@ def clean_markup(text: str, limit: int = 20_000) -> str:
         text = _TAG.sub(" ", _BREAKS.sub("\n", text))
     if "&" in text:
         text = html.unescape(text)
-    if not text.isascii():
-        text = mend_encoding(text)
-    text = _CONTROL.sub("", text)
+    if not (text.isascii() and text.replace("\n", "").isprintable()):
+        text = _CONTROL.sub("", mend_encoding(text))
     return "\n".join(filter(None, map(single_spaced, text.splitlines())))[:limit]
 
 

@@ -108,16 +108,19 @@ _TITLE_TAIL = re.compile(
 )
 
 
-_TAIL_HINTS = ("|", "·", "•", "»", "-", "–", "—", "$", "€", "£", "for sale", "zu verkaufen", "te koop", "à vendre")
+_TAIL_SIGNS = frozenset("|·•»-–—$€£,")
+_TAIL_WORDS = ("for sale", "zu verkaufen", "te koop", "à vendre")
 
 
 def headline(title: str) -> str:
     """A title without what sites put behind it (their name, "for sale", the price), if a vehicle is named before it."""
+    low = title.lower()
+    tailed = not _TAIL_SIGNS.isdisjoint(low) or any(hint in low for hint in _TAIL_WORDS)
+    if not tailed and title.strip() == title:
+        return title
     found = find_make_model(title)
     if found is not None and found.model is None and found.year is None:
         return title
-    low = title.lower()
-    tailed = any(hint in low for hint in _TAIL_HINTS)
     if found is None and not (tailed and _TITLE_TAIL.search(title)):
         return title
     for _ in range(3):
@@ -144,7 +147,7 @@ def _read_title(reading: Reading) -> None:
     if found is None:
         return
     reading.offer("year", found.year, Layer.TITLE, "title", 0.8)
-    state = _CONDITION.search(found.before)
+    state = _CONDITION.search(found.before) if found.before else None
     if state:
         reading.offer("condition", state[0], Layer.TITLE, "title", 0.45)
     if not reading.has("make") or canonical_make(reading.value("make")) == found.make:
@@ -243,12 +246,16 @@ def _money(reading: Reading, url: str | None) -> None:
         reading.drop("currency")
         reading.drop("price_kind")
         return
-    country = host_of(reading.value("url") or url or "").rpartition(".")[2]
     currency, words = reading.value("currency"), reading.raw("currency") or ""
-    if currency == "USD" and country in _DOLLARS and "$" in words and "US" not in words:
-        reading.replace("currency", _DOLLARS[country])
-    elif currency == "SEK" and country in _CROWNS and "kr" in words:
-        reading.replace("currency", _CROWNS[country])
+    own = (
+        _DOLLARS
+        if currency == "USD" and "$" in words and "US" not in words
+        else _CROWNS
+        if currency == "SEK" and "kr" in words
+        else {}
+    )
+    if own and (country := host_of(reading.value("url") or url or "").rpartition(".")[2]) in own:
+        reading.replace("currency", own[country])
     if not reading.has("price_kind"):
         reading.offer("price_kind", PriceKind.ASKING.value, Layer.TEXT, "price", 0.6)
 

@@ -21,12 +21,14 @@ from fill_pipeline.extract.microdata import meta_record, microdata_records, rdfa
 from fill_pipeline.extract.other_goods import Other, other_than_vehicle
 from fill_pipeline.extract.pagination import next_link, stated_count, stated_total
 from fill_pipeline.extract.phrases import may_be_sale
-from fill_pipeline.extract.records import find_record_groups, is_linked_vehicle, linked_records, read_record
+from fill_pipeline.extract.record_reader import read_record
+from fill_pipeline.extract.records import find_record_groups, is_linked_vehicle, linked_records
 from fill_pipeline.extract.result import MAX_LISTINGS, PageKind, PageResult
 from fill_pipeline.extract.rules import ExtractRules, Rule, apply_css, apply_paths, fill_template
 from fill_pipeline.extract.scripts import (
     Script,
     attribute_data,
+    content_start,
     find_scripts,
     linked_data,
     state_data,
@@ -307,16 +309,17 @@ class HtmlPage:
 
     def _canonical(self) -> str:
         """The page's own address: its canonical link where it names a page, else the address it was got from."""
-        at = self.text.find("canonical", 0, 300_000)
+        page = self.text
+        at = page.find("canonical", content_start(self.scripts), 300_000)
         for _ in range(4):
             if at < 0:
                 break
-            start = self.text.rfind("<", max(0, at - 1_200), at)
-            match = _HREF.search(self.text[start : self.text.find(">", at) + 1][:2_500]) if start >= 0 else None
-            link = absolute(self.url, match[1]) if match and self.text.startswith("<link", start) else None
+            start = page.rfind("<", max(0, at - 1_200), at)
+            match = _HREF.search(page[start : page.find(">", at) + 1][:2_500]) if start >= 0 else None
+            link = absolute(self.url, match[1]) if match and page.startswith("<link", start) else None
             if link and link.rstrip("/").count("/") > 2:
                 return link
-            at = self.text.find("canonical", at + 9, 300_000)
+            at = page.find("canonical", at + 9, 300_000)
         return self.url
 
     # -- search ---------------------------------------------------------------------------

@@ -36,6 +36,8 @@ VALUE_KEYS = ("name", "formatted", "label", "displayValue", "displayName", "valu
               "priceRaw", "price", "total", "localized", "display", "url", "en", "consumerPriceGross", "@value",
               "gross")  # fmt: skip
 
+MOST_KEYS = 200  # of an object whose keys are remembered together
+
 _FOLD = re.compile(r"[^a-z0-9]+")
 _TYPED = re.compile(r"_(?:s|i|f|d|l|b|t|ss|txt)\Z")  # how search engines mark the type of a field
 

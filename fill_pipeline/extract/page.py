@@ -12,13 +12,8 @@ from fill_pipeline.extract.finish import finish
 from fill_pipeline.extract.html_page import HtmlPage
 from fill_pipeline.extract.listing import Layer
 from fill_pipeline.extract.pagination import stated_total
-from fill_pipeline.extract.records import (
-    find_record_groups,
-    is_linked_vehicle,
-    is_vehicle_record,
-    linked_records,
-    read_record,
-)
+from fill_pipeline.extract.record_reader import read_record
+from fill_pipeline.extract.records import find_record_groups, is_linked_vehicle, is_vehicle_record, linked_records
 from fill_pipeline.extract.result import MAX_LISTINGS, PageKind, PageResult
 from fill_pipeline.extract.rules import ExtractRules, apply_paths, fill_template, search_path
 from fill_pipeline.extract.scripts import parse_tolerant

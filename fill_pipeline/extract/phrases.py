@@ -71,12 +71,14 @@ def may_be_sale(page: str, amount: int) -> bool:
     words before they are read."""
     stems = _of_sales()
     head, tail = str(amount)[:-3], str(amount)[-3:]
+    last = head[-1:]
     at = page.find(tail)
     for _ in range(_MOST_PLACES):
         if at < 0:
             break
         # Thousands stand before any separator.
-        if "".join(filter(str.isdigit, page[max(0, at - 14) : at])).endswith(head):
+        before = page[max(0, at - 14) : at]
+        if last in before and "".join(filter(str.isdigit, before)).endswith(head):
             around = page[max(0, at - _BEFORE) : at + _AFTER].lower()
             for stem, phrases in stems.items():
                 if stem in around and any(_stands_in(around, phrase) for phrase in phrases):

@@ -7,6 +7,7 @@ import html
 import json
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any, NamedTuple
 from urllib.parse import unquote
 
@@ -14,7 +15,8 @@ import orjson
 
 from fill_pipeline.extract.caches import called_state, resolve
 
-_SCRIPT = re.compile(r"<script\b([^>]{0,2000})>", re.I)
+_SCRIPT = re.compile(r"<script\b([^>]{0,2000})>")  # half the work of any case
+_ANY_SCRIPT = re.compile(_SCRIPT.pattern, re.I)
 _TYPE = re.compile(r"""\btype\s*=\s*["']?([^"'\s>]+)""", re.I)
 _ID = re.compile(r"""\bid\s*=\s*["']?([^"'\s>]+)""", re.I)
 # "window.STATE = {", "var data = [", "self.__x__=JSON.parse('", "dataLayer.push({"
@@ -31,8 +33,11 @@ _VEHICLE_WORD = re.compile(
 )
 _SCRIPT_TYPES = ("", "text/javascript", "application/javascript", "module")
 _HINTS = ("price", "Price", "mileage", "odometer", "Mileage", "Odometer", "vin", "VIN")
+_PARTS_OF_HINTS = ("rice", "ileage", "dometer", "vin", "VIN")  # one of which is in each
 _FLIGHT = re.compile(r'self\.__next_f\.push\(\[1,\s*("(?:[^"\\]|\\.)*")\s*\]\)')
 _FLIGHT_ROW = re.compile(r"(?:^|\n)[0-9a-f]{1,6}:(?=[\[{])")
+_STYLE = "text/css"
+_HEAD = 8_000  # characters before which a style sheet begins
 _MAX_BLOCKS = 400
 _MAX_ASSIGNMENTS = 60  # per script
 _MAX_SCRIPT = 4_000_000  # characters
@@ -58,9 +63,10 @@ class Script(NamedTuple):
 
 def find_scripts(page: str) -> list[Script]:
     """The scripts of a page that can hold data, in page order; too short or too long ones are left out."""
-    found: list[Script] = []
-    position, end = 0, -1
-    while len(found) < _MAX_BLOCKS and (match := _SCRIPT.search(page, position)):
+    found: list[Script] = _style_in_head(page)
+    position, end = found[0].end if found else 0, -1
+    opening = _SCRIPT if page.find("<SCRIPT", position) < 0 else _ANY_SCRIPT
+    while len(found) < _MAX_BLOCKS and (match := opening.search(page, position)):
         attributes, start = match[1], match.end()
         if end < start:
             end = _end_of_script(page, start)
@@ -69,9 +75,25 @@ def find_scripts(page: str) -> list[Script]:
         position = start if nested else end
         if not 20 <= end - start <= _MAX_SCRIPT:
             continue
-        kind, identity = _TYPE.search(attributes), _ID.search(attributes)
-        found.append(Script(kind[1].lower() if kind else "", identity[1] if identity else "", start, end, nested))
+        found.append(Script(*_named(attributes), start, end, nested))
     return found
+
+
+@lru_cache(maxsize=1024)
+def _named(attributes: str) -> tuple[str, str]:
+    """The MIME type in lower case and the id that a script's attributes give, "" where they give none."""
+    kind, identity = _TYPE.search(attributes), _ID.search(attributes)
+    return kind[1].lower() if kind else "", identity[1] if identity else ""
+
+
+def _style_in_head(page: str) -> list[Script]:
+    """The style sheet that stands before all scripts, as one without data: often half of a page is one."""
+    start = page.find("<style", 0, _HEAD)
+    if start < 0 or _ANY_SCRIPT.search(page, 0, start):
+        return []
+    start = page.find(">", start) + 1
+    end = page.find("<", start)
+    return [Script(_STYLE, "", start, end)] if page.startswith("</style", end) and start else []
 
 
 def _end_of_script(page: str, start: int) -> int:
@@ -80,6 +102,11 @@ def _end_of_script(page: str, start: int) -> int:
         if end >= 0:
             return end
     return len(page)
+
+
+def content_start(scripts: list[Script]) -> int:
+    """Where a page goes on after the style sheet that it begins with, 0 where it begins with none."""
+    return scripts[0].end if scripts and scripts[0].mime == _STYLE else 0
 
 
 def without_scripts(page: str, scripts: list[Script]) -> str:
@@ -164,7 +191,7 @@ def attribute_data(page: str) -> Iterator[ScriptData]:
 
 def _hints_at_vehicles(text: str) -> bool:
     """A cheap look: words without which a script holds no vehicle."""
-    return any(hint in text for hint in _HINTS)
+    return any(part in text for part in _PARTS_OF_HINTS) and any(hint in text for hint in _HINTS)
 
 
 def parse_tolerant(text: str) -> Any | None:

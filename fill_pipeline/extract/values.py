@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import Any
 
 from fill_pipeline.extract.cleaning import clean, clean_markup
-from fill_pipeline.extract.evidence import Reading
+from fill_pipeline.extract.evidence import Offer, Reading
 from fill_pipeline.extract.listing import Layer, ListingStatus, PriceKind
 from fill_pipeline.extract.numbers import (
     MAX_MILEAGE,
@@ -67,6 +67,7 @@ _TEXT_FIELDS = frozenset(
         "condition",
     ]
 )
+_NO_PICTURES = (".svg", ".mp4", ".m3u8")
 _PICTURE_KEYS = ("contentUrl", "url", "large", "src", "full", "original", "href", "uri", "imageUrl", "photoUrl", "big",
                  "medium", "small", "sizes", "image", "items", "images", "photos", "list", "links",
                  "@list")  # fmt: skip
@@ -97,6 +98,11 @@ def offer_value(
     key: str = "",
 ) -> None:
     """Offer a value for a field after reading it as that field's type; what cannot be read is left out."""
+    if field in _TEXT_FIELDS and isinstance(value, str) and len(value) <= _SHORT:
+        known = _short_offer(field, value, layer, locator, confidence)
+        if known is not None:
+            reading.put(field, known)
+        return
     if not reading.is_open(field, confidence):
         return
     if value is True or value is False:
@@ -137,7 +143,7 @@ def _offer_count(reading: Reading, field: str, value: Any, layer: Layer, locator
 
 def _offer_description(reading: Reading, field: str, value: Any, layer: Layer, locator: str, confidence: float) -> None:
     text = clean_markup(value) if isinstance(value, str) else ""
-    if len(text) < 160 and _PRICED.search(text):
+    if len(text) < 160 and _is_priced(text):
         confidence *= 0.6  # made for search engines
     if len(text) > 1:
         reading.offer(field, text, layer, locator, confidence)
@@ -150,9 +156,10 @@ def _offer_moment(reading: Reading, field: str, value: Any, layer: Layer, locato
 
 
 def _offer_status(reading: Reading, field: str, value: Any, layer: Layer, locator: str, confidence: float) -> None:
-    status = read_status(str(value)[:80])
+    words = str(value)
+    status = read_status(words[:80])
     if status:
-        reading.offer(field, status.value, layer, locator, confidence, raw=clean(str(value), 80))
+        reading.offer(field, status.value, layer, locator, confidence, raw=clean(words, 80))
 
 
 def _offer_text(reading: Reading, field: str, value: Any, layer: Layer, locator: str, confidence: float) -> None:
@@ -160,11 +167,24 @@ def _offer_text(reading: Reading, field: str, value: Any, layer: Layer, locator:
         value = int(value)
     if field == "model" and isinstance(value, int) and value > 9999:
         return
-    words = value if isinstance(value, str) else str(value)
-    text = _read_short(field, words) if len(words) <= _SHORT else _read_text(field, words)
-    if field == "title" and _PRICED.search(text):
+    offer = _text_offer(field, value if isinstance(value, str) else str(value), layer, locator, confidence)
+    if offer is not None:
+        reading.put(field, offer)
+
+
+def _text_offer(field: str, words: str, layer: Layer, locator: str, confidence: float) -> Offer | None:
+    """What the words of a text field are worth, None where they say nothing of that field."""
+    text = _read_text(field, words)
+    if field == "title" and _is_priced(text):
         confidence *= 0.7  # made for search engines; the page's heading is the title
-    reading.offer(field, text, layer, locator, confidence)
+    return (confidence, text, layer, locator, None) if text else None
+
+
+_short_offer = lru_cache(maxsize=16384)(_text_offer)  # a site says the same few words on page after page
+
+
+def _is_priced(text: str) -> bool:
+    return ("$" in text or "€" in text or "£" in text) and _PRICED.search(text) is not None
 
 
 def _read_text(field: str, words: str) -> str:
@@ -196,9 +216,6 @@ def _read_text(field: str, words: str) -> str:
     if field == "condition" and len(text) == 1:
         return {"N": "New", "U": "Used"}.get(text.upper(), "")
     return text
-
-
-_read_short = lru_cache(maxsize=16384)(_read_text)  # a site says the same few words on page after page
 
 
 def seller_type(text: str) -> str:
@@ -278,10 +295,15 @@ def _offer_year(reading: Reading, field: str, value: Any, layer: Layer, locator:
         if year > 100_000_000_000:  # milliseconds since 1970
             year = datetime.fromtimestamp(year / 1000, UTC).year if year < 4_000_000_000_000 else 0
     elif isinstance(value, str):
-        match = _YEAR.search(value[:40])
-        year = int(match[1]) if match else None
+        year = _year_in(value[:40])
     if year is not None and MIN_YEAR <= year <= MAX_YEAR:
         reading.offer(field, year, layer, locator, confidence, raw=None if isinstance(value, int) else str(value)[:40])
+
+
+@lru_cache(maxsize=4096)
+def _year_in(words: str) -> int | None:
+    match = _YEAR.search(words)
+    return int(match[1]) if match else None
 
 
 def _offer_images(reading: Reading, value: Any, layer: Layer, locator: str, confidence: float, base_url: str) -> None:
@@ -296,13 +318,13 @@ def _collect_images(value: Any, links: list[str], base_url: str, depth: int) -> 
     if len(links) >= _MAX_IMAGES or depth > 4:
         return
     if isinstance(value, str):
-        for part in value.split("|") if "|" in value and value.count("http") > 1 else (value,):
-            link = absolute(base_url, part)
-            if link and " " not in link and not link.endswith((".svg", ".mp4", ".m3u8")):
-                links.append(link)
+        _collect_links(value, links, base_url)
     elif isinstance(value, list):
         for item in value[: _MAX_IMAGES * 2]:
-            _collect_images(item, links, base_url, depth + 1)
+            if isinstance(item, str) and depth < 4 and len(links) < _MAX_IMAGES:
+                _collect_links(item, links, base_url)
+            else:
+                _collect_images(item, links, base_url, depth + 1)
     elif isinstance(value, dict):
         for key in _PICTURE_KEYS:
             if value.get(key):
@@ -310,6 +332,13 @@ def _collect_images(value: Any, links: list[str], base_url: str, depth: int) -> 
                 _collect_images(value[key], links, base_url, depth + 1)
                 if len(links) > before:
                     return
+
+
+def _collect_links(text: str, links: list[str], base_url: str) -> None:
+    for part in text.split("|") if "|" in text and text.count("http") > 1 else (text,):
+        link = absolute(base_url, part)
+        if link and " " not in link and not link.endswith(_NO_PICTURES):
+            links.append(link)
 
 
 def _offer_vin(reading: Reading, field: str, value: Any, layer: Layer, locator: str, confidence: float) -> None:

@@ -23,6 +23,7 @@ _LABELLED = re.compile(
     r"\b(?i:V\.?I\.?N\.?|chassis|serial|fahrgestell\w*|FIN)\s*(?i:no\.?|number|nr\.?|#|num\.?)?\s*[:#\-]?\s*"
     r"([A-Z0-9][A-Z0-9\-/ ]{3,19}[A-Z0-9])(?![A-Za-z0-9*])",
 )
+_SEPARATORS = re.compile(r"[\s\-'\"*.]")
 _SERIAL = re.compile(r"[A-Z0-9]{5,14}\Z")
 
 
@@ -52,14 +53,15 @@ def _check_digit(vin: str) -> str | None:
 
 def clean_vin(text: str) -> str:
     """A VIN as written, in upper case without spaces, hyphens and quotes."""
-    return re.sub(r"[\s\-'\"*.]", "", text[:40]).upper()
+    text = text[:40]
+    return (text if text.isalnum() else _SEPARATORS.sub("", text)).upper()
 
 
 @lru_cache(maxsize=8192)
 def classify_vin(vin: str) -> VinKind:
     """What a cleaned string is. ISO 3779 leaves the check digit to North America and China's law (WMI 1–5, L)."""
     if _SHAPE.match(vin):
-        if len(set(vin)) < 5 or not any(char.isdigit() for char in vin) or vin.isdigit():
+        if len(set(vin)) < 5 or vin.isalpha() or vin.isdigit():
             return VinKind.INVALID
         if check_digit(vin) == vin[8]:
             return VinKind.VALID
