@@ -60,6 +60,7 @@ _LABELLED_FACTS = frozenset(
 # What the visible page can still add to structured data: with all of it, and a place, the tree is not even parsed.
 _WANTED = (*CORE_FIELDS, "currency", "mileage_unit", "body_style", "engine", "fuel_type", "transmission", "drivetrain",
            "exterior_color", "interior_color", "doors", "description")  # fmt: skip
+_RULED_FACTS = 2  # by which a page is known as a listing's
 _LEAST_PRICE = 500  # of a vehicle that tells no year, mileage or VIN
 _LEAST_EVIDENCE = 0.3  # of a card that is a vehicle at all: a make, a year or a price
 _OTHERS: dict[str, str] = {Other.GOODS: "parts or toys", Other.ARTICLE: "articles", Other.CATEGORY: "ways to them"}
@@ -194,6 +195,8 @@ class HtmlPage:
         return [found for text in texts if (found := find_make_model(text))]
 
     def _kind_by_sight(self) -> str:
+        if self._facts_by_rules() >= _RULED_FACTS:
+            return "detail"
         named = self._headings()
         sure = any(found.year and found.model for found in named)
         if sure and self._facts_stated_once() >= 3:
@@ -217,6 +220,13 @@ class HtmlPage:
         if self._labelled_facts(cards) >= 3:
             return "detail"
         return "detail" if sure and offered < _MANY_OFFERS else "search"
+
+    def _facts_by_rules(self) -> int:
+        """How many facts a source's own rules for its listings' pages find: on its other pages they find nothing."""
+        reading = Reading()
+        if self.rules.detail and self.tree.root is not None:
+            apply_css(self.rules.detail, self.tree.root, reading, self.url)
+        return reading.count(*_LABELLED_FACTS, "price", "make", "model", "year")
 
     def _facts_stated_once(self) -> int:
         """How many facts about one vehicle have one label on the whole page: in cards they would have several."""

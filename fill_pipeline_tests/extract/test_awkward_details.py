@@ -48,6 +48,10 @@ def test_an_auctions_amount_has_its_kind(body: str, price: int, kind: str) -> No
     assert (listing.price, listing.price_kind) == (price, kind)
 
 
+def test_a_price_that_is_crossed_out_is_not_asked_though_it_stands_alone() -> None:
+    assert one("<p>Yours for</p><b>37662</b><p><del>$39,999</del></p>").price is None
+
+
 def test_a_withheld_price_is_absent_and_its_words_are_kept() -> None:
     listing = one("<dl><dt>Price<dd>Call for price<dt>Mileage<dd>9,800 miles</dl>")
     assert (listing.price, listing.raw["price"]) == (None, "Call for price")

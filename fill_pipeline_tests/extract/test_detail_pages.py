@@ -8,6 +8,7 @@ import pytest
 
 from fill_pipeline.extract.listing import Layer, Listing
 from fill_pipeline.extract.page import ExtractRules, PageKind, extract_page
+from fill_pipeline.extract.rules import Rule
 
 VIN = "1FTFW1E40KKE46828"
 URL = "https://dealer.example/stock/100200300"
@@ -269,3 +270,18 @@ def test_a_number_named_as_a_distance_is_no_price(label: str, mileage: int | Non
     page = f"<html><body><h1>2016 Ford Focus SE</h1><dl><dt>{label}<dd>61,420<dt>Engine<dd>2.0L I4</dl>"
     listing = one(page)
     assert (listing.price, listing.mileage) == (None, mileage)
+
+
+def test_a_page_on_which_a_sources_own_rules_find_a_vehicle_is_that_vehicles_whatever_cards_stand_there() -> None:
+    cards = "".join(
+        f'<li><a href="/car/{n}-audi-a{n}">Audi A{n}</a> <b>{n}1.000 km</b> <b>{n}9.000 €</b>' for n in range(3, 9)
+    )
+    page = f"<h2>Audi Q7 3.0L</h2><p>Haus</p><p>Audi</p><p>Rollte</p><p>68600</p><ul>{cards}</ul>"
+    url = "http://markt.test/car/5599881122-audi-q7"
+    rules = {
+        "make": Rule(css='p:lexbor-contains("Haus" i) + p'),
+        "mileage": Rule(css='p:lexbor-contains("Rollte" i) + p'),
+    }
+    assert extract_page(page.encode(), url=url).kind is PageKind.SEARCH
+    found = extract_page(page.encode(), url=url, rules=ExtractRules(detail=rules))
+    assert [(one.make, one.model, one.mileage) for one in found.listings] == [("Audi", "Q7", 68_600)]
