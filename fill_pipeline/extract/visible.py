@@ -29,6 +29,7 @@ from fill_pipeline.extract.places import find_place
 from fill_pipeline.extract.vin import find_labelled_vin, find_vins
 
 _OLD = re.compile(r"strike|\bwas|\bold|msrp|former|original|crossed|previous|retail|regular|before|rrp|uvp", re.I)
+_STRUCK = frozenset(("s", "del", "strike"))
 _PRICE_HINT = re.compile(r"pric|preis|prijs|prix|amount", re.I)
 _OTHER_HINT = re.compile(
     r"payment|\bmonth|finance|lease|shipping|similar|related|saving|discount|deposit|tax|\bfees?\b", re.I
@@ -78,6 +79,8 @@ def best_price(words: Words, start: int = 0, subject: MakeModel | None = None) -
     )
     for at, line, reading in chain(islice(priced, _MAX_AMOUNTS), islice(bare, _MAX_AMOUNTS)):
         at = _piece_of(words, at, reading)
+        if any(parent.tag in _STRUCK for parent in ancestors(words.nodes[at], 3)):
+            continue  # what was crossed out is no longer asked
         marks = _marks(words.nodes[at])
         score = _score(reading, marks, line, at - start)
         captioned = _caption_of(words, at)
@@ -205,11 +208,9 @@ def _marks(node: LexborNode) -> str:
     for _ in range(3):
         if parent is None or parent.tag in ("body", "html"):
             break
-        parts = ["strike"] if parent.tag in ("s", "del", "strike") else []
         attributes = parent.attributes
-        if attributes:
-            parts.extend(attributes.get(name) or "" for name in ("class", "id", "data-testid", "data-cmp", "itemprop"))
-        out.append(" ".join(part for part in parts if part)[:100])
+        names = ("class", "id", "data-testid", "data-cmp", "itemprop")
+        out.append(" ".join(part for name in names if (part := attributes.get(name)))[:100])
         parent = parent.parent
     return "\n".join(out)
 
