@@ -77,13 +77,15 @@ class SourceRule:
 def set_aside(cleaned: Cleaned, rules: Sequence[SourceRule], core_fields: Sequence[str] = CORE_FIELDS) -> None:
     """Take values that a source's rules refuse out of their fields, with the reason; changes the listing in place.
 
-    A number of its own is only refused where an address can stand for it.
+    A number of its own is only refused where an address can stand for it, and no year that the VIN confirms.
     """
     listing, refused = cleaned.listing, False
     for rule in rules:
         value, evidence = getattr(listing, rule.field, None), listing.provenance.get(rule.field)
         confidence = 1.0 if evidence is None else evidence.confidence
         if not rule.refuses(value, confidence) or (rule.field == "remote_id" and listing.url is None):
+            continue
+        if rule.kind is RuleKind.RANGE and cleaned.agreement.get(rule.field):
             continue
         found = Finding(str(rule.kind), Verdict.QUARANTINE, rule.field, value, rule.reason(confidence))
         setattr(listing, rule.field, [] if rule.field == "images" else None)
@@ -111,16 +113,22 @@ _MAD = 1.4826  # the standard deviation of a normal distribution, in median abso
 
 @dataclass(frozen=True, slots=True)
 class _Scale:
-    """On which scale a field's values lie about their median, and the least spread where nearly all are alike."""
+    """On which scale a field's values lie about their median, and the least spread where nearly all are alike.
+
+    ``open`` below: any source may have a demonstrator that has hardly run.
+    """
 
     to: Callable[[float], float]
     back: Callable[[float], float]
     least_spread: float
+    open: bool = False
 
 
-_AMOUNTS = _Scale(log, exp, 0.25)
-_YEARS = _Scale(float, float, 3.0)
-RANGED = {"price": _AMOUNTS, "mileage": _AMOUNTS, "year": _YEARS}
+RANGED = {
+    "price": _Scale(log, exp, 0.25),
+    "mileage": _Scale(log, exp, 0.25, open=True),
+    "year": _Scale(float, float, 8),
+}
 FORMATTED = ("remote_id", "postal_code")
 
 
@@ -135,15 +143,15 @@ def learn_range(name: str, values: Iterable[int]) -> SourceRule | None:
         return None
     middle = median(placed)
     spread = SPREADS * max(scale.least_spread, _MAD * median(abs(one - middle) for one in placed))
-    bounds = (max(0, int(scale.back(middle - spread))), int(scale.back(middle + spread)) + 1)
-    return SourceRule(RuleKind.RANGE, name, bounds)
+    low = 0 if scale.open else max(0, int(scale.back(middle - spread)))
+    return SourceRule(RuleKind.RANGE, name, (low, int(scale.back(middle + spread)) + 1))
 
 
 def learn_format(name: str, values: Iterable[str]) -> SourceRule | None:
     """The one form that nearly all of a field's values have; None of too few, or where there is none.
 
     A form is runs of digits, of letters or of both, and what stands between them: ``[A-Za-z]{2}\\-\\d{5,6}``. A run of
-    digits may be one longer than any seen, since counters grow.
+    digits in a number may be one longer than any seen, since counters grow.
     """
     cut = [_RUNS.findall(value[:_LONGEST]) for value in values if value]
     if len(cut) < LEAST_VALUES:
@@ -153,18 +161,21 @@ def learn_format(name: str, values: Iterable[str]) -> SourceRule | None:
     if times < LEAST_FORMED * len(cut) or len(form) > _MOST_RUNS:
         return None
     formed = [parts for parts in cut if tuple("" if part[0].isalnum() else part for part in parts) == form]
-    pattern = "".join(re.escape(between) or _run([parts[at] for parts in formed]) for at, between in enumerate(form))
+    grows = name == "remote_id"
+    pattern = "".join(
+        re.escape(between) or _run([parts[at] for parts in formed], grows=grows) for at, between in enumerate(form)
+    )
     return SourceRule(RuleKind.FORMAT, name, pattern)
 
 
-def _run(parts: Sequence[str]) -> str:
+def _run(parts: Sequence[str], *, grows: bool) -> str:
     """The pattern of a run: the narrowest kind of characters that nearly all have, in nearly all their lengths."""
     for kind in (_DIGIT, "[A-Za-z]", "[0-9A-Za-z]"):
         lengths = sorted(len(part) for part in parts if re.fullmatch(f"{kind}+", part))
         if len(lengths) >= LEAST_FORMED * len(parts):
             break
     odd = int((1 - LEAST_FORMED) / 2 * len(lengths))
-    least, most = lengths[odd], lengths[-1 - odd] + (kind == _DIGIT)
+    least, most = lengths[odd], lengths[-1 - odd] + (grows and kind == _DIGIT)
     return f"{kind}{{{least}}}" if least == most else f"{kind}{{{least},{most}}}"
 
 

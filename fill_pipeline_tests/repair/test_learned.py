@@ -9,8 +9,10 @@ from uuid import UUID
 import pytest
 
 from fill_pipeline.crawl.urls import url_hash
+from fill_pipeline.cycle.report import write_cycle_report
+from fill_pipeline.cycle.state import ActionKind
 from fill_pipeline.dashboard.lineage import Figure, explain
-from fill_pipeline.db import queue, registry, rules
+from fill_pipeline.db import cycles, queue, registry, rules
 from fill_pipeline.db.connect import Connection
 from fill_pipeline.db.queue import PageToQueue
 from fill_pipeline.drain.page import reading_of
@@ -140,6 +142,20 @@ def test_a_source_misread_needs_more_confidence_until_it_is_read_rightly_and_new
     assert "taken back" in (registry.versions(conn, source_id)[-1].reason or "")
     learn_rules(conn, work_of(timedelta(hours=26)), 5)
     assert "remote_id" not in load_sources(conn)[source_id].config.formats  # not trusted again for a week
+
+
+def test_the_cycles_report_tells_what_became_of_rules(conn: Connection, work: Work) -> None:
+    now = work.now_fn()
+    cycles.request_action(
+        conn, work.cycle_id, ActionKind.IMPROVE, level=0, attempt=1, reason="low", parameters={"learn": 20}, now=now
+    )
+    action_id = cycles.start_action(conn, work.cycle_id, ActionKind.IMPROVE, level=0, attempt=1, run_id="run", now=now)
+    assert action_id is not None
+    learned = {"shop": ["applied: price 800 to 90000; of 104 archived values it refuses 0"]}
+    cycles.finish_action(conn, action_id, now=now, outcome={"gained": 0, "rules_learned": learned}, error=None)
+    (line,) = write_cycle_report(conn, work.settings, work.cycle_id, now=now)["actions"]
+    assert line["rules_learned"] == learned
+    assert "rules_reviewed" not in line
 
 
 def refusing(n: int, judgement: Judgement, of: int = 100) -> Proof:

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fill_pipeline.extract.listing import Evidence, Layer, Listing
+from fill_pipeline.simweb.catalog import load_catalog
 from fill_pipeline.vehicles.clean import clean
 from fill_pipeline.vehicles.source_rules import LEAST_VALUES, RuleKind, SourceRule, learn_format, learn_range, set_aside
 
@@ -62,11 +63,12 @@ def test_a_value_outside_is_kept_beside_the_listing_with_its_reason() -> None:
 def test_years_lie_about_their_median_and_a_site_of_old_cars_has_no_new_one() -> None:
     modern = learn_range("year", [2000 + n % 24 for n in range(300)])
     assert modern is not None
-    assert not modern.refuses(1975, 1.0)
+    assert not modern.refuses(1970, 1.0)
     assert modern.refuses(1901, 1.0)
     old = learn_range("year", [1950 + n % 20 for n in range(300)] + [2025, 2026])
     assert old is not None
     assert old.refuses(2026, 1.0)
+    assert not old.refuses(1999, 1.0)
     assert not old.refuses(1936, 1.0)
 
 
@@ -99,6 +101,20 @@ def test_a_format_learned_from_anything_holds_nearly_all_of_it(values: list[str]
     rule = learn_format("remote_id", values)
     if rule is not None:
         assert sum(rule.refuses(value, 1.0) for value in values) <= 0.25 * len(values)
+
+
+def test_a_year_that_the_vin_confirms_is_kept_however_rare() -> None:
+    pattern = next(one for one in load_catalog() if one.year == 2001)
+    cleaned = clean(Listing(make=pattern.make, year=2001, vin=pattern.vin(1)), now=NOW)
+    set_aside(cleaned, [SourceRule(RuleKind.RANGE, "year", (1930, 1980))])
+    assert cleaned.listing.year == 2001
+
+
+def test_a_car_that_has_hardly_run_is_believed_and_one_that_ran_to_the_moon_is_not() -> None:
+    rule = learn_range("mileage", [60_000 + 100 * n for n in range(300)])
+    assert rule is not None
+    assert not rule.refuses(5, 1.0)
+    assert rule.refuses(384_400_000, 1.0)
 
 
 def test_a_value_read_with_too_little_confidence_is_set_aside_and_a_better_reading_is_not() -> None:
