@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
 import os
 import sys
 
@@ -11,6 +13,7 @@ def main() -> None:
 
     0 done, 1 not done, 2 asked wrongly, 130 interrupted.
     """
+    atexit.register(gc.freeze)  # looking through all that is left for circles would be most of what leaving costs
     sys.exit(_run())
 
 

@@ -133,6 +133,9 @@ class _Crew:
             source = self._awaited.pop(slug, None)
             if source is None:  # stopped meanwhile
                 continue
+            if self._should_stop(source):  # what it sent will be asked for again
+                yield source, self._stopped(source)
+                continue
             if robots_origin is not None:
                 self._robots.take(robots_origin, response, self._now_fn())
             else:
@@ -143,8 +146,11 @@ class _Crew:
         for source in list(self._awaited.values()):
             if self._should_stop(source):
                 del self._awaited[source.slug]
-                walk = self._walks.get(source.slug) or IndexWalk(source, self._limits, sitemaps=[])
-                yield source, walk.stop(StopReason.STOPPED)
+                yield source, self._stopped(source)
+
+    def _stopped(self, source: SourceToCrawl) -> HarvestPage:
+        walk = self._walks.get(source.slug) or IndexWalk(source, self._limits, sitemaps=[])
+        return walk.stop(StopReason.STOPPED)
 
     def _received(self, source: SourceToCrawl, response: FetchResponse) -> HarvestPage | None:
         """What an answer says; an unchanged page is taken from the archive, or asked for whole where that lost it."""
@@ -184,7 +190,7 @@ class _Crew:
         if url is None:
             return
         if self._should_stop(source):
-            yield source, walk.stop(StopReason.STOPPED)
+            yield source, self._stopped(source)
             return
         if obeys:
             rules = self._robots.known(url, self._now_fn())

@@ -35,7 +35,7 @@ from fill_pipeline.drain.owner import cores
 from fill_pipeline.drain.page import RawPage, reading_of
 from fill_pipeline.drain.waiting import Errand, Waiting
 from fill_pipeline.drain.work import Source, Work, load_sources
-from fill_pipeline.drain.worker import Worker, prepare
+from fill_pipeline.drain.worker import END_SECONDS, Worker, prepare
 
 log = logging.getLogger(__name__)
 PAGES_PER_BATCH = 100
@@ -47,6 +47,7 @@ PATIENCE = timedelta(seconds=30)  # how long a drain stays for a page that is so
 FETCH_SECONDS = 0.02  # how long the loop waits for a page before it looks at the workers
 IDLE_SECONDS = 0.05  # how long it waits for a worker while no page is on its way
 CLAIM_SECONDS = 0.1  # between two claims while there is something to fetch and the last one gave less than was asked
+GRACE_SECONDS = 0.8  # what workers have left to finish when somebody waits for us to stop
 TURN_SECONDS = 1.0  # how often the slower duties are done
 BACKOFF_SECONDS = 20.0
 MAX_BACKOFF_SECONDS = 3600.0
@@ -92,7 +93,7 @@ class Drain:
                 for worker in self._workers:
                     worker.pipe.close()  # all of them first, that they end side by side
                 for worker in self._workers:
-                    worker.stop()
+                    worker.stop(0.0 if work.should_stop() else END_SECONDS)
                 self._archives.close()
                 self.cut_off = conn.broken
                 if not self.cut_off:
@@ -106,7 +107,7 @@ class Drain:
         self._flush_stats()
 
     def _loop(self) -> None:
-        turn = beat = collect = 0.0
+        turn = beat = collect = until = 0.0
         dry = False
         while True:
             now = time.monotonic()
@@ -127,6 +128,9 @@ class Drain:
             stopping = self._work.stopping()
             if stopping:
                 self._stop_fetching()
+                until = until or now + GRACE_SECONDS
+                if self._work.should_stop() and (now >= until or not self._workers):
+                    return
             elif not dry and self._has_room(now):
                 dry = not self._claim(now)
             self._start_due()

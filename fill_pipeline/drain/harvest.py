@@ -96,11 +96,12 @@ class SourceHarvest:
         self._cards += len(page.cards)
         if page.is_last and page.stop_reason is StopReason.END and page.cards and not stats.cards_seen:
             stats.notes.append(f"harvest stopped: {StopReason.NO_NEW_LISTINGS}")  # it ended, but by showing the same
-        if page.is_last:
+        ended = page.is_last and page.stop_reason is not StopReason.STOPPED  # what was told to stop stays due
+        if ended:
             self._complete &= page.stop_reason is StopReason.END
             stats.harvests, stats.harvest_complete = 1, self._complete
-            if page.stop_reason not in (StopReason.END, None):
-                stats.notes.append(f"harvest stopped: {page.stop_reason}")
+        if page.is_last and page.stop_reason not in (StopReason.END, None):
+            stats.notes.append(f"harvest stopped: {page.stop_reason}")
         commit = Commit(self._work.cycle_id, self._work.owner, now, self._work.settings.core_fields, self._gate)
 
         def write() -> SourceStats:
@@ -116,7 +117,7 @@ class SourceHarvest:
                 revisit=timedelta(hours=self.source.config.revisit_hours),
             )
             mark_seen(self._conn, self.source.id, [p.url_hash for p in queued], cycle_id=commit.cycle_id, now=now)
-            if page.is_last:
+            if ended:
                 done.delisted = mark_absent(
                     self._conn, self.source.id, cycle_id=commit.cycle_id, now=now, complete=self._complete
                 )

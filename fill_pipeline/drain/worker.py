@@ -28,6 +28,8 @@ from fill_pipeline.quality.suites import GateRules
 if TYPE_CHECKING:
     from fill_pipeline.settings import Settings
 
+END_SECONDS = 5.0  # what a worker may take to finish what it is at
+
 
 class Worker:
     """A worker process and the batches it holds."""
@@ -59,14 +61,14 @@ class Worker:
         self.held.pop(done.number, None)
         return done
 
-    def stop(self) -> None:
-        """End the process; what it holds must have been answered or given up."""
+    def stop(self, patience: float = END_SECONDS) -> None:
+        """End the process, after so many seconds with the transaction it is in; what it holds must be given up."""
         with contextlib.suppress(OSError):
             self.pipe.close()
-        self.process.join(5)
+        self.process.join(patience)
         if self.process.is_alive():
             self.process.kill()
-            self.process.join(5)
+            self.process.join(END_SECONDS)
 
 
 def _serve(pipe: Pipe, url: str, rules: GateRules, asking: Settings | None) -> None:
