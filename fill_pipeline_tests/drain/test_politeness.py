@@ -165,6 +165,23 @@ def test_a_stop_takes_effect_at_once_and_loses_nothing(crawl: Crawl, how_stopped
     assert how(crawl, source.id).budget_used <= len(crawl.log(DEALER))
 
 
+def test_a_harvest_told_to_stop_ends_at_once_and_stays_due(crawl: Crawl) -> None:
+    crawl.web.post("hang", slug=DEALER, seconds=60)
+    source, work = crawl.declare(DEALER), crawl.work()
+    harvest = threading.Thread(target=harvest_sources, args=(work, [source]))
+    harvest.start()
+    wait_until(lambda: crawl.log(DEALER))
+    crawl.stop.set()
+    harvest.join(AT_ONCE)
+    assert not harvest.is_alive()
+    crawl.stop.clear()
+    crawl.web.post("heal", slug=DEALER)
+    stats = work.totals.by_source()[source.id]
+    assert (stats.harvests, stats.notes) == (0, ["harvest stopped: stopped"])
+    last = crawl.conn.execute("SELECT last_harvest_at FROM source_state WHERE source_id = %s", [source.id]).fetchone()
+    assert last == (None,)
+
+
 def test_a_site_whose_robots_txt_hangs_holds_up_no_other(crawl: Crawl) -> None:
     crawl.web.post("robots", slug=OTHER_DEALER, hang=60)
     slow, quick = crawl.declare(OTHER_DEALER), crawl.declare(DEALER)
