@@ -82,6 +82,25 @@ def test_a_json_api_whose_keys_were_renamed_is_walked_again(conn: Connection, we
     assert crawl(conn, work) >= 14
 
 
+def test_records_that_are_all_there_is_and_whose_keys_nobody_else_uses_are_read_by_paths_of_their_own(
+    conn: Connection, web: SimWeb, work: Work
+) -> None:
+    source = declare(conn, web, "marketplace", detail="never")
+    crawl(conn, work)
+    known = {row[0]: row[1:] for row in conn.execute("SELECT vin, year, price, mileage FROM listing_records")}
+    web.post("redesign", slug=web_slug(source), mode="words+bare", seed=3)
+
+    repairs = repair_sources(conn, work, [source.slug])
+
+    assert repairs.promoted == 1, repairs.sources
+    assert {"vin", "price", "mileage"} <= set(live(conn, source).config["rules"]["card"])
+    conn.execute("DELETE FROM listing_records")
+    crawl(conn, work)
+    again = {row[0]: row[1:] for row in conn.execute("SELECT vin, year, price, mileage FROM listing_records")}
+    assert len(again) >= len(known) > 20
+    assert sum(again.get(vin) == values for vin, values in known.items()) >= 0.95 * len(known)
+
+
 @pytest.mark.parametrize("mode", ["classes", "mix"])
 def test_an_index_whose_link_classes_were_renamed_is_walked_again(
     conn: Connection, web: SimWeb, work: Work, mode: str

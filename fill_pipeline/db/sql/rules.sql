@@ -39,6 +39,11 @@ FROM vehicles v CROSS JOIN LATERAL (
 WHERE v.vin = ANY(:vins);
 
 -- name: add_rule!
+-- Of proposals that were not proven only the last one is kept.
+WITH before AS (
+    DELETE FROM learned_rules
+    WHERE source_id = :source_id AND rule = :rule AND field_name = :field_name AND status = 'not_proven'
+)
 INSERT INTO learned_rules (source_id, rule, field_name, value, status, reason, expectation, proposed_at, judged_at,
     changed_at, changed_cycle)
 VALUES (:source_id, :rule, :field_name, :value::jsonb, :status, :reason, :expectation::jsonb, :now, :now, :now, :cycle_id)
