@@ -110,7 +110,8 @@ def claim(
 ) -> list[ClaimedPage]:
     """Lease up to ``batch`` pages whose slots fall before ``now + horizon``, sorted by slot.
 
-    Of ``SOURCES_PER_CLAIM`` sources at most: fewer pages than ``batch`` do not mean that there are no more.
+    Of ``SOURCES_PER_CLAIM`` sources at most: fewer pages than ``batch`` do not mean that there are no more. The commit
+    does not wait for the disk: claim in no transaction that writes anything else.
     """
     rows = _sql.claim(
         conn,

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field, fields
 from datetime import datetime
 from typing import Any
 
+from psycopg.errors import UniqueViolation
+
 from fill_pipeline.db.connect import Connection, queries
 from fill_pipeline.db.copying import RowCopy, encode
 
@@ -97,7 +99,9 @@ class VehicleSnapshot:
     listings: list[int]
 
 
-_INCOMING = RowCopy("incoming_vehicles", [f.name for f in fields(VehicleRow)])
+_COLUMNS = [f.name for f in fields(VehicleRow)]
+_VEHICLES = RowCopy("vehicles", _COLUMNS)
+_INCOMING = RowCopy("incoming_vehicles", _COLUMNS)
 
 
 def lock_blocks(conn: Connection, keys: Sequence[int]) -> None:
@@ -135,6 +139,13 @@ def block_candidates(conn: Connection, wanted: Sequence[BlockQuery]) -> list[lis
 
 def insert_vehicles(conn: Connection, rows: Sequence[VehicleRow]) -> set[int]:
     """Insert vehicles; returns the ids inserted. One is left out where its VIN already has a vehicle."""
+    ordered = sorted(rows, key=lambda row: (row.vin is None, row.vin, row.id))  # as all writers, see the statement
+    try:
+        with conn.transaction():
+            _VEHICLES.write(conn, ordered)
+        return {row.id for row in rows}
+    except UniqueViolation:  # another writer was first with one of these VINs
+        pass
     _sql.create_incoming(conn)
     _sql.clear_incoming(conn)
     _INCOMING.write(conn, rows)

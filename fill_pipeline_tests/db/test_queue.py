@@ -274,6 +274,35 @@ def test_the_claim_reads_no_more_when_the_queue_is_deep(conn: Connection, source
     assert _blocks(conn) - before < 20_000 * 0.2
 
 
+def test_finishing_pages_reads_no_page_more_when_others_are_held(conn: Connection, source: UUID) -> None:
+    put(conn, source, *numbered(6000))
+    conn.execute("ANALYZE import_queue")  # all wait: the statistics know of no leased row
+    pages = [page for _ in range(3) for page in take(conn)]
+    ends = [Completion(page.queue_id, QueueStatus.COMPLETE) for page in pages[:20]]
+    failures = [Failure(page.queue_id, "timeout", "slow") for page in pages[20:40]]
+    with conn.transaction():
+        before = _rows_read(conn)
+        assert len(queue.complete(conn, ends, owner="w", now=NOW)) == 20
+        assert len(queue.fail(conn, failures, owner="w", now=NOW)) == 20
+        assert _rows_read(conn) - before <= 80
+
+
+def _rows_read(conn: Connection) -> int:
+    row = conn.execute(
+        "SELECT seq_tup_read + idx_tup_fetch FROM pg_stat_xact_user_tables WHERE relname = 'import_queue'"
+    ).fetchone()
+    return int(row[0]) if row else 0
+
+
+def test_a_claim_waits_for_no_disk_and_whatever_comes_after_it_does(conn: Connection, source: UUID) -> None:
+    put(conn, source, *numbered(4))
+    with conn.transaction():
+        assert len(take(conn, batch=2)) == 2
+        assert conn.execute("SHOW synchronous_commit").fetchone() == ("off",)
+    assert len(take(conn, batch=2)) == 2
+    assert conn.execute("SHOW synchronous_commit").fetchone() == ("on",)
+
+
 def _blocks(conn: Connection) -> int:
     conn.execute("SELECT pg_stat_force_next_flush()")
     row = conn.execute(

@@ -25,8 +25,9 @@ WHERE window_start >= :window_start AND window_start < :window_end
 ORDER BY window_start;
 
 -- name: take_ids
--- As many new page ids, so that rows can be copied in and their ids known.
-SELECT nextval(pg_get_serial_sequence('archive_pages', 'id')) FROM generate_series(1, :how_many);
+-- As many new page ids, so that rows can be copied in and their ids known. The sequence is looked up once.
+SELECT nextval(s.of_ids)
+FROM (SELECT pg_get_serial_sequence('archive_pages', 'id')::regclass AS of_ids OFFSET 0) s, generate_series(1, :how_many);
 
 -- name: known_pages
 -- The latest whole answer of each of these pages, where it has a validator, is not older than since, and was read
@@ -42,14 +43,29 @@ CROSS JOIN LATERAL (
 ) p
 WHERE p.fetched_at >= greatest(v.created_at, :since) AND (p.etag IS NOT NULL OR p.last_modified IS NOT NULL);
 
--- name: files_of_source
--- A source's archive files, oldest first, with their pages' count, bytes and newest date: those of cycles before one
--- (reads no row of the others), or all.
-SELECT file, cycle_id, count(*), sum(length), max(fetched_at)
-FROM archive_pages
-WHERE source_id = :source_id AND cycle_id < coalesce((:before)::text, 'z')
-GROUP BY file, cycle_id
-ORDER BY max(fetched_at), file;
+-- name: expired_files
+-- The archive files that must go, oldest first: those last written to before old, and of each source the oldest until
+-- the rest fits into keep_bytes; none that was written to since young. Of cycles before one (reads no row of the
+-- others), or of all.
+SELECT source_id, file, cycle_id, pages, size
+FROM (
+    SELECT s.id AS source_id, f.*, sum(f.size) OVER (PARTITION BY s.id ORDER BY f.newest_at DESC, f.file) AS with_newer
+    FROM scrape_sources s
+    CROSS JOIN LATERAL (
+        SELECT file, cycle_id, count(*) AS pages, sum(length) AS size, max(fetched_at) AS newest_at
+        FROM archive_pages
+        WHERE source_id = s.id AND cycle_id < coalesce((:before)::text, 'z')
+        GROUP BY file, cycle_id
+    ) f
+) sized
+WHERE newest_at < :young AND (newest_at < :old OR with_newer > (:keep_bytes)::bigint)
+ORDER BY newest_at, file;
+
+-- name: files_before
+-- The archive files of cycles before one.
+SELECT f.file
+FROM scrape_sources s
+CROSS JOIN LATERAL (SELECT DISTINCT file FROM archive_pages WHERE source_id = s.id AND cycle_id < :before) f;
 
 -- name: forget_file!
 -- Drop a file's pages from the index (before the file itself is deleted).

@@ -1,4 +1,6 @@
--- The import queue. Every statement costs what its own rows cost, whatever the table's size.
+-- The import queue. Every statement costs what its own rows cost, whatever the table's size. How many rows have which
+-- status changes faster than statistics can follow: rows known by id are compared with columns, not with constants, lest
+-- the planner believe in a few rows of that status and read all of them.
 
 -- name: enqueue
 -- Put pages in the queue. A URL already waiting or in work stays as it is; a finished one is queued
@@ -25,7 +27,8 @@ RETURNING q.id;
 -- source's next_slot_at moves on by n delays, so any number of claimers together keep one rate.
 -- Sources somebody else is claiming from are left to them, so that their rows need no locks of their own; and so many
 -- sources at most are claimed from at once, those first whose turn it is longest, that others find some to claim from.
--- slot_at says when to fetch.
+-- slot_at says when to fetch. Nobody waits for the disk: a server that crashes in the second after it forgets the lease,
+-- and whoever holds it is told that the row is not his when he finishes it.
 WITH ready AS (
     SELECT st.source_id, s.slug, s.name, s.base_url, s.config, s.config_version, s.kind, st.max_concurrency,
            greatest(st.next_slot_at, :now) AS first_slot, pace.ms AS delay_ms,
@@ -38,7 +41,8 @@ WITH ready AS (
                                    / pace.ms)::int END)
            END AS allowed
     FROM source_state st JOIN scrape_sources s ON s.id = st.source_id CROSS JOIN LATERAL pace_ms(st, :now) AS pace (ms)
-    WHERE s.active AND s.status IN ('live', 'trial') AND s.config_error IS NULL
+    WHERE (SELECT set_config('synchronous_commit', 'off', true)) = 'off'
+      AND s.active AND s.status IN ('live', 'trial') AND s.config_error IS NULL
       AND st.next_slot_at < :horizon AND (st.hold_until IS NULL OR st.hold_until <= :now)
       AND (st.breaker = 'closed' OR st.breaker_until <= :now)
       AND (st.budget_day IS DISTINCT FROM (:now)::date OR st.budget_used < st.daily_requests)
@@ -47,9 +51,9 @@ WITH ready AS (
     LIMIT :sources
     FOR UPDATE OF st SKIP LOCKED
 ), picked AS (
-    SELECT q.id, r.source_id, row_number() OVER (PARTITION BY r.source_id ORDER BY q.priority DESC, q.id) AS place
+    SELECT q.id, q.status, r.source_id, row_number() OVER (PARTITION BY r.source_id ORDER BY q.priority DESC, q.id) AS place
     FROM ready r CROSS JOIN LATERAL (
-        SELECT id, priority FROM import_queue
+        SELECT id, status, priority FROM import_queue
         WHERE source_id = r.source_id AND status = 'pending' AND not_before <= :now
         ORDER BY priority DESC, id
         LIMIT least(greatest(r.allowed, 0), :batch::int)
@@ -71,7 +75,7 @@ UPDATE import_queue q
 SET status = 'processing', attempts = q.attempts + 1, lease_owner = :owner,
     lease_expires_at = (:now)::timestamptz + :lease_seconds * interval '1 second', processed_cycle = :cycle_id
 FROM chosen c JOIN ready r USING (source_id)
-WHERE q.id = c.id AND q.status = 'pending'
+WHERE q.id = c.id AND q.status = c.status
 RETURNING q.id, q.source_id, q.listing_url, q.url_hash, q.listing_id, q.hint, q.attempts, q.max_attempts,
           r.first_slot + (c.place - 1) * r.delay_ms * interval '1 millisecond' AS slot_at;
 
@@ -85,9 +89,10 @@ WHERE id = ANY(:ids) AND lease_owner = :owner AND status = 'processing';
 UPDATE import_queue q
 SET status = t.outcome, listing_id = coalesce(t.listing_id, q.listing_id), processed_at = :now,
     lease_owner = NULL, lease_expires_at = NULL, failure_category = t.category, error_message = t.error
-FROM unnest((:ids)::bigint[], (:outcomes)::text[], (:listing_ids)::bigint[], (:categories)::text[], (:errors)::text[])
-     AS t (id, outcome, listing_id, category, error)
-WHERE q.id = t.id AND q.lease_owner = :owner AND q.status = 'processing'
+FROM (SELECT *, (:owner)::text AS owner, 'processing' AS held
+      FROM unnest((:ids)::bigint[], (:outcomes)::text[], (:listing_ids)::bigint[], (:categories)::text[], (:errors)::text[])
+           AS u (id, outcome, listing_id, category, error) OFFSET 0) t
+WHERE q.id = t.id AND q.lease_owner = t.owner AND q.status = t.held
 RETURNING q.id;
 
 -- name: fail
@@ -99,9 +104,10 @@ SET status = CASE WHEN NOT t.retryable THEN 'failed' WHEN q.attempts >= q.max_at
     failure_category = t.category, error_message = left(t.error, 500),
     processed_at = CASE WHEN t.retryable AND q.attempts < q.max_attempts THEN NULL ELSE (:now)::timestamptz END,
     lease_owner = NULL, lease_expires_at = NULL
-FROM unnest((:ids)::bigint[], (:categories)::text[], (:errors)::text[], (:delays)::float8[], (:retryable)::bool[])
-     AS t (id, category, error, delay, retryable)
-WHERE q.id = t.id AND q.lease_owner = :owner AND q.status = 'processing'
+FROM (SELECT *, (:owner)::text AS owner, 'processing' AS held
+      FROM unnest((:ids)::bigint[], (:categories)::text[], (:errors)::text[], (:delays)::float8[], (:retryable)::bool[])
+           AS u (id, category, error, delay, retryable) OFFSET 0) t
+WHERE q.id = t.id AND q.lease_owner = t.owner AND q.status = t.held
 RETURNING q.id, q.status;
 
 -- name: release!
@@ -130,7 +136,7 @@ FROM expired e WHERE q.id = e.id
 RETURNING q.id, q.status;
 
 -- name: held_by
-SELECT id FROM import_queue WHERE status = 'processing' AND lease_owner = :owner;
+SELECT id FROM import_queue WHERE status = 'processing' AND lease_owner = :owner AND lease_expires_at IS NOT NULL;
 
 -- name: owners
 -- Who holds pages now; through the index of leases.
@@ -143,7 +149,7 @@ SET status = CASE WHEN q.attempts >= q.max_attempts THEN 'dead' ELSE 'pending' E
     failure_category = 'worker_lost', error_message = 'the worker holding this row died: ' || q.lease_owner,
     processed_at = CASE WHEN q.attempts >= q.max_attempts THEN (:now)::timestamptz END,
     lease_owner = NULL, lease_expires_at = NULL
-WHERE q.status = 'processing' AND q.lease_owner = :owner
+WHERE q.status = 'processing' AND q.lease_owner = :owner AND q.lease_expires_at IS NOT NULL
 RETURNING q.id;
 
 -- name: requeue_dead

@@ -69,7 +69,7 @@ DELETE FROM incoming_vehicles;
 -- Insert the vehicles copied to incoming_vehicles, in VIN order, so that two writers never wait for
 -- each other in a circle. A VIN that another writer was first to insert is missing in the answer.
 INSERT INTO vehicles OVERRIDING SYSTEM VALUE
-SELECT * FROM incoming_vehicles ORDER BY vin, id
+SELECT * FROM incoming_vehicles ORDER BY vin COLLATE "C", id
 ON CONFLICT (vin) WHERE vin IS NOT NULL DO NOTHING
 RETURNING id;
 
