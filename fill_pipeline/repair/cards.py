@@ -16,6 +16,7 @@ from fill_pipeline.crawl.choices import DetailPolicy
 from fill_pipeline.crawl.urls import canonical_url
 from fill_pipeline.db.archive import ArchivedKind
 from fill_pipeline.db.improvement import KnownListing
+from fill_pipeline.db.ledger import FieldFall
 from fill_pipeline.drain.page import RawPage, Reading
 from fill_pipeline.drain.read import read_cards
 from fill_pipeline.drain.work import Source
@@ -31,6 +32,7 @@ from fill_pipeline.extract.scripts import parse_tolerant
 from fill_pipeline.extract.urls import absolute, id_in_url
 from fill_pipeline.repair.ask import FreshPage
 from fill_pipeline.repair.induce import MAX_STALE, MIN_COVERAGE, MIN_VOTES, VOLATILE, induce
+from fill_pipeline.repair.loss import LACKING_SHARE, LEAST_PAGES
 from fill_pipeline.repair.truth import Score, Witness, same, witness
 from fill_pipeline.vehicles.normalise import normalise
 
@@ -85,7 +87,7 @@ def score_cards(pages: Iterable[Witness], reading: Reading, *, now: datetime) ->
             continue
         index = card.index
         if id(index) not in read:
-            read[id(index)] = _read_index(index, reading, now)
+            read[id(index)] = _by_identity(_listings(index, reading, now))
         listing = next((read[id(index)][name] for name in card.identity if name in read[id(index)]), None)
         for name, value in card.truth.items():
             got = getattr(listing, name) if listing is not None else None
@@ -102,11 +104,29 @@ def induce_cards(pages: Sequence[Witness], fields: Sequence[str]) -> dict[str, R
     return {name: rule for name, rule in induce(pages, fields).items() if not (rule.css or "").startswith("body > ")}
 
 
-def _read_index(index: FreshPage, reading: Reading, now: datetime) -> dict[tuple[str, str], Listing]:
+def lacking_on_cards(
+    pages: Sequence[FreshPage], lost: Sequence[FieldFall], reading: Reading, *, now: datetime
+) -> list[str]:
+    """Which of the lost fields a reading does not get from these index pages either."""
+    read = [listing for page in pages if page.failure is None for listing in _listings(page, reading, now)]
+    if len(read) < LEAST_PAGES:
+        return []
+    return [
+        fall.name
+        for fall in lost
+        if sum(getattr(one, fall.name) is not None for one in read) < LACKING_SHARE * fall.usually * len(read)
+    ]
+
+
+def _listings(index: FreshPage, reading: Reading, now: datetime) -> list[Listing]:
+    """An index page's listings as the drain would store them."""
     raw = RawPage.unkept(index.final_url, index.body, index.content_type, now=now)
     raw.kind = ArchivedKind.INDEX
-    rows = [row.listing for row in read_cards(raw, DetailPolicy.NEVER, reading).rows]
-    return {name: one for one in rows for name in _identity(one.url or "", one.remote_id or "", one.vin)}
+    return [row.listing for row in read_cards(raw, DetailPolicy.NEVER, reading).rows]
+
+
+def _by_identity(listings: Iterable[Listing]) -> dict[tuple[str, str], Listing]:
+    return {name: one for one in listings for name in _identity(one.url or "", one.remote_id or "", one.vin)}
 
 
 def _identity(url: str, remote_id: str, vin: str | None) -> list[tuple[str, str]]:

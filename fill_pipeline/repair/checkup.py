@@ -11,7 +11,7 @@ from fill_pipeline.db.connect import Connection
 from fill_pipeline.db.improvement import KnownListing
 from fill_pipeline.drain.work import Source, Work
 from fill_pipeline.repair.ask import Asker
-from fill_pipeline.repair.cards import card_witnesses, is_index_only, score_cards
+from fill_pipeline.repair.cards import card_witnesses, is_index_only, lacking_on_cards, score_cards
 from fill_pipeline.repair.diagnose import Checkup
 from fill_pipeline.repair.likes import FIELDS as TOLD_BY_LIKES
 from fill_pipeline.repair.loss import ENOUGH, broken_witnesses, knows, lacking, lost_fields, told_witnesses
@@ -74,7 +74,9 @@ def _look_at_cards(work: Work, source: Source, seen: Checkup, known: Sequence[Kn
     now, today = work.now_fn(), reading_with(work, walked.config, source.slug)
     cards = card_witnesses(walked.pages, known, today, now=now)
     seen.witnesses = [card for card in cards if len(card.truth) >= MIN_TRAIN_PAGES]
-    seen.score = score_cards(seen.witnesses, reading_with(work, source.row.config, source.slug), now=now)
+    reading = reading_with(work, source.row.config, source.slug)
+    seen.lacking = lacking_on_cards(walked.pages, seen.lost, reading, now=now)
+    seen.score = score_cards(seen.witnesses, reading, now=now)
 
 
 def _is_stated(seen: Checkup, name: str) -> bool:

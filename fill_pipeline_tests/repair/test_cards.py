@@ -10,6 +10,7 @@ import pytest
 
 from fill_pipeline.db import improvement, registry
 from fill_pipeline.db.connect import Connection
+from fill_pipeline.db.ledger import FieldFall
 from fill_pipeline.drain.harvest import harvest_sources
 from fill_pipeline.drain.work import Work, load_sources
 from fill_pipeline.repair.repair import Repairs, repair_sources
@@ -123,3 +124,14 @@ def test_cards_that_are_read_well_are_left_alone(
     repairs: Repairs = repair_sources(conn, work, ["shop"])
     assert (repairs.promoted, repairs.rejected) == (0, 0), repairs.sources
     assert repairs.sources["shop"].startswith("well"), repairs.sources
+
+
+def test_a_field_that_cards_used_to_state_and_nobody_knows_now_is_not_called_well(
+    conn: Connection, work: Work, shop: Shop, index_shop: Callable[[Index], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index_shop(lambda cars: plain_cards([car | {"miles": ""} for car in cars]))
+    walk(conn, work, shop)
+    monkeypatch.setattr("fill_pipeline.repair.checkup.lost_fields", lambda *_: [FieldFall("mileage", 0.0, 1.0)])
+    told = repair_sources(conn, work, ["shop"]).sources["shop"]
+    assert told.startswith("unknown"), told
+    assert "mileage" in told
