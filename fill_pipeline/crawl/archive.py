@@ -12,7 +12,7 @@ import os
 import re
 import uuid
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import count
@@ -28,6 +28,7 @@ _BUFFER_BYTES = 1 << 18
 _READ_BYTES = 1 << 20
 _MAX_OPEN_FILES = 64
 _NAME = re.compile(r"[^A-Za-z0-9._-]+")
+_CYCLE = re.compile(r"\d{4}-\d\d-\d\d-\d\d_00(_\d+)?")  # the folder of a cycle; their names are in the order of time
 # A body is kept without the transfer coding it came in; the header that announced it keeps its place under this name.
 _TRANSFER_ENCODING = re.compile(rb"(?im)^(transfer-encoding[ \t]*:)")
 _RENAMED = rb"X-Archive-\1"
@@ -268,7 +269,7 @@ def files(root: str, source: str, cycle_id: str | None = None) -> list[str]:
     folder = f"{base}/{_plain(source)}" + (f"/{_plain(cycle_id)}" if cycle_id else "")
     if not filesystem.exists(folder):
         return []
-    return sorted(path[len(base) :].lstrip("/") for path in filesystem.find(folder) if path.endswith(".warc"))
+    return sorted(_below(base, path) for path in filesystem.find(folder) if path.endswith(".warc"))
 
 
 def remove(root: str, file: str) -> None:
@@ -276,6 +277,30 @@ def remove(root: str, file: str) -> None:
     filesystem, base = fsspec.core.url_to_fs(root)
     if filesystem.exists(f"{base}/{file}"):
         filesystem.rm(f"{base}/{file}")
+
+
+def remove_cycles(root: str, *, before: str, known: Iterable[str]) -> int:
+    """Delete the folders of all cycles before one, except those of ``known`` files; returns how many files were there.
+
+    Lists the folders of every source, once.
+    """
+    filesystem, base = fsspec.core.url_to_fs(root)
+    filesystem.invalidate_cache()
+    if not filesystem.exists(base):
+        return 0
+    kept = {file.rpartition("/")[0] for file in known}
+    gone = 0
+    for source in filesystem.ls(base, detail=False):
+        for folder in filesystem.ls(source, detail=False):
+            cycle = os.path.basename(folder.rstrip("/"))
+            if _CYCLE.fullmatch(cycle) and cycle < _plain(before) and _below(base, folder) not in kept:
+                gone += len(filesystem.find(folder))
+                filesystem.rm(folder, recursive=True)
+    return gone
+
+
+def _below(base: str, path: str) -> str:
+    return path[len(base) :].strip("/")
 
 
 def _pages(stream: IO[bytes], file: str) -> Iterator[ArchivedPage]:

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 from fill_pipeline.crawl.retention import Pruned, prune
 from fill_pipeline.cycle.window import window_at, window_of_key
-from fill_pipeline.db import cycles, registry
+from fill_pipeline.db import cycles
 from fill_pipeline.db.connect import Connection
 from fill_pipeline.settings import Settings
 
@@ -17,30 +17,22 @@ log = logging.getLogger(__name__)
 def prune_archive(conn: Connection, settings: Settings, *, now: datetime) -> Pruned:
     """Delete the pages of all sources that need not be kept; returns what went.
 
-    By age this costs what is deleted. A bound on size reads the archive's index of pages. A store that cannot be
-    reached is tried again the next day.
+    By age this costs what is deleted and a listing of the store's folders. A bound on size reads the archive's index
+    of pages. A store that cannot be reached is tried again the next day.
     """
     keep_for = timedelta(days=settings.archive_days)
     keep_bytes = None if settings.archive_source_mb is None else settings.archive_source_mb * 1_000_000
-    before = window_at(now - keep_for).key if keep_bytes is None else None
-    total = Pruned()
+    first_kept = window_at(now - keep_for).key
     try:
-        for source in registry.sources(conn):
-            gone = prune(
-                conn,
-                settings.archive_root,
-                source.id,
-                now=now,
-                keep_for=keep_for,
-                keep_bytes=keep_bytes,
-                before=before,
-            )
-            total = Pruned(total.files + gone.files, total.pages + gone.pages, total.size + gone.size)
+        gone = prune(
+            conn, settings.archive_root, now=now, keep_for=keep_for, first_kept=first_kept, keep_bytes=keep_bytes
+        )
     except OSError as error:
         log.warning("the archive %s could not be pruned: %s", settings.archive_root, error)
-    if total.files:
-        log.info("%d archive files with %d pages were deleted", total.files, total.pages)
-    return total
+        return Pruned()
+    if gone.files or gone.unknown:
+        log.info("%d archive files with %d pages were deleted, %d unknown", gone.files, gone.pages, gone.unknown)
+    return gone
 
 
 def is_first_of_its_day(conn: Connection, cycle_id: str) -> bool:

@@ -89,11 +89,11 @@ class KnownPage:
 class ArchiveFile:
     """An archive file as the index knows it; ``size`` is the bytes of its indexed records."""
 
+    source_id: UUID
     file: str
     cycle_id: str
     pages: int
     size: int
-    newest_at: datetime
 
 
 def insert_pages(conn: Connection, rows: Sequence[PageRow]) -> list[int]:
@@ -182,17 +182,25 @@ def known_pages(
     return {(row[0], row[1]): KnownPage(*row[2:]) for row in rows}
 
 
-def files_of_source(conn: Connection, source_id: UUID, *, before: str | None = None) -> list[ArchiveFile]:
-    """A source's archive files, oldest first; only those of cycles before the named one, if one is named."""
-    return [
-        ArchiveFile(file, cycle_id, int(pages), int(size), newest_at)
-        for file, cycle_id, pages, size, newest_at in _sql.files_of_source(conn, source_id=source_id, before=before)
-    ]
+def expired_files(
+    conn: Connection, *, old: datetime, young: datetime, keep_bytes: int | None, before: str | None = None
+) -> list[ArchiveFile]:
+    """The files that must go, oldest first: last written to before ``old``, or too many bytes of their source.
+
+    None that was written to since ``young``; only those of cycles before the named one, if one is named.
+    """
+    rows = _sql.expired_files(conn, old=old, young=young, keep_bytes=keep_bytes, before=before)
+    return [ArchiveFile(source, file, cycle, int(pages), int(size)) for source, file, cycle, pages, size in rows]
 
 
-def forget_file(conn: Connection, source_id: UUID, file: ArchiveFile) -> int:
+def files_before(conn: Connection, cycle_id: str) -> list[str]:
+    """The files of all cycles before this one."""
+    return [row[0] for row in _sql.files_before(conn, before=cycle_id)]
+
+
+def forget_file(conn: Connection, file: ArchiveFile) -> int:
     """Drop a file's pages from the index and return how many; then the file itself may go."""
-    return int(_sql.forget_file(conn, source_id=source_id, cycle_id=file.cycle_id, file=file.file))
+    return int(_sql.forget_file(conn, source_id=file.source_id, cycle_id=file.cycle_id, file=file.file))
 
 
 def _page_row(row: tuple[Any, ...]) -> PageRow:

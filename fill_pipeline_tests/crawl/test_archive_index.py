@@ -14,7 +14,6 @@ from fill_pipeline.crawl.urls import url_hash
 from fill_pipeline.db.archive import (
     ArchivedKind,
     PageRow,
-    files_of_source,
     find_page,
     insert_pages,
     known_pages,
@@ -155,14 +154,22 @@ def test_old_files_go_from_index_and_store_and_young_ones_stay(conn, source_id, 
 
     rows = [write(n, f"c{n}", START - timedelta(days=10 * n)) for n in range(5)]
     insert_pages(conn, rows)
-    pruned = prune(conn, str(tmp_path), source_id, now=START, keep_for=timedelta(days=25))
-    assert (pruned.files, pruned.pages) == (2, 2)
-    assert files(str(tmp_path), "cars") == sorted(page.file for page in rows[:3])
-    assert [file.file for file in files_of_source(conn, source_id)] == [rows[2].file, rows[1].file, rows[0].file]
-    assert prune(conn, str(tmp_path), source_id, now=START, keep_bytes=rows[0].length * 2).files == 1
-    assert prune(conn, str(tmp_path), source_id, now=START, keep_bytes=0).files == 1
-    assert files(str(tmp_path), "cars") == [rows[0].file], "the file still written to stays"
-    assert prune(conn, str(tmp_path), source_id, now=START).files == 0
+
+    def pruned(days: int, keep_bytes: int | None = None) -> tuple[int, int]:
+        keep_for = timedelta(days=days)
+        gone = prune(conn, str(tmp_path), now=START, keep_for=keep_for, first_kept="c5", keep_bytes=keep_bytes)
+        return gone.files, gone.pages
+
+    def indexed() -> list[str]:
+        return [file for (file,) in conn.execute("SELECT file FROM archive_pages ORDER BY file").fetchall()]
+
+    assert pruned(25) == (2, 2)
+    assert files(str(tmp_path), "cars") == indexed() == sorted(page.file for page in rows[:3])
+    assert pruned(25, rows[0].length * 2) == (1, 1)
+    assert files(str(tmp_path), "cars") == indexed() == sorted(page.file for page in rows[:2]), "the oldest went"
+    assert pruned(25, 0) == (1, 1)
+    assert files(str(tmp_path), "cars") == indexed() == [rows[0].file], "the file still written to stays"
+    assert pruned(25) == (0, 0)
 
 
 @pytest.mark.parametrize("statement", ["find_page", "pages_of_cycle"])

@@ -13,6 +13,7 @@ from fill_pipeline.crawl.archive import ArchiveWriter, files
 from fill_pipeline.crawl.fetch import FetchRequest, FetchResponse
 from fill_pipeline.crawl.urls import url_hash
 from fill_pipeline.cycle.perform import close
+from fill_pipeline.cycle.retention import prune_archive
 from fill_pipeline.cycle.window import window_at
 from fill_pipeline.db import cycles
 from fill_pipeline.db.archive import ArchivedKind, PageRow, insert_pages
@@ -77,6 +78,22 @@ def test_pages_too_old_go_with_the_first_cycle_of_a_day(conn: Connection, world:
 def test_pages_that_take_too_much_room_go_oldest_first(conn: Connection, world: Settings) -> None:
     stored = [archived(conn, world, NOW - timedelta(days=days)) for days in (3, 2, 1)]
     assert closed(conn, world.model_copy(update={"archive_source_mb": 1}), NOW) == stored[2:]
+
+
+def test_a_file_that_the_index_never_knew_goes_with_its_age_and_so_do_empty_folders(
+    conn: Connection, world: Settings
+) -> None:
+    archived(conn, world, NOW - timedelta(days=31))
+    known = archived(conn, world, NOW - timedelta(days=29))
+    for days in (32, 28):  # killed before its first commit
+        archived(conn, world, at := NOW - timedelta(days=days))
+        conn.execute("DELETE FROM archive_pages WHERE fetched_at = %s", [at])
+    other = Path(world.archive_root, "cars", "1999")
+    other.mkdir()
+    prune_archive(conn, world, now=NOW)
+    left = sorted(path.name for path in other.parent.iterdir())
+    assert left == ["1999", *(f"{window_at(NOW - timedelta(days=days)).start:%Y-%m-%d-%H}_00" for days in (29, 28))]
+    assert known in files(world.archive_root, "cars")
 
 
 def test_a_store_that_is_away_does_not_keep_a_cycle_from_closing(
