@@ -14,7 +14,7 @@ from drill_world import TRUTH, WINDOW, World, repairs_since
 
 from fill_pipeline.db import improvement, registry
 from fill_pipeline.db.registry import SourceRow
-from fill_pipeline.repair.truth import same
+from fill_pipeline.vehicles.vin import same_value
 
 SIDE_BY_SIDE = 10  # redesigns in one cycle
 GOOD = 0.97
@@ -84,14 +84,18 @@ class Incident:
 
 
 def _lacks(row: dict[str, Any] | None, ad: dict[str, Any], prices: set[Any]) -> list[str]:
-    """The fields that a stored listing lacks or misstates, "all" without a listing; any price it ever had is right."""
+    """The fields that a stored listing lacks or misstates, "all" without a listing.
+
+    Any price it ever had is right, and so is a model with its variant, as accuracy counts it (a Corvette Stingray is a
+    Corvette).
+    """
     if row is None:
         return ["all"]
     wanted = [name for name in TRUTH if ad[name] is not None and not (name == "price" and None in prices)]
     return [
         name
         for name in wanted
-        if row[name] is None or not (row[name] in prices if name == "price" else same(name, row[name], ad[name]))
+        if row[name] is None or not (row[name] in prices if name == "price" else same_value(name, row[name], ad[name]))
     ]
 
 

@@ -60,7 +60,9 @@ def check_up(conn: Connection, work: Work, source: Source, asker: Asker, known: 
     seen.lacking = lacking(came, seen.lost, reading, now=now)
     if unproven := [name for name in seen.lacking if not _is_stated(seen, name)]:
         _add(seen, broken_witnesses(conn, work, source, unproven, reading, FRESH_DETAILS))
-    if untold := [name for name in TOLD_BY_LIKES if name in seen.lacking and not _is_stated(seen, name)]:
+    if seen.lacking:  # what one redesign took away went together, though not from every page
+        by_field = score(seen.witnesses, reading, now=now).by_field
+        untold = [name for name in TOLD_BY_LIKES if by_field.get(name, [0, 0, 0])[2] < ENOUGH]
         _add(seen, told_witnesses(conn, work, source, untold, FRESH_DETAILS))
     seen.score = score(seen.witnesses, reading, now=now)
     return seen

@@ -18,6 +18,7 @@ GOOD_F1 = 0.97
 POOR_F1 = 0.9
 SAME_BODY_SHARE = 0.8
 MIN_WITNESSES = 3
+MISSING_SHARE = 0.25  # of the pages that state a field
 CLEARLY_MORE = 1.1
 UNAVAILABLE = 503  # it cannot answer; only 429 is about how often we ask (RFC 9110, RFC 6585)
 THIN_F1 = 0.7
@@ -131,9 +132,11 @@ def diagnose(seen: Checkup) -> Finding:
 
 
 def _is_misread(seen: Checkup, name: str) -> bool:
-    """Whether pages that state a field, as is known, are mostly not read so."""
-    right, *_ = seen.score.by_field.get(name, (0, 0, 0))
-    return _compared(seen, name) >= MIN_WITNESSES and 2 * right < _compared(seen, name)
+    """Whether pages that state a field, as is known, are mostly not read so, or many of them without it."""
+    right, _wrong, missing = seen.score.by_field.get(name, (0, 0, 0))
+    if _compared(seen, name) < MIN_WITNESSES:
+        return False
+    return 2 * right < _compared(seen, name) or missing >= max(MIN_WITNESSES, MISSING_SHARE * _compared(seen, name))
 
 
 def _compared(seen: Checkup, name: str) -> int:

@@ -75,7 +75,8 @@ def revise(old: ListingRow, new: ListingRow) -> ListingRow:
     - What only a language model read never replaces what another layer once read.
     - A mileage that fell is quarantined and the old one stays, until three cycles in a row agree on it or the old
       one is impossible beside it: then the old one was a typing error, and is quarantined.
-    - An observation older than the stored one only fills what is missing.
+    - An observation older than the stored one only fills what is missing, unless it is the same page read again: what
+      it states now was misread before. What became of the advertisement since stands.
     - Another VIN or make under the same id is another car: nothing of the old one stays.
     """
     if is_other_car(old, new):
@@ -83,7 +84,10 @@ def revise(old: ListingRow, new: ListingRow) -> ListingRow:
             new, id=old.id, first_seen_at=old.first_seen_at, first_cycle=old.first_cycle, vehicle_id=old.vehicle_id
         )
     if new.changed_at < old.changed_at:
-        return _fill_gaps(old, new)
+        if not _is_same_page(old, new):
+            return _fill_gaps(old, new)
+        since = {name: getattr(old, name) for name in ("status", "changed_at", "changed_cycle")}
+        new = replace(new, **since)
     row = replace(
         new,
         id=old.id,
@@ -111,6 +115,10 @@ def revise(old: ListingRow, new: ListingRow) -> ListingRow:
     row.provenance = _evidence(old.provenance, new.provenance, inherited)
     row.raw = {**{k: v for k, v in old.raw.items() if k in inherited}, **row.raw}
     return row
+
+
+def _is_same_page(old: ListingRow, new: ListingRow) -> bool:
+    return new.archive_id is not None and new.archive_id == old.archive_id
 
 
 def _doubt_model(old: ListingRow, row: ListingRow) -> None:
@@ -154,7 +162,7 @@ def is_corrected_vin(old: ListingRow, new: ListingRow) -> bool:
 
 
 def _keep_mileage(old: ListingRow, row: ListingRow, inherited: list[str]) -> None:
-    if old.mileage is None:
+    if old.mileage is None or (row.mileage is not None and _is_same_page(old, row)):
         return
     if row.mileage is not None and row.mileage_unit == old.mileage_unit and _fell(old.mileage, row.mileage):
         times = _times_seen(old, row)

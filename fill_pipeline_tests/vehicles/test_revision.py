@@ -67,6 +67,17 @@ def test_what_only_a_language_model_read_replaces_nothing_but_fills_gaps_and_giv
     assert revise(row, later).mileage == 61_500
 
 
+def test_the_same_page_read_again_corrects_what_was_misread_though_the_advertisement_ended_since() -> None:
+    ended = {"status": "delisted", "changed_at": NOW + timedelta(days=1), "changed_cycle": "c2"}
+    old = _row(mileage=239_900, mileage_unit="mi", price=9_495, trim="EX", archive_id=4, **ended)
+    now = _row(mileage=238_501, mileage_unit="mi", price=9_195, archive_id=4)
+    row = revise(old, now)
+    assert (row.mileage, row.price, row.trim, row.quarantine) == (238_501, 9_195, "EX", {})
+    assert (row.status, row.changed_at, row.changed_cycle) == tuple(ended.values())
+    of_another_page = revise(old, _row(mileage=239_501, price=9_195, archive_id=3))
+    assert (of_another_page.mileage, of_another_page.price) == (239_900, 9_495)
+
+
 def _seen(mileage: int, hours: int, **fields: Any) -> ListingRow:
     at = {"changed_at": NOW + timedelta(hours=hours), "changed_cycle": f"c{hours}"}
     return _row(mileage=mileage, mileage_unit="mi", **(at | fields))
