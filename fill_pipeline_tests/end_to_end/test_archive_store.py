@@ -16,6 +16,7 @@ from fill_pipeline.cli.cycle import replay
 from fill_pipeline.crawl.archive import files
 from fill_pipeline.cycle.clock import utc_now
 from fill_pipeline.cycle.perform import Outcome, perform_by_hand
+from fill_pipeline.cycle.retention import prune_archive
 from fill_pipeline.cycle.window import window_at
 from fill_pipeline.db.connect import Connection
 from fill_pipeline.settings import Settings
@@ -67,13 +68,20 @@ def forget(db: Connection) -> list[tuple[Any, ...]]:
     return before
 
 
-def test_an_archive_on_s3_is_written_and_replayed(world: Settings, db: Connection, simweb: SimWeb, s3: str) -> None:
-    slug, replay = fill(world.model_copy(update={"archive_url": s3}), db, simweb)
+def test_an_archive_on_s3_is_written_replayed_and_pruned(
+    world: Settings, db: Connection, simweb: SimWeb, s3: str
+) -> None:
+    stored = world.model_copy(update={"archive_url": s3})
+    slug, replay = fill(stored, db, simweb)
     before = forget(db)
     assert len(before) > 20
     assert files(s3, slug)
     assert replay().details["pages_failed"] == 0
     assert db.execute(LISTINGS).fetchall() == before
+    db.execute("DELETE FROM archive_pages WHERE file = %s", [files(s3, slug)[0]])
+    gone = prune_archive(db, stored, now=utc_now() + timedelta(days=stored.archive_days + 1))
+    assert gone.files >= gone.unknown == 1
+    assert files(s3, slug) == []
 
 
 def test_replaying_by_command_needs_no_network_and_says_how_fast_it_was(
