@@ -247,12 +247,20 @@ def test_a_lost_field_is_judged_by_pages_that_state_it(compared: list[int], caus
     assert diagnose(seen).cause is cause
 
 
-@pytest.mark.parametrize(("lost", "cause"), [("exterior_color", Cause.REDESIGNED), ("", Cause.WELL)])
+@pytest.mark.parametrize(
+    ("lost", "mileages", "cause"),
+    [
+        ("exterior_color", [0, 0, 4], Cause.REDESIGNED),
+        ("exterior_color", [9, 0, 4], Cause.REDESIGNED),  # part of the pages state it elsewhere too
+        ("exterior_color", [9, 0, 2], Cause.UNKNOWN),
+        ("", [0, 0, 4], Cause.WELL),
+    ],
+)
 def test_where_one_field_is_lost_another_that_pages_state_and_nobody_reads_is_lost_with_it(
-    lost: str, cause: Cause
+    lost: str, mileages: list[int], cause: Cause
 ) -> None:
     seen = Checkup("http://dealer.test", lacking=[lost] if lost else [])
-    seen.score = Score(200, 0, 4, {"vin": [200, 0, 0], "mileage": [0, 0, 4]})
+    seen.score = Score(200, 0, mileages[2], {"vin": [200, 0, 0], "mileage": mileages})
     seen.details = [FreshPage(f"{seen.base_url}/{n}", body=str(n).encode()) for n in range(6)]
     seen.witnesses = [Witness(page.url, page.body, "") for page in seen.details]
     assert diagnose(seen).cause is cause
