@@ -10,10 +10,12 @@ from fill_pipeline.quality.expectations import Columns
 from fill_pipeline.vehicles import vin
 from fill_pipeline.vehicles.completeness import filled, knowable
 from fill_pipeline.vehicles.identity import odometer_km
+from fill_pipeline.vehicles.source_rules import RuleKind
 from fill_pipeline.vehicles.validate import HIGHEST_PRICE, HIGHEST_PRICE_OTHERWISE
 
-HABITS = frozenset({"confidence", "mileage_zero", "price_per_month"})
-"""Rules that set a value aside for what the site says and means so, not because it was misread."""
+HABITS = frozenset({"confidence", str(RuleKind.CONFIDENCE), "mileage_zero", "price_per_month"})
+"""Rules that set a value aside for what the site says and means so, or since nobody vouches for it: none says that the
+page was misread."""
 _FIRST_MODERN_VIN = 1981
 _DELIVERY_KM = 300
 _DECODED = ("year", "make", "model")

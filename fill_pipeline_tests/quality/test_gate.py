@@ -9,6 +9,8 @@ import pytest
 from fill_pipeline.extract.listing import Listing
 from fill_pipeline.quality.gate import Gate
 from fill_pipeline.settings import Settings
+from fill_pipeline.vehicles.clean import clean
+from fill_pipeline.vehicles.source_rules import RuleKind, SourceRule, set_aside
 from fill_pipeline.vehicles.store import ListingToWrite
 from fill_pipeline_tests.quality.cars import NOW, car, to_write
 
@@ -63,6 +65,18 @@ def test_what_a_site_says_and_means_so_holds_nothing_back(gate: Gate) -> None:
     assert gate.screen(rows(A, [car(n, mileage=0, year=2012) for n in range(30)])) == []
     assert gate.screen(rows(B, [car(n, price=299 + n, raw={"price": "$299/mo"}) for n in range(30)])) == []
     assert gate.screen(rows(UUID(int=3), [car(n, price=None) for n in range(30)])) == []
+
+
+def test_what_a_source_is_not_believed_holds_nothing_back_and_what_is_unlike_all_it_gave_does(gate: Gate) -> None:
+    for source_id, rule, held in (
+        (A, SourceRule(RuleKind.CONFIDENCE, "price", 0.95), False),
+        (B, SourceRule(RuleKind.RANGE, "price", (1_000_000, 2_000_000)), True),
+    ):
+        cleaned = [clean(car(n), now=NOW) for n in range(30)]
+        for one in cleaned:
+            set_aside(one, [rule])
+        batch = [ListingToWrite.of(one, source_id=source_id, source="a") for one in cleaned]
+        assert bool(gate.screen(batch)) == held
 
 
 def test_a_few_wrong_listings_among_many_or_alone_are_the_validators_business(gate: Gate) -> None:
