@@ -33,7 +33,7 @@ STAGES = {
     "decompress": ("fill_pipeline.drain.read:decode_bytes",),
     "extract": ("fill_pipeline.drain.read:extract_page",),
     "validate": ("fill_pipeline.drain.read:clean",),
-    "read, the rest": ("fill_pipeline.drain.service:read_page",),
+    "read, the rest": ("fill_pipeline.drain.service:read_pages",),
     "archive index": ("fill_pipeline.db.archive:insert_pages",),
     "identity": (
         "fill_pipeline.vehicles.assignment:Assignment.find_vehicles",

@@ -3,11 +3,12 @@ somebody is given who is asked about the gaps that stay."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
+from uuid import UUID
 
 import msgspec
 
@@ -18,7 +19,7 @@ from fill_pipeline.db.archive import ArchivedKind
 from fill_pipeline.drain.page import WRITTEN, RawPage, Reading
 from fill_pipeline.extract.listing import Evidence, Layer, Listing
 from fill_pipeline.extract.page import extract_page
-from fill_pipeline.extract.result import PageKind
+from fill_pipeline.extract.result import PageKind, PageResult
 from fill_pipeline.extract.urls import id_in_url
 from fill_pipeline.vehicles.clean import clean
 from fill_pipeline.vehicles.completeness import filled, knowable
@@ -63,25 +64,55 @@ def read_page(page: RawPage, reading: Reading, *, now: datetime, ask: Ask | None
         body = decode_bytes(page.body, page.content_encoding, MAX_DECODED_BYTES)
     except DecodeError as error:
         return ReadPage(page, skipped=SkipReason.DECODE, reason=str(error))
-    # What a card with a vehicle links to is that vehicle's page; telling the kinds apart is the dear part of reading.
-    kind = "detail" if page.hint and WRITTEN in page.hint else "auto"
-    found = extract_page(body, url=page.url, content_type=page.content_type, kind=kind, rules=reading.rules)
-    listings = found.listings
-    if len(listings) == 1 and found.kind is PageKind.DETAIL:
-        number_by_address(listings[0], page.url)
-    if page.hint and len(listings) == 1:
-        take_hint(listings[0], page.hint)
-    rows = rows_to_write(listings, page, reading, now=now)
+    found = _extracted(body, page, reading)
+    read = _read(page, found, reading, now)
     if (
         ask is not None
         and found.kind is PageKind.DETAIL
-        and _has_gaps(listings, rows, reading)
-        and ask(listings[0], body, page.content_type)
+        and _has_gaps(found.listings, read.rows, reading)
+        and ask(found.listings[0], body, page.content_type)
     ):
-        rows = rows_to_write(listings, page, reading, now=now)
+        read = _read(page, found, reading, now)
+    return read
+
+
+def read_pages(pages: Sequence[RawPage], readings: Mapping[UUID, Reading], *, now: datetime) -> list[ReadPage]:
+    """Read listing pages, as ``read_page`` reads one without asking, each by the reading of its source.
+
+    All are extracted before the first is cleaned: what a processor does many times in a row costs it less, here a
+    twelfth of reading.
+    """
+    found: list[PageResult | ReadPage] = []
+    for page in pages:
+        try:
+            body = decode_bytes(page.body, page.content_encoding, MAX_DECODED_BYTES)
+        except DecodeError as error:
+            found.append(ReadPage(page, skipped=SkipReason.DECODE, reason=str(error)))
+        else:
+            found.append(_extracted(body, page, readings[page.source_id]))
+    return [
+        one if isinstance(one, ReadPage) else _read(page, one, readings[page.source_id], now)
+        for page, one in zip(pages, found, strict=True)
+    ]
+
+
+def _extracted(body: bytes, page: RawPage, reading: Reading) -> PageResult:
+    """What the page says, and what the card that led to it said beside that."""
+    # What a card with a vehicle links to is that vehicle's page; telling the kinds apart is the dear part of reading.
+    kind = "detail" if page.hint and WRITTEN in page.hint else "auto"
+    found = extract_page(body, url=page.url, content_type=page.content_type, kind=kind, rules=reading.rules)
+    if len(found.listings) == 1 and found.kind is PageKind.DETAIL:
+        number_by_address(found.listings[0], page.url)
+    if page.hint and len(found.listings) == 1:
+        take_hint(found.listings[0], page.hint)
+    return found
+
+
+def _read(page: RawPage, found: PageResult, reading: Reading, now: datetime) -> ReadPage:
+    rows = rows_to_write(found.listings, page, reading, now=now)
     if rows:
         return ReadPage(page, rows)
-    if listings:
+    if found.listings:
         return ReadPage(page, skipped=SkipReason.NOT_A_VEHICLE, reason="no make, model or VIN could be read")
     return ReadPage(page, skipped=SkipReason.NO_LISTING, reason=found.reason or f"a page of kind {found.kind}")
 

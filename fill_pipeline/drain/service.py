@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import logging
 from collections.abc import Iterator
 from dataclasses import replace
@@ -19,7 +20,7 @@ from fill_pipeline.db import ledger, queue
 from fill_pipeline.db.connect import Connection, connect_again
 from fill_pipeline.db.ledger import SourceStats
 from fill_pipeline.drain.batch import Batch, BatchDone
-from fill_pipeline.drain.read import ReadPage, read_page
+from fill_pipeline.drain.read import ReadPage, read_page, read_pages
 from fill_pipeline.drain.write import Commit, in_transaction, write_pages
 from fill_pipeline.quality.gate import Gate
 
@@ -30,12 +31,19 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_COLLECT_AFTER = 20_000
+"""New containers after which the cyclic garbage collector looks. Reading and writing pages leaves no cycles behind;
+what a batch holds would be looked through for them dozens of times before it is done."""
+
 
 def work_batch(conn: Connection, batch: Batch, gate: Gate, asker: Asker | None = None) -> BatchDone:
     """Read and write one batch; pages that break the transaction are found by writing one at a time."""
     done = BatchDone(batch.number, [page.queue_id for page in batch.pages if page.queue_id is not None])
-    with asker.batch(batch.cycle_id, batch.now) if asker is not None else contextlib.nullcontext():
-        read = [read_page(page, batch.readings[page.source_id], now=batch.now, ask=asker) for page in batch.pages]
+    if asker is None:
+        read = read_pages(batch.pages, batch.readings, now=batch.now)
+    else:
+        with asker.batch(batch.cycle_id, batch.now):
+            read = [read_page(page, batch.readings[page.source_id], now=batch.now, ask=asker) for page in batch.pages]
     try:
         done.stats = _write(conn, read, batch, gate)
     except psycopg.OperationalError:
@@ -82,6 +90,7 @@ def serve(pipe: Pipe, url: str, rules: GateRules, asking: Settings | None) -> No
 
     ``asking`` are the settings of a language model to ask, if one is named.
     """
+    gc.set_threshold(_COLLECT_AFTER)
     conn = connect_again(url, name="fill worker")
     asker, gate = _asker(conn, asking), Gate(rules)
     try:

@@ -10,7 +10,7 @@ import pytest
 
 from fill_pipeline.crawl.choices import DetailPolicy
 from fill_pipeline.drain.page import RawPage, Reading
-from fill_pipeline.drain.read import SkipReason, read_cards, read_page
+from fill_pipeline.drain.read import SkipReason, read_cards, read_page, read_pages
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 READING = Reading("cars", None, 0.3, ("year", "make", "model"))
@@ -35,3 +35,20 @@ def test_a_page_that_cannot_be_decoded_is_skipped_with_the_reason(encoding: str,
         assert read.skipped is SkipReason.DECODE
         assert reason in str(read.reason)
         assert read.rows == []
+
+
+def test_pages_read_together_say_what_each_says_alone() -> None:
+    def page(body: bytes, **others: object) -> RawPage:
+        return replace(RawPage.unkept("http://cars.example/7", body, "text/html", now=NOW), **others)  # type: ignore[arg-type]
+
+    pages = [
+        page(CAR, hint={"mileage": 9_000}),
+        page(gzip.compress(CAR)[:-9], content_encoding="gzip"),
+        page(b"<html><title>About us</title><p>Open from nine to five.</p></html>"),
+        page(CAR.replace(b"Civic", b"Accord")),
+    ]
+    together = read_pages(pages, {pages[0].source_id: READING}, now=NOW)
+    assert together == [read_page(one, READING, now=NOW) for one in pages]
+    assert [read.skipped for read in together] == [None, SkipReason.DECODE, SkipReason.NO_LISTING, None]
+    assert [row.listing.model for read in together for row in read.rows] == ["Civic", "Accord"]
+    assert together[0].rows[0].listing.mileage == 9_000
