@@ -71,12 +71,17 @@ class _Look:
     cleaned: Cleaned
 
     @property
+    def url(self) -> str:
+        """Its own address, or that of the page it stands on."""
+        return self.cleaned.listing.url or self.row.url
+
+    @property
     def remote_id(self) -> str:
         """The number under which it is stored."""
         if self.cleaned.listing.remote_id:
             return self.cleaned.listing.remote_id
         try:
-            return url_hash(self.cleaned.listing.url or self.row.url).hex
+            return url_hash(self.url).hex
         except ValueError:
             return ""
 
@@ -88,11 +93,15 @@ def judged_values(conn: Connection, work: Work, source: Source) -> list[JudgedVa
     stored = rules.stored_values(conn, source.id, sorted(ids))
     vins = {look.cleaned.listing.vin for look in looks if look.cleaned.listing.vin}
     elsewhere = rules.stated_elsewhere(conn, sorted(vins), but=source.id)
-    return [
-        value
-        for look in looks
-        for value in _values(look, stored.get(look.remote_id), elsewhere.get(look.cleaned.listing.vin or "", ()))
-    ]
+    addresses: dict[str, set[str]] = {}
+    for look in looks:
+        addresses.setdefault(look.remote_id, set()).add(look.url)
+    shared = {number for number, urls in addresses.items() if len(urls) > 1}
+    found: list[JudgedValue] = []
+    for look in looks:
+        others = elsewhere.get(look.cleaned.listing.vin or "", ())
+        found += _values(look, stored.get(look.remote_id), others, look.remote_id in shared)
+    return found
 
 
 def settled(conn: Connection, source: Source, value: JudgedValue) -> JudgedValue:
@@ -128,15 +137,28 @@ def _looks(conn: Connection, work: Work, source: Source) -> Iterator[_Look]:
                     yield _Look(row, read, cleaned)
 
 
-def _values(look: _Look, stored: Stored | None, elsewhere: Sequence[dict[str, Any]]) -> Iterator[JudgedValue]:
+def _values(
+    look: _Look, stored: Stored | None, elsewhere: Sequence[dict[str, Any]], shared: bool
+) -> Iterator[JudgedValue]:
     for name in JUDGED:
         evidence, held = look.read.provenance.get(name), look.cleaned.quarantine.get(name)
         value = getattr(look.cleaned.listing, name) if held is None else held["value"]
         if evidence is None or not value or (held is not None and held["rule"] == "confidence"):
             continue
-        judgement = _judge(look, name, value, evidence.confidence, held is not None, stored, elsewhere)
-        url = look.cleaned.listing.url or look.row.url
-        yield JudgedValue(name, value, evidence.confidence, judgement, url, look.cleaned.listing)
+        if held is not None:
+            judgement = Judgement.WRONG
+        elif name == "remote_id":
+            judgement = _judge_number(value, look.url, shared)
+        else:
+            judgement = _judge(look, name, value, evidence.confidence, stored, elsewhere)
+        yield JudgedValue(name, value, evidence.confidence, judgement, look.url, look.cleaned.listing)
+
+
+def _judge_number(number: str, url: str, shared: bool) -> Judgement:
+    """A listing's number is right where its address holds it, and wrong where other addresses have it too."""
+    if number == id_in_url(url):
+        return Judgement.RIGHT
+    return Judgement.WRONG if shared else Judgement.UNKNOWN
 
 
 def _judge(
@@ -144,15 +166,9 @@ def _judge(
     name: str,
     value: Any,
     confidence: float,
-    refused: bool,
     stored: Stored | None,
     elsewhere: Sequence[dict[str, Any]],
 ) -> Judgement:
-    if refused:
-        return Judgement.WRONG
-    if name == "remote_id":
-        number = id_in_url(look.cleaned.listing.url or look.row.url)
-        return Judgement.UNKNOWN if number is None else _verdict(number == value)
     if name in look.cleaned.agreement:
         return _verdict(look.cleaned.agreement[name])
     others = [other[name] for other in elsewhere if other.get(name) is not None]

@@ -155,9 +155,14 @@ def _hash(url: str) -> str:
 
 
 def _doubtful(values: Sequence[JudgedValue]) -> list[SourceRule]:
-    """The confidences below which a source's values are mostly wrong, by one half of the pages."""
+    """The confidences below which a source's values are mostly wrong, by one half of the pages.
+
+    Not of numbers: with another one each listing would be taken for a new one.
+    """
     found = []
     for name in JUDGED:
+        if name == "remote_id":
+            continue
         half = _half(values, name, 0)
         levels = sorted({round(one.confidence, 2) for one in half})[1:]
         tried = [SourceRule(RuleKind.CONFIDENCE, name, level) for level in levels]

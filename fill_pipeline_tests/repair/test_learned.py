@@ -16,6 +16,7 @@ from fill_pipeline.db import cycles, queue, registry, rules
 from fill_pipeline.db.connect import Connection
 from fill_pipeline.db.queue import PageToQueue
 from fill_pipeline.drain.page import reading_of
+from fill_pipeline.drain.replay import replay_window
 from fill_pipeline.drain.work import Work, load_sources
 from fill_pipeline.extract.listing import Listing
 from fill_pipeline.repair.judged import JudgedValue, Judgement
@@ -142,6 +143,30 @@ def test_a_source_misread_needs_more_confidence_until_it_is_read_rightly_and_new
     assert "taken back" in (registry.versions(conn, source_id)[-1].reason or "")
     learn_rules(conn, work_of(timedelta(hours=26)), 5)
     assert "remote_id" not in load_sources(conn)[source_id].config.formats  # not trusted again for a week
+
+
+def test_a_word_where_the_number_should_be_makes_no_longer_one_listing_of_several(
+    conn: Connection, work: Work, stocked: Shop
+) -> None:
+    letters = "abcdefghijklmnopqrstuvwxyz"
+    for n, car in enumerate(stocked.cars):
+        car["number"] = "ask us" if n in (1, 2) else car["id"]
+        car["id"] = f"{letters[n // 26]}-{letters[n % 26]}"
+    stocked.form = lambda car: usual_form(car).replace(
+        "<table>", f"<table><tr><th>Stock number</th><td>{car['number']}</td></tr>"
+    )
+    source_id = crawl(conn, work, stocked, "shop")
+
+    def listings() -> int:
+        row = conn.execute("SELECT count(*) FROM listing_records WHERE remote_id <> 'ask us'").fetchone()
+        return row[0] if row else 0
+
+    assert listings() == CARS - 2
+    learn_rules(conn, work, 5)
+    rule = rows_of(conn, source_id)["source_format remote_id"]
+    assert (rule.status, rule.expectation["wrong"]) == ("applied", 2)
+    replay_window(work, [load_sources(conn)[source_id]], [work.cycle_id])
+    assert listings() == CARS
 
 
 def test_the_cycles_report_tells_what_became_of_rules(conn: Connection, work: Work) -> None:
