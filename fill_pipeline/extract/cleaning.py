@@ -8,6 +8,7 @@ import re
 _CONTROL = re.compile(r"[®™©\x00-\x08\x0b\x0c\x0e-\x1f\x7f\u200b\u200e\u200f\u2060\ufeff]")
 _TAG = re.compile(r"<[^>]{0,400}>")
 _MOJIBAKE = re.compile(r"[ÃÂâ][\x80-\xbf€™œ“”•–—‚ƒ„…†‡ˆ‰Š‹Œ¡-¿]")
+_GAPS = ("  ", "\n\n", " \n", "\n ")
 _BREAKS = re.compile(r"<\s*(?:br|p|li|div)\b[^>]{0,200}>", re.I)
 
 
@@ -33,7 +34,10 @@ def clean_markup(text: str, limit: int = 20_000) -> str:
         text = _TAG.sub(" ", _BREAKS.sub("\n", text))
     if "&" in text:
         text = html.unescape(text)
-    if not (text.isascii() and text.replace("\n", "").isprintable()):
+    if text.isascii() and text.replace("\n", "").isprintable():
+        if not any(gap in text for gap in _GAPS):
+            return text.strip()[:limit]
+    else:
         text = _CONTROL.sub("", mend_encoding(text))
     return "\n".join(filter(None, map(single_spaced, text.splitlines())))[:limit]
 

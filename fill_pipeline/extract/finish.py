@@ -108,15 +108,20 @@ _TITLE_TAIL = re.compile(
 )
 
 
-_TAIL_SIGNS = frozenset("|·•»-–—$€£,")
+_TAIL_SIGNS = frozenset("|·•»–—$€£")
+_HYPHEN = re.compile(r"\s-")  # within a word it is part of a name
 _TAIL_WORDS = ("for sale", "zu verkaufen", "te koop", "à vendre")
 
 
 def headline(title: str) -> str:
     """A title without what sites put behind it (their name, "for sale", the price), if a vehicle is named before it."""
     low = title.lower()
-    tailed = not _TAIL_SIGNS.isdisjoint(low) or any(hint in low for hint in _TAIL_WORDS)
-    if not tailed and title.strip() == title:
+    tailed = (
+        not _TAIL_SIGNS.isdisjoint(low)
+        or ("-" in low and _HYPHEN.search(low) is not None)
+        or any(hint in low for hint in _TAIL_WORDS)
+    )
+    if not tailed and title.strip(" -–—|,") == title:
         return title
     found = find_make_model(title)
     if found is not None and found.model is None and found.year is None:

@@ -40,7 +40,7 @@ def extract_page(
     """
     try:
         text = decode_body(body, content_type)
-        if not text.strip():
+        if not text or text.isspace():
             return PageResult(PageKind.OTHER, reason="the body is empty")
         if looks_like_json(text, content_type):
             return _extract_json(text, url, kind, rules or ExtractRules(), explain)

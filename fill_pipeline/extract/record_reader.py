@@ -21,7 +21,7 @@ from fill_pipeline.extract.keys import (
 )
 from fill_pipeline.extract.labels import field_of_label
 from fill_pipeline.extract.listing import Layer
-from fill_pipeline.extract.values import offer_value
+from fill_pipeline.extract.values import TEXT_FIELDS, offer_value, offer_words
 
 _PAYLOAD_BYTES = 16_384
 
@@ -33,6 +33,7 @@ class _Step(NamedTuple):
     key: str
     locator: str
     field: str  # of a plain value, "" for none
+    words: bool  # whether that is a text field
     confidence: float
     told: str  # the key, where it tells more of a plain value than its field
     plan: tuple[str, float, str | None]
@@ -56,7 +57,7 @@ def _steps(
                 field, rank = _in_context((field, rank), key, context, depth)
         elif context == "seller" and fold_key(key) in ("type", "kind"):
             field, rank, told = "seller_type", 1.0, ""
-        steps.append(_Step(key, f"{locator}.{key}", field, base * rank, told, plan))
+        steps.append(_Step(key, f"{locator}.{key}", field, field in TEXT_FIELDS, base * rank, told, plan))
     return base, tuple(steps)
 
 
@@ -98,18 +99,21 @@ def _read(
         return
     plan_of = _steps if len(record) <= MOST_KEYS else _steps.__wrapped__
     base, steps = plan_of(tuple(record), layer, locator, context, depth)
-    for key, place, field, confidence, told, plan in steps:
+    for key, place, field, words, confidence, told, plan in steps:
         value = record[key]
-        if value is None or value == "":
-            continue
-        if isinstance(value, dict):
+        if isinstance(value, str):
+            if words and value:
+                offer_words(reading, field, value, layer, place, confidence)
+            elif field and value:
+                offer_value(reading, field, value, layer, place, confidence, base_url, key=told)
+        elif isinstance(value, dict):
             if plan[2] != "foreign":
                 _read_inner(value, reading, layer, place, base_url, context, depth, budget, plan, base)
         elif isinstance(value, list):
             if value:
                 known = plan[:2] if plan[0] else None
                 _read_list(key, value, known, reading, layer, place, base_url, context, depth, budget)
-        elif field:
+        elif field and value is not None:
             offer_value(reading, field, value, layer, place, confidence, base_url, key=told)
 
 

@@ -17,6 +17,8 @@ _MAX_DEPTH = 24
 _MAX_RECORDS = 2_000
 _LEAST_JSON = 200  # characters of JSON inside a text that can hold a vehicle
 _NAMES = frozenset(("title", "make", "model", "vin", "price"))
+_TITLE = frozenset(("title",))
+_OFFERED = frozenset(("url", "remote_id", "mileage", "price"))
 _STRONG = frozenset(("vin", "mileage", "model", "make", "year"))
 _VEHICLE_TYPES = frozenset(
     (
@@ -205,10 +207,21 @@ def is_linked_vehicle(record: dict[str, Any]) -> bool:
     id or a mileage. A car without any of these is an example or a search's subject."""
     if _offers_many(record):
         return False
+    typed = record_type(record) in _CAR_TYPES
+    if typed and _says(record, _TITLE) and _says(record, _OFFERED):
+        return True  # its own keys are enough
     fields = record_fields(record)
-    if record_type(record) in _CAR_TYPES and "title" in fields and fields & {"url", "remote_id", "mileage", "price"}:
+    if typed and fields & _TITLE and fields & _OFFERED:
         return True
     return _is_offered(record, fields)
+
+
+def _says(record: dict[str, Any], wanted: frozenset[str]) -> bool:
+    """Whether a plain value among a record's own is of one of some fields."""
+    return any(
+        field in wanted and isinstance(value := record[key], (str, int, float)) and value != "" and value is not False
+        for key, field, _, _ in (_telling if len(record) <= MOST_KEYS else _told_by)(tuple(record))
+    )
 
 
 def _offers_many(record: dict[str, Any]) -> bool:

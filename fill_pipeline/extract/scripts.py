@@ -39,6 +39,7 @@ _FLIGHT_ROW = re.compile(r"(?:^|\n)[0-9a-f]{1,6}:(?=[\[{])")
 _STYLE = "text/css"
 _HEAD = 8_000  # characters before which a style sheet begins
 _MAX_BLOCKS = 400
+_OFTEN_SEEN = 10_000  # characters of a script that is remembered
 _MAX_ASSIGNMENTS = 60  # per script
 _MAX_SCRIPT = 4_000_000  # characters
 
@@ -71,7 +72,7 @@ def find_scripts(page: str) -> list[Script]:
         if end < start:
             end = _end_of_script(page, start)
         # Another script inside: this one may stand in a comment or an attribute, so the other counts too.
-        nested = page.find("<script", start, end) >= 0
+        nested = page.find("<", start, end) >= 0 and page.find("<script", start, end) >= 0
         position = start if nested else end
         if not 20 <= end - start <= _MAX_SCRIPT:
             continue
@@ -97,6 +98,9 @@ def _style_in_head(page: str) -> list[Script]:
 
 
 def _end_of_script(page: str, start: int) -> int:
+    end = page.find("<", start)
+    if end >= 0 and page.startswith("</script", end):
+        return end  # most scripts hold no other sign of this kind, and one sign is found far faster than several
     for closing in ("</script", "</SCRIPT"):
         end = page.find(closing, start)
         if end >= 0:
@@ -142,9 +146,11 @@ def state_data(page: str, scripts: list[Script]) -> Iterator[ScriptData]:
             data = parse_tolerant(text) if _hints_at_vehicles(text) else None
             if data is not None:
                 yield ScriptData(script.identity or "application/json", resolve(data))
+        elif not (_known_to_hold_data if len(text) <= _OFTEN_SEEN else _may_hold_data)(text):
+            continue
         elif "__next_f" in text:
             flight.extend(found[1] for found in _FLIGHT.finditer(text))
-        elif _hints_at_vehicles(text) or "JSON.parse" in text:
+        else:
             called = called_state(text, _closing, parse_tolerant, _to_json) if "function" in text[:300] else None
             if called is not None:
                 yield ScriptData("called", called)
@@ -155,6 +161,12 @@ def state_data(page: str, scripts: list[Script]) -> Iterator[ScriptData]:
         yield from _flight_data(flight)
 
 
+def _may_hold_data(text: str) -> bool:
+    """Whether a script's text can give state: a cheap look."""
+    return _hints_at_vehicles(text) or "JSON.parse" in text or "__next_f" in text
+
+
+_known_to_hold_data = lru_cache(maxsize=256)(_may_hold_data)  # the pages of a source have most scripts in common
 _OPENINGS = ('="{&quot;', '="[{&quot;', "='{&quot;", "='[{&quot;", "='{\"", "='[{\"", '="{&#34;', '="[{&#34;')
 _MAX_ATTRIBUTES = 1_000
 _MAX_ATTRIBUTE = 1_000_000  # characters

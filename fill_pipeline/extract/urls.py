@@ -11,15 +11,19 @@ from fill_pipeline.extract.gazetteer import canonical_make
 _SCHEME = re.compile(r"(?:javascript|mailto|tel|data|about|sms|blob|file|intent|whatsapp|viber)\s*:", re.I)
 _NAMED_ID = re.compile(r"id=([\w\-]{2,40})", re.I)
 _ID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}|(?<![\d.])\d{5,14}(?!\d)")
+_WEB = ("https://", "http://")
+_LONGEST = 4_000  # characters of an address
 _DIGITS = re.compile(r"\d+")
 
 
 def absolute(base_url: str, url: str) -> str | None:
     """An http(s) URL made absolute against the page's own, None for anything else (mailto:, fragments, garbage)."""
+    if url.startswith(_WEB) and url[-1].isalnum() and " " not in url and len(url) <= _LONGEST:
+        return url
     url = url.strip().strip("<>")
-    if not url or url[0] == "#" or len(url) > 4_000:
+    if not url or url[0] == "#" or len(url) > _LONGEST:
         return None
-    if url.startswith(("https://", "http://")):
+    if url.startswith(_WEB):
         return url if " " not in url else url.replace(" ", "%20")
     if _SCHEME.match(url):
         return None

@@ -40,7 +40,7 @@ _NOTHING = re.compile(r"0+(?:[.,]0+)? ?\D{0,4}")
 _TELEPHONE = re.compile(r"\+?[\d(][\d ().\-/\u00a0]{4,22}\d")
 _DECIMAL = re.compile(r"\d{1,15}\.(?:\d{1,2}|\d{4,6})")  # as a program writes it; three digits would group thousands
 _YEAR = re.compile(r"(?<![\d.,])(1[89]\d\d|20[0-4]\d)(?![\d,]|\.\d)")
-_TEXT_FIELDS = frozenset(
+TEXT_FIELDS = frozenset(
     [
         "title",
         "make",
@@ -98,10 +98,8 @@ def offer_value(
     key: str = "",
 ) -> None:
     """Offer a value for a field after reading it as that field's type; what cannot be read is left out."""
-    if field in _TEXT_FIELDS and isinstance(value, str) and len(value) <= _SHORT:
-        known = _short_offer(field, value, layer, locator, confidence)
-        if known is not None:
-            reading.put(field, known)
+    if field in TEXT_FIELDS and isinstance(value, str):
+        offer_words(reading, field, value, layer, locator, confidence)
         return
     if not reading.is_open(field, confidence):
         return
@@ -110,8 +108,11 @@ def offer_value(
             reading.offer("status", ListingStatus.SOLD.value, layer, locator, confidence)
         elif field == "seller_type" and "dealer" in key.lower():
             reading.offer("seller_type", "dealer" if value else "private", layer, locator, confidence)
-    elif field in _TEXT_FIELDS:
-        _offer_text(reading, field, value, layer, locator, confidence)
+    elif field in TEXT_FIELDS:
+        if isinstance(value, float) and value.is_integer():
+            value = int(value)
+        if not (field == "model" and isinstance(value, int) and value > 9999):
+            offer_words(reading, field, str(value), layer, locator, confidence)
     elif field in _PRICES:
         _offer_price(reading, field, value, layer, locator, confidence, key)
     elif field == "mileage":
@@ -156,18 +157,15 @@ def _offer_moment(reading: Reading, field: str, value: Any, layer: Layer, locato
 
 
 def _offer_status(reading: Reading, field: str, value: Any, layer: Layer, locator: str, confidence: float) -> None:
-    words = str(value)
-    status = read_status(words[:80])
+    status = read_status(str(value)[:80])
     if status:
-        reading.offer(field, status.value, layer, locator, confidence, raw=clean(words, 80))
+        reading.offer(field, status.value, layer, locator, confidence, raw=_short_words(str(value)[:320]))
 
 
-def _offer_text(reading: Reading, field: str, value: Any, layer: Layer, locator: str, confidence: float) -> None:
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    if field == "model" and isinstance(value, int) and value > 9999:
-        return
-    offer = _text_offer(field, value if isinstance(value, str) else str(value), layer, locator, confidence)
+def offer_words(reading: Reading, field: str, words: str, layer: Layer, locator: str, confidence: float) -> None:
+    """Offer the words of a text field."""
+    make = _short_offer if len(words) <= _SHORT else _text_offer
+    offer = make(field, words, layer, locator, confidence)
     if offer is not None:
         reading.put(field, offer)
 
@@ -298,6 +296,11 @@ def _offer_year(reading: Reading, field: str, value: Any, layer: Layer, locator:
         year = _year_in(value[:40])
     if year is not None and MIN_YEAR <= year <= MAX_YEAR:
         reading.offer(field, year, layer, locator, confidence, raw=None if isinstance(value, int) else str(value)[:40])
+
+
+@lru_cache(maxsize=1024)
+def _short_words(words: str) -> str:
+    return clean(words, 80)
 
 
 @lru_cache(maxsize=4096)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fill_pipeline.extract.scripts import find_scripts, linked_data, parse_tolerant, state_data
+from fill_pipeline.extract.scripts import find_scripts, linked_data, parse_tolerant, state_data, without_scripts
 
 _JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(max_size=20),
@@ -95,3 +95,30 @@ def test_no_script_makes_the_readers_raise(text: str) -> None:
 def test_nesting_without_end_is_refused() -> None:
     assert parse_tolerant("[" * 100_000) is None
     assert parse_tolerant('{"a":' * 50_000 + "1" + "}" * 50_000) is None
+
+
+_CAR = '{"@type": "Car", "name": "2019 Ford F-150", "sku": "A1"}'
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        f'<style>.a{{color:red}}</style><script type="application/ld+json">{_CAR}</script>',
+        f'<style>.a{{color:red}}</style><SCRIPT TYPE="application/ld+json">{_CAR}</SCRIPT>',
+        f'<style>.a{{background:url("data:<svg>")}}</style><script type="application/ld+json">{_CAR}</script>',
+        f'<script>var style = "<style>.a{{}}";</script><script type="application/ld+json">{_CAR}</script>',
+        f'<script>if (1 < 2) document.write("<p></p>");</script><script type="application/ld+json">{_CAR}</script>',
+        f'<!-- <style> --><script type="application/ld+json">{_CAR}</script>',
+    ],
+)
+def test_a_style_sheet_in_the_head_hides_no_script_and_no_words(head: str) -> None:
+    page = f"<html><head>{head}</head><body><p>Seen by all</p></body></html>"
+    scripts = find_scripts(page)
+    assert [block.data["sku"] for block in linked_data(page, scripts)] == ["A1"]
+    assert "<p>Seen by all</p>" in without_scripts(page, scripts)
+    assert "F-150" not in without_scripts(page, scripts)
+
+
+def test_a_style_sheet_that_never_ends_takes_no_words_away() -> None:
+    page = "<html><head><style>.a{color:red}<p>Seen by all</p>"
+    assert "<p>Seen by all</p>" in without_scripts(page, find_scripts(page))
