@@ -25,7 +25,7 @@ import time
 import urllib.request
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -65,6 +65,12 @@ class Contender:
     processes: int = 1
     workers: int = 0
     needs: str = ""
+    cores: int = 0  # it and PostgreSQL are kept to so many; 0: to none
+
+
+ONE_CORE = Contender("drain, 1 shard, 1 core", "drain", workers=1, cores=1)
+ONE_SHARD = Contender("drain, 1 shard of 1", "drain", workers=1)
+TWO_SHARDS = Contender("drain, 2 shards of 1", "drain", processes=2, workers=1)
 
 
 @dataclass
@@ -100,7 +106,8 @@ class Bench:
             commands.append([sys.executable, str(HERE / "fill_contenders.py"), contender.run, str(file)])
         postgres, server, began = self._postgres_cpu(), self._server_cpu(), time.perf_counter()
         others = {child.pid for child in psutil.Process().children()}
-        processes = [subprocess.Popen(command, env={**os.environ, **(environment or {})}) for command in commands]
+        with self._kept_to(contender.cores):
+            processes = [subprocess.Popen(command, env={**os.environ, **(environment or {})}) for command in commands]
         cpu = 0.0
         for process in processes:
             _, status, usage = os.wait4(process.pid, 0)
@@ -145,7 +152,7 @@ class Bench:
         assert names is not None
         self.conn.execute(f"TRUNCATE {names[0]} RESTART IDENTITY CASCADE")
         now = datetime.now(UTC)
-        job = {
+        job: dict[str, Any] = {
             "home": str(self.settings.home),
             "database": self.url,
             "site": {**self.site, "urls": []},
@@ -176,9 +183,27 @@ class Bench:
         found = self.conn.execute(question).fetchone()
         assert found == (pages, pages), f"{contender.title} stored {found} of {pages}"
 
+    @contextmanager
+    def _kept_to(self, cores: int) -> Iterator[None]:
+        """What is started here, and PostgreSQL until the next run, has the first so many cores."""
+        every = os.sched_getaffinity(0)
+        first = set(sorted(every)[:cores]) or every
+        postmaster = self._postmaster()
+        for process in (postmaster, *postmaster.children()):  # what it forks from now on takes after it
+            with suppress(ProcessLookupError):
+                os.sched_setaffinity(process.pid, first)
+        os.sched_setaffinity(0, first)
+        try:
+            yield
+        finally:
+            os.sched_setaffinity(0, every)
+
+    def _postmaster(self) -> psutil.Process:
+        return psutil.Process(int((self.settings.home / "postgres" / "postmaster.pid").read_text().split()[0]))
+
     def _postgres_cpu(self) -> float:
         """CPU seconds of the whole server: its living processes and those it has seen end."""
-        postmaster = psutil.Process(int((self.settings.home / "postgres" / "postmaster.pid").read_text().split()[0]))
+        postmaster = self._postmaster()
         while True:  # until none was born or buried between the two looks, which would count it twice or not at all
             children = postmaster.children()
             try:
@@ -220,10 +245,7 @@ def contenders(workers: int, shards: bool) -> list[Contender]:
         Contender("scrapy, 2 processes", "scrapy", processes=2, needs="scrapy"),
     ]
     if shards:
-        everyone += [
-            Contender("drain, 1 shard of 1", "drain", workers=1),
-            Contender("drain, 2 shards of 1", "drain", processes=2, workers=1),
-        ]
+        everyone += [ONE_CORE, ONE_SHARD, TWO_SHARDS]
     there = [c for c in everyone if not c.needs or importlib.util.find_spec(c.needs) is not None]
     for left_out in {c.needs for c in everyone if c not in there}:
         print(f"{left_out} is not installed and left out")
@@ -292,6 +314,50 @@ def report(bench: Bench, pages: int) -> dict[str, dict[str, float]]:
     return figures
 
 
+def scaling(bench: Bench) -> dict[str, float]:
+    """Print and return how two shards on two cores compare with one on one.
+
+    A shard is a process that fetches, its worker and PostgreSQL's processes for both, so that alone it keeps more than
+    one core busy: left to run on two, it leaves less than a core for the second. Told beside: the cores one keeps busy
+    and the most that two can gain then. The page server runs where there is room, and takes from both.
+    """
+
+    def seconds(title: str) -> list[float]:
+        return [run.wall for run in bench.runs[title]]
+
+    def net(title: str) -> float:
+        return statistics.median(seconds(title)) - statistics.median(run.wall for run in bench.idle[title])
+
+    def busy(run: Spent) -> float:
+        return (run.cpu + run.postgres + run.server) / run.wall
+
+    two = seconds(TWO_SHARDS.title)
+    to_core = [one / both for one, both in zip(seconds(ONE_CORE.title), two, strict=True)]
+    to_shard = [one / both for one, both in zip(seconds(ONE_SHARD.title), two, strict=True)]
+    alone = bench.runs[ONE_SHARD.title]
+    figures = {
+        "two_shards_to_one_core": statistics.median(to_core),
+        "two_shards_to_one_core_worst": min(to_core),
+        "two_shards_to_one_core_without_start": net(ONE_CORE.title) / net(TWO_SHARDS.title),
+        "two_shards_to_one_shard": statistics.median(to_shard),
+        "cores_of_one_shard": statistics.median(busy(run) for run in alone),
+        "postgres_cores_of_one_shard": statistics.median(run.postgres / run.wall for run in alone),
+        "server_cores_of_one_shard": statistics.median(run.server / run.wall for run in alone),
+        "cores_of_two_shards": statistics.median(busy(run) for run in bench.runs[TWO_SHARDS.title]),
+    }
+    figures = {name: round(value, 2) for name, value in figures.items()}
+    print(
+        f"\ntwo shards of one worker on {len(os.sched_getaffinity(0))} cores, medians of rounds:\n"
+        f"  {figures['two_shards_to_one_core']} times one shard that shares one core with PostgreSQL"
+        f" (worst {figures['two_shards_to_one_core_worst']},"
+        f" without start-up {figures['two_shards_to_one_core_without_start']})\n"
+        f"  {figures['two_shards_to_one_shard']} times one shard that has all cores: alone it keeps"
+        f" {figures['cores_of_one_shard']} busy (PostgreSQL {figures['postgres_cores_of_one_shard']},"
+        f" page server {figures['server_cores_of_one_shard']}), two keep {figures['cores_of_two_shards']}"
+    )
+    return figures
+
+
 def main() -> None:
     """Run and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -299,7 +365,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--layout", choices=[str(layout) for layout in LAYOUTS], default="cards")
     parser.add_argument("--workers", type=int, default=2, help="reading processes of the drain and of the floor")
-    parser.add_argument("--shards", action="store_true", help="also two drains of one worker against one")
+    parser.add_argument("--shards", action="store_true", help="also two drains of one worker against one, of two cores")
     parser.add_argument("--only", default="", help="only contenders whose name begins so")
     wanted = parser.parse_args()
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)
@@ -333,6 +399,8 @@ def measure(bench: Bench, wanted: argparse.Namespace) -> None:
             )
     figures = report(bench, len(urls))
     result: dict[str, Any] = {"benchmark": "fill", "pages": len(urls), "rounds": wanted.rounds, "layout": wanted.layout}
+    if TWO_SHARDS in taking_part:
+        result["scaling"] = scaling(bench)
     by_stage = stages(bench, taking_part[0], urls)
     total = sum(by_stage.values())
     print(f"\nwhere the drain's CPU goes: ms a vehicle, per cent (all timers on: {total:.3f} ms)")
