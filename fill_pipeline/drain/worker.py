@@ -79,9 +79,9 @@ def _serve(pipe: Pipe, url: str, rules: GateRules, asking: Settings | None) -> N
 
 
 def forks() -> ForkServerContext:
-    """How processes that read pages are made: the imports, most of what starting one costs, are done once."""
+    """How processes that read pages are made: what loads, most of what starting one costs, is loaded once."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["fill_pipeline.drain.service"])
+    context.set_forkserver_preload(["fill_pipeline.drain.service", "fill_pipeline.drain.preload"])
     return context
 
 

@@ -1,4 +1,4 @@
-"""Worker processes: they live no longer than the process that started them."""
+"""Worker processes: they begin with all loaded, and live no longer than the process that started them."""
 
 from __future__ import annotations
 
@@ -41,3 +41,25 @@ def test_a_worker_that_hangs_ends_with_its_killed_parent(tmp_path: Path) -> None
     for process in alive:
         process.kill()
     assert alive == []
+
+
+TELLER = """
+import os, sys
+from fill_pipeline.drain.worker import forks
+
+def tell():
+    decoder = sys.modules["fill_pipeline.vehicles.vin"].decoder_memory()
+    print(decoder.kept, len(os.listdir("/proc/self/task")), flush=True)
+
+if __name__ == "__main__":
+    process = forks().Process(target=tell)
+    process.start()
+    process.join()
+"""
+
+
+def test_a_worker_is_forked_with_the_vin_decoder_loaded_and_no_thread(tmp_path: Path) -> None:
+    script = tmp_path / "teller.py"
+    script.write_text(TELLER)
+    told = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=60, check=True)
+    assert told.stdout.split() == ["1", "1"]
