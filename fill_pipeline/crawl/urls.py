@@ -53,7 +53,11 @@ _CLEAN_PATH = re.compile(r"[A-Za-z0-9/\-._~!$&'()*+,;=:@]*")
 _CLEAN_QUERY = re.compile(r"[A-Za-z0-9\-._~!$'()*,;:@/?]*")
 _CLEAN_WIRE = re.compile(r"https?://[a-z0-9.\-:]+/[A-Za-z0-9/\-._~!$&'()*+,;=:@?%|]*")
 # What needs no work: most detail pages. (No digit starts the last label of a host that is a name.)
-_CANONICAL = re.compile(r"https?://(?=[^/]{1,253}/)(?:[a-z0-9-]+\.)+[a-z][a-z0-9-]*/[A-Za-z0-9/\-._~!$&'()*+,=:@]*")
+_BYTE = r"(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
+_CANONICAL = re.compile(
+    rf"https?://(?=[^/]{{1,253}}/)(?:(?:[a-z0-9-]+\.)+[a-z][a-z0-9-]*|(?:{_BYTE}\.){{3}}{_BYTE})"
+    r"(?::(?!80/|443/)[1-9][0-9]{0,3})?/[A-Za-z0-9/\-._~!$&'()*+,=:@]*"
+)
 _ESCAPES = re.compile(r"((?:%[0-9A-Fa-f]{2})+)")
 _BAD_HOST = re.compile(r"[\x00-\x20\x7f#%/:?@\\\[\]<>^|]")
 
