@@ -170,11 +170,14 @@ def _judge(drill: World, one: Incident, number: int, cycle_id: str) -> int:
     if repairs and repairs[0].status in ("rejected", "diagnosed"):
         one.outcome += f" ({repairs[0].diagnosis}: {repairs[0].reason[:90]})"
     promoted = any(row.status == "promoted" for row in repairs)
-    wrong = promoted and number == 2 and after.precision < GOOD
-    if wrong:
-        misread = {name: counts for name, counts in after.by_field.items() if counts[1]}
-        print(f"  WRONG RULE on {one.site}: right/wrong/missing {misread}; rules {repairs[0].evidence.get('rules')}")
-    return int(wrong)
+    rules = (repairs[0].evidence.get("rules") or {}) if repairs else {}
+    # A model that a title names with its variant is no rule's doing.
+    judged = [counts for name, counts in after.by_field.items() if name != "model" or name in rules]
+    right, wrong = (sum(counts[outcome] for counts in judged) for outcome in (0, 1))
+    is_wrong = promoted and number == 2 and right < GOOD * (right + wrong)
+    if is_wrong:
+        print(f"  WRONG RULE on {one.site}: right/wrong/missing {after.by_field}; rules {rules}", flush=True)
+    return int(is_wrong)
 
 
 def _tell(one: Incident) -> None:

@@ -12,7 +12,7 @@ from fill_pipeline.db.improvement import KnownListing
 from fill_pipeline.drain.work import Source, Work
 from fill_pipeline.repair.ask import Asker
 from fill_pipeline.repair.cards import card_witnesses, is_index_only, lacking_on_cards, score_cards
-from fill_pipeline.repair.diagnose import Checkup
+from fill_pipeline.repair.diagnose import GOOD_F1, Checkup
 from fill_pipeline.repair.likes import FIELDS as TOLD_BY_LIKES
 from fill_pipeline.repair.loss import ENOUGH, broken_witnesses, knows, lacking, lost_fields, told_witnesses
 from fill_pipeline.repair.proposal import CANARY_PAGES, CANARY_SHARE, MIN_TRAIN_PAGES, reading_with
@@ -60,11 +60,11 @@ def check_up(conn: Connection, work: Work, source: Source, asker: Asker, known: 
     seen.lacking = lacking(came, seen.lost, reading, now=now)
     if unproven := [name for name in seen.lacking if not _is_stated(seen, name)]:
         _add(seen, broken_witnesses(conn, work, source, unproven, reading, FRESH_DETAILS))
-    if seen.lacking:  # what one redesign took away went together, though not from every page
-        by_field = score(seen.witnesses, reading, now=now).by_field
-        untold = [name for name in TOLD_BY_LIKES if by_field.get(name, [0, 0, 0])[2] < ENOUGH]
-        _add(seen, told_witnesses(conn, work, source, untold, FRESH_DETAILS))
     seen.score = score(seen.witnesses, reading, now=now)
+    if seen.lacking or seen.score.f1 < GOOD_F1:  # what a redesign took away went together, though not from every page
+        unproven = [name for name in TOLD_BY_LIKES if seen.score.by_field.get(name, [0, 0, 0])[2] < ENOUGH]
+        _add(seen, told_witnesses(conn, work, source, unproven, FRESH_DETAILS))
+        seen.score = score(seen.witnesses, reading, now=now)
     return seen
 
 
