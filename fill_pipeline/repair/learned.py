@@ -281,8 +281,9 @@ def objection(rule: SourceRule, proof: Proof) -> str | None:
 def _change(
     conn: Connection, source: Source, changed: Sequence[SourceRule], *, reason: str, remove: bool = False
 ) -> None:
-    """Put rules into the source's configuration, or take them out, as a new version."""
-    config = dict(source.row.config)
+    """Put rules into the source's configuration as it stands now, or take them out, as a new version."""
+    standing = registry.find_source(conn, source.slug) or source.row
+    config = dict(standing.config)
     for rule in changed:
         section = {name: value for name, value in config.get(rule.kind.section, {}).items() if name != rule.field}
         config[rule.kind.section] = section if remove else section | {rule.field: rule.as_config()}
