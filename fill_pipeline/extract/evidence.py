@@ -9,8 +9,8 @@ from typing import Any
 
 from fill_pipeline.extract.listing import Evidence, Layer, Listing
 
-# Confidence, value, layer, locator, and the words it was read from.
-Offer = tuple[float, Any, Layer, str, str | None]
+# Confidence, value, evidence, and the words it was read from.
+Offer = tuple[float, Any, Evidence, str | None]
 # A listing with all of these needs no further layer.
 CORE_FIELDS = ("title", "year", "make", "model", "price", "mileage", "vin", "images")
 
@@ -28,7 +28,7 @@ class FieldExplanation:
 
 
 @lru_cache(maxsize=8192)
-def _evidence(layer: Layer, locator: str, confidence: float) -> Evidence:
+def evidence_of(layer: Layer, locator: str, confidence: float) -> Evidence:
     """Evidence as a listing keeps it: pages of one source give the same again and again."""
     return Evidence(layer, locator, round(confidence, 3))
 
@@ -59,15 +59,15 @@ class Reading:
             self._all.append((field, layer, locator, value, confidence))
         held = self._best.get(field)
         if held is None or confidence > held[0]:
-            self._best[field] = (confidence, value, layer, locator, raw)
+            self._best[field] = (confidence, value, evidence_of(layer, locator, confidence), raw)
 
     def put(self, field: str, offer: Offer) -> None:
         """Put a value forward that is kept ready, if its field is asked for."""
         if self._only is not None and field not in self._only:
             return
         if self._all is not None:
-            confidence, value, layer, locator, _ = offer
-            self._all.append((field, layer, locator, value, confidence))
+            confidence, value, evidence, _ = offer
+            self._all.append((field, evidence.layer, evidence.locator, value, confidence))
         held = self._best.get(field)
         if held is None or offer[0] > held[0]:
             self._best[field] = offer
@@ -101,12 +101,12 @@ class Reading:
     def locator(self, field: str) -> str:
         """Where the leading value was read, "" where there is none."""
         held = self._best.get(field)
-        return held[3] if held else ""
+        return held[2].locator if held else ""
 
     def raw(self, field: str) -> str | None:
         """The words behind the leading value."""
         held = self._best.get(field)
-        return held[4] if held else None
+        return held[3] if held else None
 
     def has(self, *fields: str) -> bool:
         """Whether every one of the fields has a value."""
@@ -130,15 +130,15 @@ class Reading:
 
     def replace(self, field: str, value: Any, raw: str | None = None) -> None:
         """Put a canonical value in place of the leading one, keeping its evidence and its words."""
-        confidence, old, layer, locator, words = self._best[field]
+        confidence, old, evidence, words = self._best[field]
         if words is None:
             words = raw if raw is not None else (str(old) if old != value else None)
-        self._best[field] = (confidence, value, layer, locator, words)
+        self._best[field] = (confidence, value, evidence, words)
 
     def absorb(self, other: Reading, discount: float = 1.0) -> None:
         """Take over what another reading of the same vehicle offers."""
-        for field, (confidence, value, layer, locator, raw) in other._best.items():
-            self.offer(field, value, layer, locator, confidence * discount, raw)
+        for field, (confidence, value, evidence, raw) in other._best.items():
+            self.offer(field, value, evidence.layer, evidence.locator, confidence * discount, raw)
         if self.payload is None:
             self.payload = other.payload
 
@@ -147,9 +147,9 @@ class Reading:
         values: dict[str, Any] = {}
         provenance: dict[str, Evidence] = {}
         words = {field: note[:200] for field, note in self._notes.items() if field not in self._best}
-        for field, (confidence, value, layer, locator, raw) in self._best.items():
+        for field, (_, value, evidence, raw) in self._best.items():
             values[field] = value
-            provenance[field] = _evidence(layer, locator, confidence)
+            provenance[field] = evidence
             if raw is not None:
                 words[field] = raw[:200]
         return Listing(**values, raw=words, raw_payload=self.payload, provenance=provenance)
@@ -159,7 +159,7 @@ class Reading:
         out: list[FieldExplanation] = []
         for field, layer, locator, value, confidence in self._all or ():
             held = self._best.get(field)
-            won = held is not None and held[0] == confidence and held[2] == layer and held[3] == locator
+            won = held is not None and (held[0], held[2].layer, held[2].locator) == (confidence, layer, locator)
             out.append(FieldExplanation(field, layer, locator, value, confidence, won))
         out.sort(key=lambda e: (e.field, not e.won, -e.confidence))
         return out

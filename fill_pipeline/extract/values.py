@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import Any
 
 from fill_pipeline.extract.cleaning import clean, clean_markup
-from fill_pipeline.extract.evidence import Offer, Reading
+from fill_pipeline.extract.evidence import Offer, Reading, evidence_of
 from fill_pipeline.extract.listing import Layer, ListingStatus, PriceKind
 from fill_pipeline.extract.numbers import (
     MAX_MILEAGE,
@@ -175,7 +175,7 @@ def _text_offer(field: str, words: str, layer: Layer, locator: str, confidence: 
     text = _read_text(field, words)
     if field == "title" and _is_priced(text):
         confidence *= 0.7  # made for search engines; the page's heading is the title
-    return (confidence, text, layer, locator, None) if text else None
+    return (confidence, text, evidence_of(layer, locator, confidence), None) if text else None
 
 
 _short_offer = lru_cache(maxsize=16384)(_text_offer)  # a site says the same few words on page after page
