@@ -25,7 +25,7 @@ from fill_pipeline.repair.induce import MIN_COVERAGE, Place, firmest, places, va
 from fill_pipeline.repair.truth import Witness
 
 FIELDS = ("price", "mileage")
-LEAST_PAGES = 12
+LEAST_PAGES = 10
 LEAST_LIKE = 3
 LEAST_SHARED = 10  # cars that show what another currency or unit is worth
 WITHIN = math.log(2.5)  # of what is usual; hardly any car is further off
