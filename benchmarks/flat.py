@@ -33,7 +33,7 @@ from fill_pipeline.cycle.lifecycle import ensure_open
 from fill_pipeline.db import queue
 from fill_pipeline.db.connect import Connection, connect
 from fill_pipeline.db.migrate import migrate
-from fill_pipeline.db.queue import Completion, QueueStatus
+from fill_pipeline.db.queue import ClaimedPage, Completion, PageToQueue, QueueStatus
 from fill_pipeline.db.server import database_url, stop_embedded
 from fill_pipeline.extract.listing import Evidence, Layer, Listing
 from fill_pipeline.settings import Settings
@@ -176,7 +176,7 @@ def wait_again(conn: Connection) -> None:
     """Puts every page that was claimed here back into the queue."""
     conn.execute(
         "UPDATE import_queue SET status = 'pending', attempts = 0, lease_owner = NULL, lease_expires_at = NULL, "
-        "processed_at = NULL, processed_cycle = NULL WHERE processed_cycle = 'bench'"
+        "priority = 0, processed_at = NULL, processed_cycle = NULL WHERE 'bench' IN (processed_cycle, cycle_id)"
     )
 
 
@@ -246,9 +246,9 @@ def _listing(n: int) -> Listing:
     )
 
 
-def claim(conn: Connection, owner: str) -> list[int]:
-    """Ids of a batch of pages, leased."""
-    pages = queue.claim(
+def claim(conn: Connection, owner: str) -> list[ClaimedPage]:
+    """A batch of pages, leased."""
+    return queue.claim(
         conn,
         owner=owner,
         cycle_id="bench",
@@ -258,14 +258,13 @@ def claim(conn: Connection, owner: str) -> list[int]:
         horizon=timedelta(seconds=20),
         per_source=BATCH // 25,
     )
-    return [page.queue_id for page in pages]
 
 
 def claim_all(conn: Connection) -> None:
     """A claim that must give the whole batch."""
-    ids = claim(conn, "bench")
-    if len(ids) != BATCH:
-        raise SystemExit(f"{len(ids)} rows were claimed instead of {BATCH}")
+    pages = claim(conn, "bench")
+    if len(pages) != BATCH:
+        raise SystemExit(f"{len(pages)} rows were claimed instead of {BATCH}")
 
 
 def measure(small: str, large: str, rounds: int) -> dict[str, Any]:
@@ -351,20 +350,20 @@ def measure_queue(url: str, through: int) -> dict[str, Any]:
         began = time.perf_counter()
         done = 0
         while done < through:
-            ids = claim(conn, "bench")
-            ends = [Completion(page, QueueStatus.COMPLETE) for page in ids]
+            pages = claim(conn, "bench")
+            ends = [Completion(page.queue_id, QueueStatus.COMPLETE) for page in pages]
             queue.complete(conn, ends, owner="bench", now=_now())
-            done += len(ids)
-            if len(ids) < BATCH:
-                wait_again(conn)
+            again = [PageToQueue(page.source_id, page.url, page.url_hash) for page in pages]
+            queue.enqueue(conn, again, cycle_id="bench", now=_now(), revisit=timedelta(0))
+            done += len(pages)
         seconds = time.perf_counter() - began
         after = _claim_ms(conn)
         dead = conn.execute("SELECT n_dead_tup, n_live_tup FROM pg_stat_user_tables WHERE relname = 'import_queue'")
         bloat = dead.fetchone()
     print(f"\nclaim: {rate:,.0f} rows/s with {CLAIMERS} workers; a batch of {BATCH}: {before:.1f} CPU ms before and")
     print(
-        f"{after:.1f} CPU ms after {done:,} rows went through ({done / seconds:,.0f} rows/s claimed and completed); "
-        f"dead and live rows: {bloat}"
+        f"{after:.1f} CPU ms after {done:,} rows went through ({done / seconds:,.0f} rows/s claimed, completed and "
+        f"queued again); dead and live rows: {bloat}"
     )
     return {
         "claim_rows_per_second": round(rate),
@@ -375,9 +374,6 @@ def measure_queue(url: str, through: int) -> dict[str, Any]:
 
 
 def _claim_ms(conn: Connection) -> float:
-    waiting = conn.execute("SELECT FROM import_queue WHERE status = 'pending' LIMIT %s", [16 * BATCH]).rowcount
-    if waiting < 16 * BATCH:
-        wait_again(conn)
     spent = []
     for _ in range(15):
         began = _cpu_ms(conn)
@@ -396,8 +392,8 @@ def _claim_for(url: str, number: int, seconds: float) -> float:
     with connect(url, name=f"bench claimer {number}") as conn:
         claim(conn, f"bench{number}")
         began, rows, spent = time.perf_counter(), 0, 0.0
-        while spent < seconds and (ids := claim(conn, f"bench{number}")):
-            rows, spent = rows + len(ids), time.perf_counter() - began
+        while spent < seconds and (pages := claim(conn, f"bench{number}")):
+            rows, spent = rows + len(pages), time.perf_counter() - began
         return rows / spent if rows else 0.0
 
 

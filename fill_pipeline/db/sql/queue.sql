@@ -30,8 +30,7 @@ RETURNING q.id;
 -- slot_at says when to fetch. Nobody waits for the disk: a server that crashes in the second after it forgets the lease,
 -- and whoever holds it is told that the row is not his when he finishes it.
 WITH ready AS (
-    SELECT st.source_id, s.slug, s.name, s.base_url, s.config, s.config_version, s.kind, st.max_concurrency,
-           greatest(st.next_slot_at, :now) AS first_slot, pace.ms AS delay_ms,
+    SELECT st.source_id, greatest(st.next_slot_at, :now) AS first_slot, pace.ms AS delay_ms,
            CASE WHEN st.breaker <> 'closed' THEN 1 -- one page finds out whether the source is back
                 ELSE least(
                     :per_source::int,
