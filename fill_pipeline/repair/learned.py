@@ -216,15 +216,17 @@ def _is_worth_it(proof: Proof) -> bool:
 
 
 def review_rules(conn: Connection, work: Work) -> dict[str, list[str]]:
-    """Look again at rules that refuse more than was expected of them in this cycle, or have nothing left to refuse.
+    """Look again at rules that refused more than was expected of them in this cycle; once a day at each that refused
+    anything, and at each least confidence, which may have nothing left to refuse.
 
     Returns what was taken back or kept in words, by source.
     """
     known, now = load_sources(conn), work.now_fn()
     suspects: dict[UUID, list[RuleAtWork]] = {}
     for one in rules.rules_at_work(conn, work.cycle_id, least=LEAST_JUDGED):
-        stale = one.rule == RuleKind.CONFIDENCE and one.judged_at < now - LEARN_AGAIN
-        if one.source_id in known and (stale or one.refused > one.expected + ALLOWED):
+        busy = one.refused > 0 or one.rule == RuleKind.CONFIDENCE
+        due = busy and one.judged_at < now - LEARN_AGAIN
+        if one.source_id in known and (due or one.refused > one.expected + ALLOWED):
             suspects.setdefault(one.source_id, []).append(one)
     told = {}
     for source_id, at_work in list(suspects.items())[:MOST_REVIEWED]:
