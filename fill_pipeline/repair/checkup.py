@@ -87,9 +87,9 @@ def _is_stated(seen: Checkup, name: str) -> bool:
 
 
 def _add(seen: Checkup, witnesses: Sequence[Witness]) -> None:
-    """Take in further witnesses, each page once."""
-    had = {canonical_url(page.url) for page in seen.witnesses}
-    seen.witnesses += [page for page in witnesses if canonical_url(page.url) not in had]
+    """Take in further witnesses, each page once: as it is in the archive, of which more is known."""
+    pages = {canonical_url(page.url): page for page in (*seen.witnesses, *witnesses)}
+    seen.witnesses = list(pages.values())
 
 
 def _relearn(

@@ -185,7 +185,7 @@ def test_prices_of_cars_never_seen_before_are_told_by_what_such_cars_cost_also_o
     assert set(prices(conn, source, shop)) == {None}, "nothing general reads the new words"
     end_cycle(conn, source, work, "degraded")
     like_cars(shop, 3, sign="")
-    del shop.cars[6:]
+    del shop.cars[14:]
     work = work_of(after=2 * WINDOW)
     crawl(conn, work, "shop")
 
@@ -193,7 +193,7 @@ def test_prices_of_cars_never_seen_before_are_told_by_what_such_cars_cost_also_o
 
     assert repairs.promoted == 1, repairs.sources
     assert "Yours for" in only_repair(conn, source).evidence["rules"]["price"]["css"]
-    shop.cars[6:] = sold
+    shop.cars[14:] = sold
     assert prices(conn, source, shop) == [int(car["price"]) for car in shop.cars]
 
 
