@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import sys
 from functools import _lru_cache_wrapper, cache
 
 MOST = 2
 _M_ARENA_MAX = -8  # glibc's <malloc.h>
+_USUALLY = gc.get_threshold()
+_COLLECT_AFTER = 20_000
+"""New containers after which the cyclic garbage collector looks. Fetching, reading and writing pages leave no cycles
+behind; what a batch holds would be looked through for them dozens of times before it is done."""
 
 
 @cache
@@ -36,3 +41,15 @@ def forget_pages() -> None:
             for value in list(vars(module).values()):
                 if isinstance(value, _lru_cache_wrapper) and value.cache_parameters()["maxsize"] not in (None, 1):
                     value.cache_clear()
+
+
+def collect_rarely() -> None:
+    """What is there now is never looked at for cyclic garbage, what comes seldom: while pages are worked on."""
+    gc.freeze()
+    gc.set_threshold(_COLLECT_AFTER, *_USUALLY[1:])
+
+
+def collect_as_usual() -> None:
+    """Undo ``collect_rarely``."""
+    gc.set_threshold(*_USUALLY)
+    gc.unfreeze()

@@ -5,7 +5,6 @@ One process fetches; worker processes read and write. No transaction is open whi
 
 from __future__ import annotations
 
-import gc
 import logging
 import random
 import time
@@ -27,7 +26,7 @@ from fill_pipeline.db.connect import Connection, connect_again
 from fill_pipeline.db.ledger import SourceStats
 from fill_pipeline.db.queue import ClaimedPage, Failure
 from fill_pipeline.drain.archives import OpenArchives
-from fill_pipeline.drain.arenas import bound_arenas
+from fill_pipeline.drain.arenas import bound_arenas, collect_as_usual, collect_rarely
 from fill_pipeline.drain.batch import Batch
 from fill_pipeline.drain.known import known_details
 from fill_pipeline.drain.manners import Manners, RobotsTag
@@ -38,9 +37,9 @@ from fill_pipeline.drain.work import Source, Work, load_sources
 from fill_pipeline.drain.worker import END_SECONDS, Worker, prepare
 
 log = logging.getLogger(__name__)
-PAGES_PER_BATCH = 100
+PAGES_PER_BATCH = 300
 LEAST_PAGES = 20  # in a batch when the last pages are shared out
-BATCH_AGE_SECONDS = 0.2
+BATCH_AGE_SECONDS = 1.0
 HELD_PER_WORKER = 2
 CLAIM_HORIZON = timedelta(seconds=20)  # how far ahead slots are reserved
 PATIENCE = timedelta(seconds=30)  # how long a drain stays for a page that is soon ready
@@ -86,10 +85,10 @@ class Drain:
         with work.connect("drain") as conn, Fetcher(work.fetch_settings()) as fetcher:
             self._conn, self._fetcher, self._manners = conn, fetcher, Manners(conn, work)
             try:
-                gc.freeze()  # what is there already stays: not worth looking at in every collection
+                collect_rarely()
                 self._loop()
             finally:
-                gc.unfreeze()
+                collect_as_usual()
                 for worker in self._workers:
                     worker.pipe.close()  # all of them first, that they end side by side
                 for worker in self._workers:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import gc
 import logging
 from collections.abc import Iterator
 from dataclasses import replace
@@ -30,10 +29,6 @@ if TYPE_CHECKING:
     from fill_pipeline.settings import Settings
 
 log = logging.getLogger(__name__)
-
-_COLLECT_AFTER = 20_000
-"""New containers after which the cyclic garbage collector looks. Reading and writing pages leaves no cycles behind;
-what a batch holds would be looked through for them dozens of times before it is done."""
 
 
 def work_batch(conn: Connection, batch: Batch, gate: Gate, asker: Asker | None = None) -> BatchDone:
@@ -90,7 +85,6 @@ def serve(pipe: Pipe, url: str, rules: GateRules, asking: Settings | None) -> No
 
     ``asking`` are the settings of a language model to ask, if one is named.
     """
-    gc.set_threshold(_COLLECT_AFTER)
     conn = connect_again(url, name="fill worker")
     asker, gate = _asker(conn, asking), Gate(rules)
     try:

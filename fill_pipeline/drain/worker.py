@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import gc
 import multiprocessing
 import os
 import signal
@@ -21,7 +20,7 @@ from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fill_pipeline.drain.arenas import bound_arenas
+from fill_pipeline.drain.arenas import bound_arenas, collect_rarely
 from fill_pipeline.drain.batch import Batch, BatchDone
 from fill_pipeline.quality.suites import GateRules
 
@@ -96,7 +95,7 @@ def begin_process(name: str) -> None:
     with contextlib.suppress(OSError):
         Path("/proc/self/comm").write_text(name)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
-    gc.freeze()  # what was imported stays: not worth looking at in every collection, nor copying for it
+    collect_rarely()  # also that what was imported is not copied for it
     bound_arenas()
     _die_with_parent()
 

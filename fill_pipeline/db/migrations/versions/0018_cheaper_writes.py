@@ -1,4 +1,4 @@
-"""Writing a listing and claiming a page cost less: wide rows stay plain, one pass counts, leases go by their end."""
+"""Writing a listing and claiming a page cost less: one pass counts, leases go by their end."""
 
 from alembic import op
 
@@ -62,9 +62,6 @@ _COUNT_LISTINGS = """
 _STATEMENTS = (
     _COUNT_QUEUE,
     _COUNT_LISTINGS,
-    # Compressing payload and provenance was a fifth of all that PostgreSQL computed; a row of up to a page is kept as
-    # it is, where it was squeezed to a quarter of a page before.
-    "ALTER TABLE listing_records SET (toast_tuple_target = 8160)",
     # Not by status: rows finished by id and owner would be looked for among everybody's leases.
     "DROP INDEX import_queue_leases",
     "CREATE INDEX import_queue_leases ON import_queue (lease_expires_at) WHERE lease_expires_at IS NOT NULL",
@@ -72,7 +69,7 @@ _STATEMENTS = (
 
 
 def upgrade() -> None:
-    """Replace the functions and the index, and let wide rows be."""
+    """Replace the functions and the index."""
     cursor = op.get_bind().connection.cursor()
     for statement in _STATEMENTS:
         cursor.execute(statement)
