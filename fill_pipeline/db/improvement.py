@@ -353,9 +353,9 @@ def failures_lately(conn: Connection, source_id: UUID) -> dict[str, int]:
     return next((dict(row[0]) for row in _sql.failures_lately(conn, source_id=source_id)), {})
 
 
-def troubled_cycles(conn: Connection, source_id: UUID, n: int = 12) -> list[tuple[str, str]]:
-    """The source's latest cycles, newest first, each with its health ("" where it is not judged yet)."""
-    return [(row[0], row[1]) for row in _sql.troubled_cycles(conn, source_id=source_id, n=n)]
+def latest_cycles(conn: Connection, source_id: UUID, n: int = 12) -> list[tuple[str, str, int]]:
+    """The source's latest cycles, newest first, each with its health ("" where not judged yet) and listings found."""
+    return [(row[0], row[1], row[2]) for row in _sql.latest_cycles(conn, source_id=source_id, n=n)]
 
 
 def lost_fields(conn: Connection, source_id: UUID, *, cycles: int, least: int) -> list[FieldFall]:

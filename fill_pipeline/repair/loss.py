@@ -54,10 +54,13 @@ def knows(listing: KnownListing, name: str) -> bool:
 
 
 def broken_cycles(conn: Connection, work: Work, source: Source) -> list[str]:
-    """The source's cycles since it was last healthy, this one included, newest first."""
+    """The source's cycles since it was last healthy, this one included, newest first.
+
+    A cycle of few listings shows nothing amiss, and does not prove that all is well.
+    """
     found = {work.cycle_id: None}
-    for cycle_id, health in improvement.troubled_cycles(conn, source.id, REPLAYED_CYCLES):
-        if health == HealthStatus.HEALTHY:
+    for cycle_id, health, listings in improvement.latest_cycles(conn, source.id, REPLAYED_CYCLES):
+        if health == HealthStatus.HEALTHY and listings >= LEAST_LISTINGS:
             break
         found[cycle_id] = None
     return list(found)

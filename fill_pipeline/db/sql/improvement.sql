@@ -138,9 +138,9 @@ SELECT failures FROM (
     SELECT failures, last_at FROM source_cycle_stats WHERE source_id = :source_id ORDER BY last_at DESC LIMIT 3) c
 WHERE failures <> '{}' ORDER BY last_at DESC LIMIT 1;
 
--- name: troubled_cycles
--- The latest cycles in a row, newest first, in which the source gave nothing or less than usual.
-SELECT c.cycle_id, coalesce(h.status, '') FROM source_cycle_stats c
+-- name: latest_cycles
+-- The source's latest cycles, newest first, each with its health and how many listings it gave.
+SELECT c.cycle_id, coalesce(h.status, ''), c.found FROM source_cycle_stats c
 LEFT JOIN source_health h ON h.source_id = c.source_id AND h.cycle_id = c.cycle_id
 WHERE c.source_id = :source_id ORDER BY c.last_at DESC LIMIT :n;
 
