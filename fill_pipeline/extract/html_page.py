@@ -24,7 +24,7 @@ from fill_pipeline.extract.phrases import may_be_sale
 from fill_pipeline.extract.record_reader import read_record
 from fill_pipeline.extract.records import find_record_groups, is_linked_vehicle, linked_records
 from fill_pipeline.extract.result import MAX_LISTINGS, PageKind, PageResult
-from fill_pipeline.extract.rules import ExtractRules, Rule, apply_css, apply_paths, fill_template
+from fill_pipeline.extract.rules import ExtractRules, Rule, apply_css, apply_paths, fill_template, stands_once
 from fill_pipeline.extract.scripts import (
     Script,
     attribute_data,
@@ -222,10 +222,11 @@ class HtmlPage:
         return "detail" if sure and offered < _MANY_OFFERS else "search"
 
     def _facts_by_rules(self) -> int:
-        """How many facts a source's own rules for its listings' pages find: on its other pages they find nothing."""
-        reading = Reading()
-        if self.rules.detail and self.tree.root is not None:
-            apply_css(self.rules.detail, self.tree.root, reading, self.url)
+        """How many facts a source's own rules for its listings' pages find in one place: in cards they find several."""
+        reading, root = Reading(), self.tree.root
+        if self.rules.detail and root is not None:
+            once = {name: rule for name, rule in self.rules.detail.items() if stands_once(rule, root)}
+            apply_css(once, root, reading, self.url)
         return reading.count(*_LABELLED_FACTS, "price", "make", "model", "year")
 
     def _facts_stated_once(self) -> int:

@@ -49,21 +49,27 @@ class ExtractRules:
 def apply_css(rules: dict[str, Rule], node: LexborNode, reading: Reading, base_url: str) -> None:
     """Offer what the CSS rules find below a node."""
     for name, rule in rules.items():
-        if not rule.css:
-            continue
-        try:
-            found = node.css(rule.css)
-        except Exception:  # lexbor raises different errors for a selector it cannot read
-            continue
         values: list[str] = []
-        for match in found[: _MAX_IMAGES if name == "images" else 1]:
+        for match in _matches(rule, node)[: _MAX_IMAGES if name == "images" else 1]:
             words = match.attributes.get(rule.attr) if rule.attr else match.text(separator=" ")
             words = _matched(rule, words)
             if words:
                 values.append(words)
         if values:
             offer = list(values) if name == "images" else values[0]
-            offer_value(reading, name, offer, Layer.RULES, rule.css[:80], RULE_CONFIDENCE, base_url)
+            offer_value(reading, name, offer, Layer.RULES, (rule.css or "")[:80], RULE_CONFIDENCE, base_url)
+
+
+def stands_once(rule: Rule, node: LexborNode) -> bool:
+    """Whether a CSS rule finds exactly one place below a node."""
+    return len(_matches(rule, node)) == 1
+
+
+def _matches(rule: Rule, node: LexborNode) -> list[LexborNode]:
+    try:
+        return node.css(rule.css) if rule.css else []
+    except Exception:  # lexbor raises different errors for a selector it cannot read
+        return []
 
 
 def apply_paths(rules: dict[str, Rule], record: Any, reading: Reading, base_url: str) -> None:

@@ -285,3 +285,15 @@ def test_a_page_on_which_a_sources_own_rules_find_a_vehicle_is_that_vehicles_wha
     assert extract_page(page.encode(), url=url).kind is PageKind.SEARCH
     found = extract_page(page.encode(), url=url, rules=ExtractRules(detail=rules))
     assert [(one.make, one.model, one.mileage) for one in found.listings] == [("Audi", "Q7", 68_600)]
+
+
+def test_rules_of_a_vehicles_page_that_find_something_in_every_card_do_not_make_one_of_a_list() -> None:
+    cards = "".join(
+        f'<li><a href="/car/{n}-audi-a{n}">Audi A{n}</a> <b class="km">{n}1,000 mi</b> <b class="ask">${n}9,000</b>'
+        for n in range(3, 9)
+    )
+    rules = ExtractRules(detail={"price": Rule(css="b.ask"), "mileage": Rule(css="b.km")})
+    found = extract_page(
+        f"<h1>Used cars</h1><ul>{cards}</ul>".encode(), url="http://markt.test/car/1-gone", rules=rules
+    )
+    assert found.kind is PageKind.SEARCH
