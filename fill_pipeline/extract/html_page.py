@@ -34,7 +34,7 @@ from fill_pipeline.extract.scripts import (
     state_data,
     without_scripts,
 )
-from fill_pipeline.extract.urls import absolute, id_in_url
+from fill_pipeline.extract.urls import absolute, canonical_address, id_in_url
 
 _NOT_A_PAGE = re.compile(
     r"captcha|are you a (?:human|robot)|access denied|pardon our interruption|unusual traffic|verify you are|"
@@ -266,7 +266,7 @@ class HtmlPage:
                     reading.absorb(state)
         if self.rules.detail or not self._is_complete(reading):
             self._read_tree(reading)
-        listing = finish(reading, url=self._canonical())
+        listing = finish(reading, url=canonical_address(self.text, content_start(self.scripts), self.url))
         result.explain = reading.explanations()
         if is_listing(listing) and not _is_other(listing):
             result.listings = [listing]
@@ -317,21 +317,6 @@ class HtmlPage:
         # Written for search engines, and cut short: the page's own words go before it.
         reading_of_meta.offer("description", summary, Layer.STRUCTURED, "meta.description", 0.45)
         reading.absorb(reading_of_meta, 0.75)
-
-    def _canonical(self) -> str:
-        """The page's own address: its canonical link where it names a page, else the address it was got from."""
-        page = self.text
-        at = page.find("canonical", content_start(self.scripts), 300_000)
-        for _ in range(4):
-            if at < 0:
-                break
-            start = page.rfind("<", max(0, at - 1_200), at)
-            match = _HREF.search(page[start : page.find(">", at) + 1][:2_500]) if start >= 0 else None
-            link = absolute(self.url, match[1]) if match and page.startswith("<link", start) else None
-            if link and link.rstrip("/").count("/") > 2:
-                return link
-            at = page.find("canonical", at + 9, 300_000)
-        return self.url
 
     # -- search ---------------------------------------------------------------------------
 
@@ -441,9 +426,6 @@ class HtmlPage:
         if found:
             return f"the page says that it lists nothing: {found[0][:60]!r}"
         return "no vehicle with a name and a price, mileage or VIN is on the page"
-
-
-_HREF = re.compile(r"""\bhref\s*=\s*["']?([^"'\s>]{1,2000})""", re.I)
 
 
 def _is_other(listing: Listing) -> bool:

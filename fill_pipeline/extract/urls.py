@@ -11,9 +11,25 @@ from fill_pipeline.extract.gazetteer import canonical_make
 _SCHEME = re.compile(r"(?:javascript|mailto|tel|data|about|sms|blob|file|intent|whatsapp|viber)\s*:", re.I)
 _NAMED_ID = re.compile(r"id=([\w\-]{2,40})", re.I)
 _ID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}|(?<![\d.])\d{5,14}(?!\d)")
+_HREF = re.compile(r"""\bhref\s*=\s*["']?([^"'\s>]{1,2000})""", re.I)
 _WEB = ("https://", "http://")
 _LONGEST = 4_000  # characters of an address
 _DIGITS = re.compile(r"\d+")
+
+
+def canonical_address(page: str, start: int, url: str) -> str:
+    """A page's own address: its canonical link (after ``start``) where it names a page, else where it was got."""
+    at = page.find("canonical", start, 300_000)
+    for _ in range(4):
+        if at < 0:
+            break
+        begins = page.rfind("<", max(0, at - 1_200), at)
+        match = _HREF.search(page[begins : page.find(">", at) + 1][:2_500]) if begins >= 0 else None
+        link = absolute(url, match[1]) if match and page.startswith("<link", begins) else None
+        if link and link.rstrip("/").count("/") > 2:
+            return link
+        at = page.find("canonical", at + 9, 300_000)
+    return url
 
 
 def absolute(base_url: str, url: str) -> str | None:
