@@ -91,7 +91,7 @@ def score_cards(pages: Iterable[Witness], reading: Reading, *, now: datetime) ->
         listing = next((read[id(index)][name] for name in card.identity if name in read[id(index)]), None)
         for name, value in card.truth.items():
             got = getattr(listing, name) if listing is not None else None
-            total.note(name, 2 if got is None else 0 if same(name, got, value) else 1)
+            total.compare(card.url, name, got, value)
     return total
 
 

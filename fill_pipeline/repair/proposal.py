@@ -87,14 +87,15 @@ def _mend_rules(
         result = measure(proof, reading_with(work, candidate, source.slug), now=now)
         tried.append((round(result.f1, 3), candidate, result))
     _, chosen, result = max(tried, key=lambda one: one[0])  # of equals the first, which has fewer rules
-    if result.precision < MIN_PRECISION or result.f1 < MIN_F1 or result.f1 <= before.f1:
+    precision = result.precision_beside(before)
+    if precision < MIN_PRECISION or result.f1 < MIN_F1 or result.f1 <= before.f1:
         misread = ", ".join(
             f"{name} {right}/{wrong}/{missing}"
             for name, (right, wrong, missing) in result.by_field.items()
             if wrong or missing
         )
         return (
-            f"the best rules found read unseen pages with precision {result.precision:.2f} and F1 {result.f1:.2f} "
+            f"the best rules found read unseen pages with precision {precision:.2f} and F1 {result.f1:.2f} "
             f"(before: {before.f1:.2f}); not good enough to go live (right/wrong/missing: {misread})"
         )
     if lost and not any(result.by_field.get(name, [0])[0] >= MIN_PROOF_PAGES for name in lost):
@@ -138,9 +139,10 @@ def canary(
         for listing in others
         if (page := asker.page(listing.url)) is not None and page.failure is None
     ]
+    old = score(pages, reading_with(work, source.row.config, source.slug), now=now)
     told = score(pages, reading_with(work, proposal.config, source.slug), now=now)
-    if told.precision < MIN_PRECISION:
-        return f"on {len(pages)} further live pages the new rules read with precision {told.precision:.2f} only"
+    if (precision := told.precision_beside(old)) < MIN_PRECISION:
+        return f"on {len(pages)} further live pages the new rules read with precision {precision:.2f} only"
     fresh = [Witness(page.final_url, page.body, page.content_type) for page in seen.details if page.failure is None]
     still = lacking(fresh + pages, seen.lost, reading_with(work, proposal.config, source.slug), now=now)
     if finding.lost and set(finding.lost) <= set(still):

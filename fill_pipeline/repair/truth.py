@@ -51,6 +51,16 @@ class Score:
     wrong: int = 0
     missing: int = 0
     by_field: dict[str, list[int]] = field(default_factory=dict)
+    misread: set[tuple[str, str, str]] = field(default_factory=set)
+    """Page, field and value of what was read wrongly."""
+
+    def compare(self, url: str, name: str, got: Any, value: Any) -> None:
+        """Count what a page gave of a field beside what it must give."""
+        if got is None or same(name, got, value):
+            self.note(name, 2 if got is None else 0)
+        else:
+            self.note(name, 1)
+            self.misread.add((url, name, str(got)))
 
     def note(self, name: str, outcome: int) -> None:
         """Count one comparison: 0 right, 1 wrong, 2 missing."""
@@ -71,6 +81,12 @@ class Score:
     def precision(self) -> float:
         """Right among those read; 1 where nothing was read."""
         return self.right / (self.right + self.wrong) if self.right + self.wrong else 1.0
+
+    def precision_beside(self, before: Score) -> float:
+        """Right among those read, where rules answer for what they change: what was misread just so before is no sign
+        against them."""
+        wrong = len(self.misread - before.misread)
+        return self.right / (self.right + wrong) if self.right + wrong else 1.0
 
     @property
     def f1(self) -> float:
@@ -127,7 +143,7 @@ def score(pages: Iterable[Witness], reading: Reading, *, now: datetime) -> Score
         listing = read(page, reading, now=now)
         for name, value in page.truth.items():
             got = getattr(listing, name) if listing is not None else None
-            total.note(name, 2 if got is None else 0 if same(name, got, value) else 1)
+            total.compare(page.url, name, got, value)
     return total
 
 
