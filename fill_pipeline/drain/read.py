@@ -60,10 +60,9 @@ def read_page(page: RawPage, reading: Reading, *, now: datetime, ask: Ask | None
 
     ``ask`` is asked only about a page of one vehicle whose core fields the other layers leave open.
     """
-    try:
-        body = decode_bytes(page.body, page.content_encoding, MAX_DECODED_BYTES)
-    except DecodeError as error:
-        return ReadPage(page, skipped=SkipReason.DECODE, reason=str(error))
+    body = _decoded(page)
+    if isinstance(body, ReadPage):
+        return body
     found = _extracted(body, page, reading)
     read = _read(page, found, reading, now)
     if (
@@ -84,16 +83,20 @@ def read_pages(pages: Sequence[RawPage], readings: Mapping[UUID, Reading], *, no
     """
     found: list[PageResult | ReadPage] = []
     for page in pages:
-        try:
-            body = decode_bytes(page.body, page.content_encoding, MAX_DECODED_BYTES)
-        except DecodeError as error:
-            found.append(ReadPage(page, skipped=SkipReason.DECODE, reason=str(error)))
-        else:
-            found.append(_extracted(body, page, readings[page.source_id]))
+        body = _decoded(page)
+        found.append(body if isinstance(body, ReadPage) else _extracted(body, page, readings[page.source_id]))
     return [
         one if isinstance(one, ReadPage) else _read(page, one, readings[page.source_id], now)
         for page, one in zip(pages, found, strict=True)
     ]
+
+
+def _decoded(page: RawPage) -> bytes | ReadPage:
+    """The page's body, or what comes of a page whose body cannot be decoded."""
+    try:
+        return decode_bytes(page.body, page.content_encoding, MAX_DECODED_BYTES)
+    except DecodeError as error:
+        return ReadPage(page, skipped=SkipReason.DECODE, reason=str(error))
 
 
 def _extracted(body: bytes, page: RawPage, reading: Reading) -> PageResult:
@@ -119,9 +122,8 @@ def _read(page: RawPage, found: PageResult, reading: Reading, now: datetime) -> 
 
 def listings_on(page: RawPage, reading: Reading) -> list[Listing]:
     """The listings of an archived page as they are extracted, with their evidence, before anything is cleaned."""
-    try:
-        body = decode_bytes(page.body, page.content_encoding, MAX_DECODED_BYTES)
-    except DecodeError:
+    body = _decoded(page)
+    if isinstance(body, ReadPage):
         return []
     kind = "search" if page.kind == ArchivedKind.INDEX else "auto"
     found = extract_page(body, url=page.url, content_type=page.content_type, kind=kind, rules=reading.rules)
@@ -144,10 +146,9 @@ def _has_gaps(listings: Sequence[Listing], rows: Sequence[ListingToWrite], readi
 
 def read_cards(page: RawPage, policy: DetailPolicy, reading: Reading) -> ReadPage:
     """Read an index page for the listings its cards give by themselves."""
-    try:
-        body = decode_bytes(page.body, page.content_encoding, MAX_DECODED_BYTES)
-    except DecodeError as error:
-        return ReadPage(page, skipped=SkipReason.DECODE, reason=str(error))
+    body = _decoded(page)
+    if isinstance(body, ReadPage):
+        return body
     found = extract_page(body, url=page.url, content_type=page.content_type, kind="search", rules=reading.rules)
     return ReadPage(page, rows_of_cards(found.listings, page, policy, reading))
 

@@ -44,7 +44,7 @@ def _steps(
     keys: tuple[str, ...], layer: Layer, locator: str, context: str | None, depth: int
 ) -> tuple[float, tuple[_Step, ...]]:
     """How sure the values of an object are, and what its keys say: the records of one source have the same keys."""
-    base = (0.95 if layer is Layer.STRUCTURED else 0.9) - 0.03 * depth
+    base = _sureness(layer, depth)
     steps: list[_Step] = []
     for key in keys:
         if not isinstance(key, str) or (key[:1] == "@" and key != "@id"):
@@ -59,6 +59,11 @@ def _steps(
             field, rank, told = "seller_type", 1.0, ""
         steps.append(_Step(key, f"{locator}.{key}", field, field in TEXT_FIELDS, base * rank, told, plan))
     return base, tuple(steps)
+
+
+def _sureness(layer: Layer, depth: int) -> float:
+    """How sure the values of an object are: a little less with every step into the record."""
+    return (0.95 if layer is Layer.STRUCTURED else 0.9) - 0.03 * depth
 
 
 def read_record(record: dict[str, Any], reading: Reading, *, layer: Layer, locator: str, base_url: str) -> None:
@@ -195,7 +200,7 @@ def _read_list(
     if not items or (container_of_key(key) == "foreign" and (known is None or known[0] != "images")):
         return
     first = items[0]
-    base = (0.95 if layer is Layer.STRUCTURED else 0.9) - 0.03 * depth
+    base = _sureness(layer, depth)
     if known is not None and known[0] == "images":
         if context != "seller":
             offer_value(reading, "images", items, layer, locator, base * known[1], base_url)

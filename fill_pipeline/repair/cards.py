@@ -31,7 +31,7 @@ from fill_pipeline.extract.rules import Rule, apply_paths, search_path
 from fill_pipeline.extract.scripts import parse_tolerant
 from fill_pipeline.extract.urls import absolute, id_in_url
 from fill_pipeline.repair.ask import FreshPage
-from fill_pipeline.repair.induce import MAX_STALE, MIN_COVERAGE, MIN_VOTES, VOLATILE, induce
+from fill_pipeline.repair.induce import MIN_VOTES, holds, induce
 from fill_pipeline.repair.loss import LACKING_SHARE, LEAST_PAGES
 from fill_pipeline.repair.truth import Score, Witness, same, witness
 from fill_pipeline.vehicles.normalise import normalise
@@ -183,15 +183,10 @@ def _induce_path(cards: Sequence[CardWitness], name: str) -> Rule | None:
         )
     if len({str(card.truth[name]) for card in known}) < 2:
         return None  # the same value everywhere proves no place
-    return next((Rule(jmespath=path) for path, _ in votes.most_common() if _holds(path, name, known)), None)
-
-
-def _holds(path: str, name: str, known: Sequence[CardWitness]) -> bool:
-    """As for selectors: the known value on most cards and never another, but for what changes by itself."""
-    told = [(got, card.truth[name]) for card in known if (got := _at(path, name, card)) is not None]
-    right = sum(same(name, got, truth) for got, truth in told)
-    borne = max(1, MAX_STALE * len(known)) if name in VOLATILE else 0
-    return right >= max(MIN_VOTES, MIN_COVERAGE * len(known)) and len(told) - right <= borne
+    for path, _ in votes.most_common():
+        if holds(name, ((_at(path, name, card), card.truth[name]) for card in known), len(known)):
+            return Rule(jmespath=path)
+    return None
 
 
 def _at(path: str, name: str, card: CardWitness) -> Any:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -69,7 +69,8 @@ def _induce_field(trees: Sequence[tuple[Witness, LexborHTMLParser]], name: str) 
     for place in firmest(offered, min(MIN_VOTES, len(known))):
         if len(values) < 2 and not (place.family == LABEL and _is_known_label(place.rule, name)):
             continue  # the same value everywhere proves no place, unless its label says what it is
-        if _holds(place.rule, name, known):
+        readings = ((value_of(place.rule, name, tree, page.url), page.truth[name]) for page, tree in known)
+        if holds(name, readings, len(known)):
             return place.rule
     return None
 
@@ -81,23 +82,23 @@ def firmest(offered: Mapping[Place, int], votes: int) -> list[Place]:
     return likely[:_MAX_PLACES]
 
 
-def _holds(rule: Rule, name: str, known: Sequence[tuple[Witness, LexborHTMLParser]]) -> bool:
-    """Whether the rule gives the known value on most pages and never another.
+def holds(name: str, readings: Iterable[tuple[Any, Any]], of: int) -> bool:
+    """Whether readings of a field (None for none), each with the known value, give it on most ``of`` so many pages and
+    never another.
 
     But for what changes by itself: where the price we hold is no longer true, a rule that reads the new one is right.
     """
     right = wrong = 0
-    for page, tree in known:
-        got = value_of(rule, name, tree, page.url)
+    for got, known in readings:
         if got is None:
             continue
-        if not same(name, got, page.truth[name]):
+        if not same(name, got, known):
             wrong += 1
-            if name not in VOLATILE or wrong > max(1, MAX_STALE * len(known)):
+            if name not in VOLATILE or wrong > max(1, MAX_STALE * of):
                 return False
             continue
         right += 1
-    return right >= MIN_VOTES and right >= MIN_COVERAGE * len(known)
+    return right >= MIN_VOTES and right >= MIN_COVERAGE * of
 
 
 def value_of(rule: Rule, name: str, tree: LexborHTMLParser, url: str) -> Any:
