@@ -40,11 +40,11 @@ _ATTEMPTS = 3
 _VALUES = ("vin", *STABLE, *(name for group in TOGETHER for name in group), "image", "status")
 _PLACE = ("place", "city", "region", "postal_code", "country")
 _LISTING_FIELDS = tuple(Listing.__struct_fields__)
-_NOT_FILLED = frozenset(
-    ("price", "currency", "price_kind", "mileage", "mileage_unit", "status", "posted_at", "raw", "raw_payload")
-)
+_NOT_FILLED = frozenset(("price", "currency", "price_kind", "mileage", "mileage_unit", "status", "posted_at", "raw"))
 _CLEANED = tuple(
-    f.name for f in fields(ListingRow) if f.name in _LISTING_FIELDS and f.name not in ("provenance", "remote_id", "url")
+    f.name
+    for f in fields(ListingRow)
+    if f.name in _LISTING_FIELDS and f.name not in ("provenance", "remote_id", "url", "raw_payload")
 )
 _FILLED_TOGETHER = (
     ("price", "currency", "price_kind"),
@@ -244,7 +244,7 @@ def _reread(
         differs = False
         for name in _CLEANED:
             value = getattr(good, name)
-            if value == getattr(row, name) or name in ("raw", "raw_payload", "status"):
+            if value == getattr(row, name) or name in ("raw", "status"):
                 continue
             differs = True
             setattr(new, name, value)
@@ -301,7 +301,8 @@ def _reason(
 
 
 def _listing_of(row: ListingRow) -> Listing:
-    said = {name: getattr(row, name) for name in _LISTING_FIELDS if name != "provenance"}
+    """The row as a listing to clean again; its payload stays as it is stored."""
+    said = {name: getattr(row, name) for name in _LISTING_FIELDS if name not in ("provenance", "raw_payload")}
     provenance = {name: Evidence(Layer(e[0]), str(e[1]), float(e[2])) for name, e in row.provenance.items()}
     return Listing(**said, provenance=provenance)
 

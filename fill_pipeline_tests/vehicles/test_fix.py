@@ -111,6 +111,15 @@ def test_an_invalid_value_is_taken_out_and_kept_in_quarantine(conn: Connection) 
     assert quarantined == "123456"
 
 
+def test_a_payload_of_many_parts_is_kept_as_it_is_while_its_listing_is_mended(conn: Connection) -> None:
+    payload = {"offers": [{"price": n, "seller": {"name": "Alpha"}} for n in range(20)]}
+    [vehicle] = _write(conn, _source(conn), _car(1, raw_payload=payload))
+    conn.execute("UPDATE vehicles SET model = NULL")
+    _fix(conn)
+    assert _value(conn, vehicle, "model") == "Civic"
+    assert conn.execute("SELECT raw_payload FROM listing_records").fetchone() == (payload,)
+
+
 def test_words_the_vocabulary_has_learned_since_are_read_again(conn: Connection) -> None:
     [vehicle] = _write(conn, _source(conn), _car(1, fuel_type="Diesel"))
     conn.execute('UPDATE listing_records SET fuel_type = NULL, raw = raw || \'{"fuel_type": "Diesel"}\'')
