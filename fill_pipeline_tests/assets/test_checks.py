@@ -8,7 +8,6 @@ from dagster import AssetCheckEvaluation, AssetCheckKey, AssetCheckSeverity, Ass
 
 from fill_pipeline.cycle.clock import utc_now
 from fill_pipeline.cycle.lifecycle import ensure_open
-from fill_pipeline.cycle.window import window_at
 from fill_pipeline.db.connect import Connection
 from fill_pipeline.definitions import defs
 from fill_pipeline.quality.cycle_checks import cycle_suites
@@ -31,14 +30,12 @@ SOUND = {
 }
 
 
-def run_checks(*names: str) -> dict[str, AssetCheckEvaluation]:
-    """What the UI's "execute checks" does; by name."""
+def run_checks(cycle_id: str, *names: str) -> dict[str, AssetCheckEvaluation]:
+    """What the UI's "execute checks" does to a cycle's partition; by name."""
     job = defs().get_repository_def().get_job("__ASSET_JOB")
     keys = {AssetCheckKey(AssetKey("vehicles"), name) for name in names}
     run = job.get_subset(asset_selection=set(), asset_check_selection=keys)
-    result = run.execute_in_process(
-        instance=DagsterInstance.ephemeral(), partition_key=window_at(utc_now()).key, raise_on_error=False
-    )
+    result = run.execute_in_process(instance=DagsterInstance.ephemeral(), partition_key=cycle_id, raise_on_error=False)
     assert result.success  # a failed check is a finding, not a failed run
     return {found.check_name: found for found in result.get_asset_check_evaluations()}
 
@@ -64,13 +61,13 @@ def test_corrupt_vehicles_fail_their_check_with_severity_and_great_expectations_
     cycle_id = ensure_open(conn, edge, now=utc_now()).cycle_id
     names = [one.name for suite in cycle_suites(edge, 2025) if suite.name == "vehicles" for one in suite.expectations]
     add_vehicles(conn, cycle_id, 20)
-    assert [name for name, found in run_checks(*names).items() if not found.passed] == []
+    assert [name for name, found in run_checks(cycle_id, *names).items() if not found.passed] == []
 
     dear = add_vehicles(conn, cycle_id, 3, price=90_000_000)
     add_vehicles(conn, cycle_id, 1, fuel_type="<script>plutonium</script>", price_kind="guess", vin="IOQ")
     add_vehicles(conn, cycle_id, 4, mileage=None, condition="used")
     add_vehicles(conn, cycle_id, 4, mileage=None, condition="new")  # a new car's odometer is not missing
-    found = run_checks(*names)
+    found = run_checks(cycle_id, *names)
     failed = {name: one.severity for name, one in found.items() if not one.passed}
     assert failed == {
         "price_range": AssetCheckSeverity.ERROR,
@@ -93,7 +90,8 @@ def test_corrupt_vehicles_fail_their_check_with_severity_and_great_expectations_
 def test_a_cycles_sums_stale_sources_and_held_back_listings_are_checked(edge: Settings, conn: Connection) -> None:
     cycle_id = ensure_open(conn, edge, now=utc_now()).cycle_id
     names = ("accuracy", "freshness", "nothing_held_back", "counters_reconcile", "data_quality_score")
-    assert all(found.passed for found in run_checks(*names).values())  # an empty database has nothing wrong in it
+    # An empty database has nothing wrong in it.
+    assert all(found.passed for found in run_checks(cycle_id, *names).values())
     row = conn.execute(
         "INSERT INTO scrape_sources (name, base_url, created_at) "
         "VALUES ('old', 'https://old.example', now() - interval '3 days') RETURNING id"
@@ -109,7 +107,7 @@ def test_a_cycles_sums_stale_sources_and_held_back_listings_are_checked(edge: Se
         [cycle_id, row[0]],
     )
     add_vehicles(conn, cycle_id, 1, completeness=0.2)
-    found = run_checks(*names)
+    found = run_checks(cycle_id, *names)
     assert {name for name, one in found.items() if one.passed} == set()
     assert found["accuracy"].metadata["unexpected_at"].value == ["year"]
     assert found["freshness"].metadata["unexpected_at"].value == ["old"]
