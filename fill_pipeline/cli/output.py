@@ -109,12 +109,15 @@ def explain(error: Exception) -> str | None:
     from fill_pipeline.crawl.config import ConfigError
     from fill_pipeline.cycle.run import CycleNotClosedError
     from fill_pipeline.db.server import DatabaseUnavailableError
+    from fill_pipeline.drain.worker import WorkersDieError
 
     if isinstance(error, ValidationError):
         return "; ".join(_setting(e["loc"], e["input"], e["msg"]) for e in error.errors())
     if isinstance(error, ConfigError):
         return "\n      ".join(error.lines)
-    if isinstance(error, DatabaseUnavailableError | ArchiveFullError | CycleNotClosedError | LookupError):
+    if isinstance(
+        error, DatabaseUnavailableError | ArchiveFullError | CycleNotClosedError | WorkersDieError | LookupError
+    ):
         return str(error)
     if isinstance(error, psycopg.OperationalError):
         said = " ".join(str(error).split())

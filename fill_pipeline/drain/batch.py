@@ -23,6 +23,20 @@ class Batch:
     core_fields: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class BatchBegun:
+    """A worker's word that it reads this batch from now on; what it dies of meanwhile may be in there."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class LastWords:
+    """Why a worker ends, in one line, where it can still say so."""
+
+    why: str
+
+
 @dataclass(slots=True)
 class BatchDone:
     """What became of a batch: sums by source, and pages that could not be written with the reason."""

@@ -34,13 +34,12 @@ from fill_pipeline.drain.owner import cores
 from fill_pipeline.drain.page import RawPage, reading_of
 from fill_pipeline.drain.waiting import Errand, Waiting
 from fill_pipeline.drain.work import Source, Work, load_sources
-from fill_pipeline.drain.worker import END_SECONDS, Worker, prepare
+from fill_pipeline.drain.worker import END_SECONDS, HELD_PER_WORKER, Loss, Worker, Workers, prepare
 
 log = logging.getLogger(__name__)
 PAGES_PER_BATCH = 300
 LEAST_PAGES = 20  # in a batch when the last pages are shared out
 BATCH_AGE_SECONDS = 1.0
-HELD_PER_WORKER = 2
 CLAIM_HORIZON = timedelta(seconds=20)  # how far ahead slots are reserved
 PATIENCE = timedelta(seconds=30)  # how long a drain stays for a page that is soon ready
 FETCH_SECONDS = 0.02  # how long the loop waits for a page before it looks at the workers
@@ -67,7 +66,9 @@ class Drain:
         self._flying = 0
         self._awaiting_robots: dict[str, list[Errand]] = {}
         self._held: dict[int, ClaimedPage] = {}
-        self._workers: list[Worker] = []
+        self._workers = Workers(
+            lambda: Worker(work.url, work.settings, work.now_fn()), work.settings.workers or cores()
+        )
         self._ready: list[RawPage] = []
         self._ready_since = 0.0
         self._unchanged: list[ClaimedPage] = []
@@ -89,10 +90,7 @@ class Drain:
                 self._loop()
             finally:
                 collect_as_usual()
-                for worker in self._workers:
-                    worker.pipe.close()  # all of them first, that they end side by side
-                for worker in self._workers:
-                    worker.stop(0.0 if work.should_stop() else END_SECONDS)
+                self._workers.stop(0.0 if work.should_stop() else END_SECONDS)
                 self._archives.close()
                 self.cut_off = conn.broken
                 if not self.cut_off:
@@ -128,7 +126,7 @@ class Drain:
             if stopping:
                 self._stop_fetching()
                 until = until or now + GRACE_SECONDS
-                if self._work.should_stop() and (now >= until or not self._workers):
+                if self._work.should_stop() and (now >= until or not self._workers.pipes):
                     return
             elif not dry and self._has_room(now):
                 dry = not self._claim(now)
@@ -137,7 +135,7 @@ class Drain:
                 for response in self._fetcher.poll(FETCH_SECONDS):
                     self._receive(response)
             else:
-                wait([worker.pipe for worker in self._workers], IDLE_SECONDS)
+                wait(self._workers.pipes, IDLE_SECONDS)
             idle = stopping or not (self._fetcher.in_flight or self._waiting)
             self._hand_over(everything=idle)
             self._finish_unchanged(everything=idle)
@@ -156,7 +154,7 @@ class Drain:
 
         The rest is left to other drains; what is claimed early for slots to come keeps slow sources busy.
         """
-        working = (HELD_PER_WORKER + 1) * PAGES_PER_BATCH * self._worker_count()
+        working = (HELD_PER_WORKER + 1) * PAGES_PER_BATCH * self._workers.wanted
         if len(self._held) < working and not (self._fetcher.in_flight or self._waiting):
             return True
         if now < self._claim_at or len(self._held) >= max(2 * self._work.settings.batch_size, working):
@@ -332,7 +330,7 @@ class Drain:
             queue_id=tag.page.queue_id,
             hint=tag.page.hint,
         )
-        if not self._workers:
+        if not self._workers.pipes:
             prepare()
         if tag.page.attempts > 1:
             self._singles.append(page)  # what failed once, perhaps with its worker, no longer shares a batch
@@ -361,15 +359,15 @@ class Drain:
 
     def _hand_over(self, *, everything: bool) -> None:
         old = self._ready and time.monotonic() - self._ready_since > BATCH_AGE_SECONDS
-        while self._singles and (worker := self._free_worker()) is not None:
+        while self._singles and (worker := self._workers.free()) is not None:
             self._send(worker, [self._singles.pop()])
         while self._ready and (everything or old or len(self._ready) >= PAGES_PER_BATCH):
-            worker = self._free_worker()
+            worker = self._workers.free()
             if worker is None:
                 return
             n = PAGES_PER_BATCH
             if everything:  # the last ones for now: to each worker its share
-                n = min(n, max(LEAST_PAGES, -(-len(self._ready) // self._worker_count())))
+                n = min(n, max(LEAST_PAGES, -(-len(self._ready) // self._workers.wanted)))
             pages, self._ready = self._ready[:n], self._ready[n:]
             self._send(worker, pages)
 
@@ -389,16 +387,6 @@ class Drain:
             pace.note_success(self._conn, source_id, now)
         for page in pages:
             self._held.pop(page.queue_id, None)
-
-    def _worker_count(self) -> int:
-        return self._work.settings.workers or cores()
-
-    def _free_worker(self) -> Worker | None:
-        if not self._workers:  # started with the first page to read: a web that has not changed needs none
-            work = self._work
-            self._workers = [Worker(work.url, work.settings, work.now_fn()) for _ in range(self._worker_count())]
-        worker = min(self._workers, key=lambda w: len(w.held))
-        return worker if len(worker.held) < HELD_PER_WORKER else None
 
     def _send(self, worker: Worker, pages: list[RawPage]) -> None:
         sources = {page.source_id for page in pages}
@@ -426,28 +414,25 @@ class Drain:
             )
 
     def _collect(self) -> None:
-        ready = set(wait([worker.pipe for worker in self._workers], 0))
-        for position, worker in enumerate(self._workers):
-            if worker.pipe not in ready:
+        for heard in self._workers.heard():
+            if isinstance(heard, Loss):
+                self._take_back(heard)
                 continue
-            try:
-                while (done := worker.receive()) is not None:
-                    self._refuse(done.unwritten)
-                    for queue_id in done.queue_ids:
-                        self._held.pop(queue_id, None)
-                    for source_id, stats in done.stats.items():
-                        self._work.totals.add(source_id, stats)
-                        if stats.pages_fetched:
-                            pace.note_success(self._conn, source_id, self._work.now_fn())
-            except EOFError:
-                self._bury(worker)
-                self._workers[position] = Worker(self._work.url, self._work.settings, self._work.now_fn())
+            self._refuse(heard.unwritten)
+            for queue_id in heard.queue_ids:
+                self._held.pop(queue_id, None)
+            for source_id, stats in heard.stats.items():
+                self._work.totals.add(source_id, stats)
+                if stats.pages_fetched:
+                    pace.note_success(self._conn, source_id, self._work.now_fn())
 
-    def _bury(self, worker: Worker) -> None:
-        """A worker died: its pages go back, and are tried alone from now on."""
-        worker.stop()
-        lost = [page.queue_id for batch in worker.held.values() for page in batch.pages if page.queue_id is not None]
-        self._refuse([(queue_id, "the worker reading this page died") for queue_id in lost], category="worker_lost")
+    def _take_back(self, loss: Loss) -> None:
+        """A worker died: what it was reading is tried alone from now on; what it never looked at goes to another."""
+        error = f"the worker reading this page died: {loss.why}"
+        self._refuse([(page.queue_id or 0, error) for page in loss.begun], "worker_lost")
+        for page in loss.unread:
+            if (held := self._held.get(page.queue_id or 0)) is not None:
+                (self._singles if held.attempts > 1 else self._ready).append(page)
 
     def _refuse(self, pages: list[tuple[int, str]], category: str = "write") -> None:
         failures = [Failure(queue_id, category, error, 1.0) for queue_id, error in pages]

@@ -18,7 +18,7 @@ import psycopg
 from fill_pipeline.db import ledger, queue
 from fill_pipeline.db.connect import Connection, connect_again
 from fill_pipeline.db.ledger import SourceStats
-from fill_pipeline.drain.batch import Batch, BatchDone
+from fill_pipeline.drain.batch import Batch, BatchBegun, BatchDone
 from fill_pipeline.drain.read import ReadPage, read_page, read_pages
 from fill_pipeline.drain.write import Commit, in_transaction, write_pages
 from fill_pipeline.quality.gate import Gate
@@ -89,6 +89,8 @@ def serve(pipe: Pipe, url: str, rules: GateRules, asking: Settings | None) -> No
     asker, gate = _asker(conn, asking), Gate(rules)
     try:
         for batch in _arriving(pipe):
+            if not _told(pipe, BatchBegun(batch.number)):
+                return
             try:
                 done = work_batch(conn, batch, gate, asker)
             except psycopg.OperationalError as error:
@@ -98,11 +100,19 @@ def serve(pipe: Pipe, url: str, rules: GateRules, asking: Settings | None) -> No
                 conn = connect_again(url, name="fill worker")
                 asker = _asker(conn, asking)
                 done = _work_again(conn, batch, gate, asker)
-            pipe.send(done)
-    except OSError:
-        return
+            if not _told(pipe, done):
+                return
     finally:
         conn.close()
+
+
+def _told(pipe: Pipe, answer: BatchBegun | BatchDone) -> bool:
+    """Tell the process that fetches; False where it is gone."""
+    try:
+        pipe.send(answer)
+    except OSError:
+        return False
+    return True
 
 
 def _arriving(pipe: Pipe) -> Iterator[Batch]:

@@ -1,13 +1,24 @@
-"""Worker processes: they begin with all loaded, and live no longer than the process that started them."""
+"""Worker processes: they begin with all loaded, live no longer than the process that started them, and where they die
+one after another the drain ends and says of what."""
 
 from __future__ import annotations
 
+import importlib
 import subprocess
 import sys
+import time
+from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
+
+from fill_pipeline.drain import worker
+from fill_pipeline.drain.drain import drain_queue
+from fill_pipeline.drain.worker import WorkersDieError
+from fill_pipeline_tests.drain.conftest import OTHER_DEALER, Crawl
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="asks the kernel in Linux's way")
 
@@ -63,3 +74,93 @@ def test_a_worker_is_forked_with_the_vin_decoder_loaded_and_no_thread(tmp_path: 
     script.write_text(TELLER)
     told = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=60, check=True)
     assert told.stdout.split() == ["1", "1"]
+
+
+DYING = """
+import os, signal, sys
+from fill_pipeline.drain.batch import BatchBegun
+from fill_pipeline.drain.worker import _serve
+
+def importing(*of_a_worker):
+    sys.modules["fill_pipeline.drain.service"] = None
+    _serve(*of_a_worker)
+
+def waiting(*of_a_worker):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+def reading(pipe, *_):
+    pipe.send(BatchBegun(pipe.recv().number))
+    os._exit(3)
+"""
+
+
+@pytest.fixture
+def dying(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str], None]:
+    """Lets workers die, and their pauses be too short to wait for."""
+    monkeypatch.setattr(worker, "PAUSE_SECONDS", 0.001)
+    (tmp_path / "dying.py").write_text(DYING)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "dying", raising=False)
+    module = importlib.import_module("dying")
+    return lambda while_: monkeypatch.setattr(worker, "_serve", getattr(module, while_))
+
+
+def attempts(crawl: Crawl) -> list[tuple[Any, ...]]:
+    return crawl.conn.execute("SELECT status, attempts, count(*) FROM import_queue GROUP BY 1, 2 ORDER BY 1").fetchall()
+
+
+def test_workers_that_die_at_their_start_end_the_drain_and_cost_no_page_an_attempt(
+    crawl: Crawl, dying: Callable[[str], None]
+) -> None:
+    source = crawl.declare(OTHER_DEALER)
+    work = crawl.work()
+    crawl.put(source, 5, "/?page={}")
+    dying("waiting")
+    with pytest.raises(WorkersDieError, match=r"^6 worker .* finished nothing; the last one: killed by SIGKILL"):
+        drain_queue(work)
+    assert attempts(crawl) == [("pending", 0, 5)]
+    assert len(crawl.log(OTHER_DEALER)) == 5  # fetched once, however many died
+
+
+def test_what_workers_die_of_at_their_start_is_quoted(crawl: Crawl, dying: Callable[[str], None]) -> None:
+    source = crawl.declare(OTHER_DEALER)
+    work = crawl.work()
+    crawl.put(source, 1, "/?page={}")
+    dying("importing")
+    with pytest.raises(WorkersDieError, match=r"the last one: \w+Error: import of fill_pipeline.drain.service halted"):
+        drain_queue(work)
+
+
+def test_pages_that_kill_their_worker_end_dead_and_the_drain_does_not(
+    crawl: Crawl, dying: Callable[[str], None]
+) -> None:
+    source = crawl.declare(OTHER_DEALER)
+    work = crawl.work()
+    crawl.put(source, 1, "/?page={}")
+    crawl.conn.execute("UPDATE import_queue SET max_attempts = 2")
+    dying("reading")
+    drain_queue(work)
+    assert attempts(crawl) == [("dead", 2, 1)]
+    (said,) = crawl.conn.execute("SELECT error_message FROM import_queue").fetchone() or ("",)
+    assert said == "the worker reading this page died: it ended with status 3"
+
+
+def test_the_next_worker_is_started_later_with_each_death(crawl: Crawl, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker, "PAUSE_SECONDS", 0.02)
+    died: list[float] = []
+
+    def start() -> worker.Worker:
+        died.append(time.monotonic())
+        raise EOFError
+
+    crew = worker.Workers(start, wanted=2)
+
+    def wait_for_one() -> None:
+        while crew.free() is None:
+            time.sleep(0.001)
+
+    with pytest.raises(WorkersDieError, match="could not be started"):
+        wait_for_one()
+    pauses = [later - earlier for earlier, later in pairwise(died)]
+    assert len(died) == worker.MOST_DEATHS
+    assert all(pause >= 0.02 * 2**n for n, pause in enumerate(pauses))
