@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import zlib
 from typing import Any
 
-from isal import isal_zlib
-from isal.igzip_lib import IsalError
+from deflate import DeflateError, gzip_decompress
 
 from fill_pipeline.crawl.response import FetchResponse
 
@@ -53,6 +53,9 @@ def decode_bytes(body: bytes, content_encoding: str, limit: int) -> bytes:
 
 def gunzip(body: bytes, limit: int) -> bytes:
     """A gzip file's content, at most ``limit`` bytes; raises DecodeError."""
+    whole = _gunzip_at_once(body, limit)
+    if whole is not None:
+        return whole
     parts: list[bytes] = []
     room = limit
     for _ in range(_MAX_MEMBERS):
@@ -62,6 +65,24 @@ def gunzip(body: bytes, limit: int) -> bytes:
         if not body.startswith(b"\x1f\x8b"):  # what follows the last member is padding or rubbish
             break
     return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def _gunzip_at_once(body: bytes, limit: int) -> bytes | None:
+    """The content of a body that is one gzip member and nothing else, as pages are; None for any other body.
+
+    Its last four bytes say how much that is (RFC 1952), and are not trusted: no more than the limit is made room for,
+    and where they lie, unpacking fails. That a member of this size ends where the body does, and is not followed by
+    another, is known from these four bytes being nowhere else: it ends in them.
+    """
+    last = body[-4:]
+    size = int.from_bytes(last, "little")
+    if not 0 < size <= limit or body.find(last) != len(body) - 4:
+        return None
+    try:
+        plain = gzip_decompress(body, size)
+    except DeflateError:
+        return None
+    return bytes(plain) if len(plain) == size else None
 
 
 def _undo(name: str, body: bytes, limit: int) -> bytes:
@@ -81,10 +102,10 @@ def _undo(name: str, body: bytes, limit: int) -> bytes:
 
 def _inflate(body: bytes, window_bits: int, limit: int) -> tuple[bytes, bytes]:
     """One deflate stream's content and what follows it."""
-    stream = isal_zlib.decompressobj(window_bits)
+    stream = zlib.decompressobj(window_bits)
     try:
         plain = stream.decompress(body, limit + 1)
-    except (IsalError, ValueError) as error:  # type: ignore[misc]  # its stub declares an instance
+    except zlib.error as error:
         raise DecodeError(f"broken deflate stream: {error}") from None
     if len(plain) > limit:
         raise DecodeError(f"unpacks to more than {limit} bytes", too_large=True)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import gzip
+import tracemalloc
 import zlib
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from fill_pipeline.crawl.decode import DecodeError, decode_bytes, gunzip
@@ -82,6 +83,38 @@ def test_many_gzip_members_are_bounded_together():
 
 def test_rubbish_after_the_last_member_is_ignored():
     assert gunzip(gzip.compress(TEXT) + b"\0\0\0rubbish", 100_000) == TEXT
+
+
+def sized(body: bytes, size: int) -> bytes:
+    return body[:-4] + size.to_bytes(4, "little")
+
+
+@example([b"a car", b"a car"], b"")
+@example([b"a car", b"a van"], b"")
+@given(st.lists(st.sampled_from([b"", b"a car", b"a van", b"a lorry"]), min_size=1), st.binary(max_size=12))
+def test_all_members_are_read_and_what_follows_them_is_not(texts, rest):
+    expected = b"".join(texts)
+    body = b"".join(gzip.compress(text, place % 10) for place, text in enumerate(texts))
+    assert gunzip(body + b"\0" + rest, 1000) == expected
+
+
+@pytest.mark.parametrize("size", [0, 1, len(TEXT) - 1, len(TEXT) + 1, 99_999, 2**32 - 1])
+def test_a_size_that_lies_is_found_out(size):
+    with pytest.raises(DecodeError):
+        gunzip(sized(gzip.compress(TEXT), size), 100_000)
+
+
+def test_no_more_room_is_made_than_the_limit_allows_whatever_size_is_told():
+    bomb = gzip.compress(b"\0" * 20_000_000)
+    tracemalloc.start()
+    try:
+        for size in (2**32 - 1, 2_000_000, 1_000_000, 500_000):
+            with pytest.raises(DecodeError) as caught:
+                gunzip(sized(bomb, size), 1_000_000)
+            assert caught.value.too_large
+        assert tracemalloc.get_traced_memory()[1] < 3_000_000
+    finally:
+        tracemalloc.stop()
 
 
 def test_plain_text_announced_as_gzip_is_read():
