@@ -11,6 +11,8 @@ from typing import Any
 import aiosql
 import psycopg
 
+from fill_pipeline.db.server import revive
+
 Connection = psycopg.Connection[tuple[Any, ...]]
 RESTART_SECONDS = 60.0  # how long work already begun waits for a server that restarts
 
@@ -33,7 +35,7 @@ def connect(url: str, *, name: str = "fill", autocommit: bool = True) -> Connect
 
 
 def connect_again(url: str, *, name: str = "fill", patience: float = RESTART_SECONDS) -> Connection:
-    """Open a connection in the middle of work, also while the server restarts.
+    """Open a connection in the middle of work, also while the server restarts; an embedded one that died is started.
 
     Raises:
         psycopg.OperationalError: the server did not come back within ``patience`` seconds.
@@ -46,6 +48,7 @@ def connect_again(url: str, *, name: str = "fill", patience: float = RESTART_SEC
         except psycopg.OperationalError:
             if time.monotonic() + pause > until:
                 raise
+        revive(url)
         time.sleep(pause)
         pause = min(2 * pause, 2.0)
 

@@ -15,13 +15,13 @@ import threading
 import time
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
 import psutil
 import psycopg
-from psycopg.conninfo import make_conninfo
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from fill_pipeline.settings import Settings
 
@@ -84,6 +84,18 @@ def is_running(data: Path) -> bool:
 
 class DatabaseUnavailableError(RuntimeError):
     """No database can be had."""
+
+
+def revive(url: str) -> None:
+    """Start the embedded server of this connection string again where it was killed and we are a user of it.
+
+    One that was stopped removed its pid file and stays stopped; one that cannot be started yet is left alone.
+    """
+    host = conninfo_to_dict(url).get("host")
+    for data in list(_shared_locks):
+        with suppress(OSError, IndexError, DatabaseUnavailableError):
+            if (data / "postmaster.pid").read_text().splitlines()[4] == host and not is_running(data):
+                _ensure_embedded(data)
 
 
 def other_clients(url: str) -> int:
