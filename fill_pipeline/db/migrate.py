@@ -3,26 +3,36 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from alembic import command
-from alembic.config import Config
-from alembic.script import ScriptDirectory
 from psycopg.conninfo import conninfo_to_dict
-from sqlalchemy import URL, Engine, create_engine, text
 
 from fill_pipeline.db.connect import connect
 
+if TYPE_CHECKING:
+    from sqlalchemy import URL, Engine
+
 VERSION_TABLE = "fill_schema_version"
 _LOCK = 7_301_001
+_MIGRATIONS = Path(__file__).parent / "migrations"
 
 
 def migrate(url: str) -> str:
     """Apply every migration not yet applied and return the schema's revision; one process at a time does it."""
+    newest = max(file.name.partition("_")[0] for file in _MIGRATIONS.glob("versions/[0-9]*_*.py"))
+    if _revision(url) != newest:
+        _upgrade(url)
+    return newest
+
+
+def _upgrade(url: str) -> None:
+    # Alembic and SQLAlchemy are a quarter of what a command loads, and mostly there is nothing for them to do.
+    from alembic import command
+    from alembic.config import Config
+    from sqlalchemy import text
+
     config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
-    head = ScriptDirectory.from_config(config).get_current_head() or ""
-    if _revision(url) == head:
-        return head
+    config.set_main_option("script_location", str(_MIGRATIONS))
     engine = engine_for(url)
     try:
         with engine.connect() as conn:
@@ -36,16 +46,19 @@ def migrate(url: str) -> str:
                 conn.commit()
     finally:
         engine.dispose()
-    return head
 
 
 def engine_for(url: str) -> Engine:
     """A SQLAlchemy engine on psycopg 3 for a libpq connection string."""
+    from sqlalchemy import create_engine
+
     return create_engine(sqlalchemy_url(url, "postgresql+psycopg"))
 
 
 def sqlalchemy_url(url: str, driver: str) -> URL:
     """The same address for SQLAlchemy, socket folders included."""
+    from sqlalchemy import URL
+
     parts = {k: str(v) for k, v in conninfo_to_dict(url).items() if v is not None}
     host = parts.pop("host", None)
     query = {k: v for k, v in parts.items() if k not in ("user", "password", "port", "dbname")}
