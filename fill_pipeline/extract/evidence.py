@@ -116,6 +116,10 @@ class Reading:
                 return False
         return True
 
+    def has_all(self, fields: frozenset[str]) -> bool:
+        """``has`` for many fields."""
+        return self._best.keys() >= fields
+
     def count(self, *fields: str) -> int:
         """How many of the fields have a value."""
         return sum(field in self._best for field in fields)
@@ -144,15 +148,15 @@ class Reading:
 
     def listing(self) -> Listing:
         """The merged listing with its provenance."""
-        values: dict[str, Any] = {}
-        provenance: dict[str, Evidence] = {}
-        words = {field: note[:200] for field, note in self._notes.items() if field not in self._best}
-        for field, (_, value, evidence, raw) in self._best.items():
-            values[field] = value
-            provenance[field] = evidence
+        best = self._best
+        _, values, evidence, raws = zip(*best.values(), strict=True) if best else ((), (), (), ())
+        words = {field: note[:200] for field, note in self._notes.items() if field not in best}
+        for field, raw in zip(best, raws, strict=True):
             if raw is not None:
                 words[field] = raw[:200]
-        return Listing(**values, raw=words, raw_payload=self.payload, provenance=provenance)
+        found = dict(zip(best, values, strict=True))
+        provenance = dict(zip(best, evidence, strict=True))
+        return Listing(**found, raw=words, raw_payload=self.payload, provenance=provenance)
 
     def explanations(self) -> list[FieldExplanation]:
         """Every offer, field by field, winners first; empty unless ``keep_all``."""

@@ -58,8 +58,8 @@ _LABELLED_FACTS = frozenset(
     ("vin", "mileage", "transmission", "engine", "exterior_color", "fuel_type", "drivetrain", "body_style")
 )
 # What the visible page can still add to structured data: with all of it, and a place, the tree is not even parsed.
-_WANTED = (*CORE_FIELDS, "currency", "mileage_unit", "body_style", "engine", "fuel_type", "transmission", "drivetrain",
-           "exterior_color", "interior_color", "doors", "description")  # fmt: skip
+_WANTED = frozenset((*CORE_FIELDS, "currency", "mileage_unit", "body_style", "engine", "fuel_type", "transmission",
+                     "drivetrain", "exterior_color", "interior_color", "doors", "description"))  # fmt: skip
 _RULED_FACTS = 2  # by which a page is known as a listing's
 _LEAST_PRICE = 500  # of a vehicle that tells no year, mileage or VIN
 _LEAST_EVIDENCE = 0.3  # of a card that is a vehicle at all: a make, a year or a price
@@ -277,7 +277,7 @@ class HtmlPage:
 
     def _is_complete(self, reading: Reading) -> bool:
         """Whether the visible page has nothing to add: no fact, and nothing that makes the price a bid or a sale."""
-        if not reading.has(*_WANTED) or not (reading.has("place") or reading.has("city")):
+        if not reading.has_all(_WANTED) or not (reading.has("place") or reading.has("city")):
             return False
         kind = reading.value("price_kind")
         return kind != PriceKind.BID and not (

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any
 
 import orjson
 
@@ -21,49 +23,68 @@ from fill_pipeline.extract.keys import (
 )
 from fill_pipeline.extract.labels import field_of_label
 from fill_pipeline.extract.listing import Layer
-from fill_pipeline.extract.values import TEXT_FIELDS, offer_value, offer_words
+from fill_pipeline.extract.values import RECURRING, RECURRING_LENGTH, offer_value, recurring_offer
 
 _PAYLOAD_BYTES = 16_384
 
 
-class _Step(NamedTuple):
+@dataclass(frozen=True, slots=True, eq=False)
+class _Step:
     """What a key says where it stands: where its value is found, what a plain value of it is offered for and how
     surely, and what an object or a list of it holds."""
 
     key: str
+    layer: Layer
     locator: str
     field: str  # of a plain value, "" for none
-    words: bool  # whether that is a text field
     confidence: float
+    recurring: int  # the most characters of a plain value that is remembered, -1 where none is
     told: str  # the key, where it tells more of a plain value than its field
-    plan: tuple[str, float, str | None]
+    held: str  # the field of an object or a list, "" for none
+    rank: float  # how telling the key is of that
+    container: str | None  # what an object holds
+    read_inner: Callable[[dict[str, Any], _Step, Reading, str, list[int]], None] | None  # None if that is left out
+    context: str | None  # what the record that has the key is part of
+    depth: int  # of that record
+    base: float  # how sure its values are
 
 
 @lru_cache(maxsize=4096)
 def _steps(
     keys: tuple[str, ...], layer: Layer, locator: str, context: str | None, depth: int
-) -> tuple[float, tuple[_Step, ...]]:
-    """How sure the values of an object are, and what its keys say: the records of one source have the same keys."""
-    base = _sureness(layer, depth)
-    steps: list[_Step] = []
-    for key in keys:
-        if not isinstance(key, str) or (key[:1] == "@" and key != "@id"):
-            continue
-        plan = plan_of_key(key)
-        field, rank, _ = plan
-        told = key
-        if field:
-            if context is not None or depth:
-                field, rank = _in_context((field, rank), key, context, depth)
-        elif context == "seller" and fold_key(key) in ("type", "kind"):
-            field, rank, told = "seller_type", 1.0, ""
-        steps.append(_Step(key, f"{locator}.{key}", field, field in TEXT_FIELDS, base * rank, told, plan))
-    return base, tuple(steps)
+) -> tuple[_Step | None, ...]:
+    """What the keys of an object say, None for those of no meaning: the records of one source have the same keys."""
+    return tuple(_step(key, layer, locator, context, depth) for key in keys)
 
 
-def _sureness(layer: Layer, depth: int) -> float:
-    """How sure the values of an object are: a little less with every step into the record."""
-    return (0.95 if layer is Layer.STRUCTURED else 0.9) - 0.03 * depth
+def _step(key: str, layer: Layer, locator: str, context: str | None, depth: int) -> _Step | None:
+    if not isinstance(key, str) or (key[:1] == "@" and key != "@id"):
+        return None
+    # The values of an object are a little less sure with every step into the record.
+    base = (0.95 if layer is Layer.STRUCTURED else 0.9) - 0.03 * depth
+    held, rank, container = plan_of_key(key)
+    field, telling, told = held, rank, key
+    if field:
+        if context is not None or depth:
+            field, telling = _in_context((field, rank), key, context, depth)
+    elif context == "seller" and fold_key(key) in ("type", "kind"):
+        field, telling, told = "seller_type", 1.0, ""
+    return _Step(
+        key=key,
+        layer=layer,
+        locator=f"{locator}.{key}",
+        field=field,
+        confidence=base * telling,
+        recurring=RECURRING_LENGTH if field in RECURRING else -1,
+        told=told,
+        held=held,
+        rank=rank,
+        container=container,
+        read_inner=_inner_reader(held, container, context, depth),
+        context=context,
+        depth=depth,
+        base=base,
+    )
 
 
 def read_record(record: dict[str, Any], reading: Reading, *, layer: Layer, locator: str, base_url: str) -> None:
@@ -102,58 +123,60 @@ def _read(
     budget[0] += 1
     if budget[0] > 150:
         return
-    plan_of = _steps if len(record) <= MOST_KEYS else _steps.__wrapped__
-    base, steps = plan_of(tuple(record), layer, locator, context, depth)
-    for key, place, field, words, confidence, told, plan in steps:
-        value = record[key]
+    steps_of = _steps if len(record) <= MOST_KEYS else _steps.__wrapped__
+    for step, value in zip(steps_of(tuple(record), layer, locator, context, depth), record.values(), strict=True):
+        if step is None:
+            continue
+        field = step.field
         if isinstance(value, str):
-            if words and value:
-                offer_words(reading, field, value, layer, place, confidence)
+            if len(value) <= step.recurring:
+                offer = recurring_offer(field, value, layer, step.locator, step.confidence)
+                if offer is not None:
+                    reading.put(field, offer)
             elif field and value:
-                offer_value(reading, field, value, layer, place, confidence, base_url, key=told)
+                offer_value(reading, field, value, layer, step.locator, step.confidence, base_url, key=step.told)
         elif isinstance(value, dict):
-            if plan[2] != "foreign":
-                _read_inner(value, reading, layer, place, base_url, context, depth, budget, plan, base)
+            if step.read_inner is not None:
+                step.read_inner(value, step, reading, base_url, budget)
         elif isinstance(value, list):
             if value:
-                known = plan[:2] if plan[0] else None
-                _read_list(key, value, known, reading, layer, place, base_url, context, depth, budget)
+                _read_list(value, step, reading, base_url, budget)
         elif field and value is not None:
-            offer_value(reading, field, value, layer, place, confidence, base_url, key=told)
+            offer_value(reading, field, value, layer, step.locator, step.confidence, base_url, key=step.told)
 
 
-def _read_inner(
-    value: dict[str, Any],
-    reading: Reading,
-    layer: Layer,
-    locator: str,
-    base_url: str,
-    context: str | None,
-    depth: int,
-    budget: list[int],
-    plan: tuple[str, float, str | None],
-    base: float,
-) -> None:
-    """Read an object inside a record: one value, a price, a mileage, or a part of the record."""
-    field, rank, container = plan
-    if container is None and field and field not in ("url", "remote_id", "place", "bid", "status"):
-        if context == "seller" and field in ("title", "images", "description", "make", "model"):
-            return
-        if field == "images":
-            offer_value(reading, field, [value], layer, locator, base * rank, base_url)
-            return
-        plain = plain_value(value)
-        if plain is not None:
-            offer_value(reading, field, plain, layer, locator, base * rank, base_url)
-            if field == "engine" and isinstance(fuel := value.get("fuelType"), str):
-                offer_value(reading, "fuel_type", fuel, layer, f"{locator}.fuelType", base, base_url)
-            return
+def _inner_reader(
+    held: str, container: str | None, context: str | None, depth: int
+) -> Callable[[dict[str, Any], _Step, Reading, str, list[int]], None] | None:
+    """How an object inside a record is read: as one value, a price, a mileage, or a part of the record."""
     if container == "price":
-        _read_price(value, reading, layer, locator, base, base_url)
-    elif container == "mileage":
-        _read_mileage(value, reading, layer, locator, base, base_url)
-    elif depth < 5:
-        _read(value, reading, layer, locator, base_url, container or context, depth + 1, budget)
+        return _read_prices
+    if container == "mileage":
+        return _read_mileage
+    if container is None and held and held not in ("url", "remote_id", "place", "bid", "status"):
+        if context == "seller" and held in ("title", "images", "description", "make", "model"):
+            return None
+        return _read_picture if held == "images" else _read_value
+    return _read_part if container != "foreign" and depth < 5 else None
+
+
+def _read_part(value: dict[str, Any], step: _Step, reading: Reading, base_url: str, budget: list[int]) -> None:
+    context = step.container or step.context
+    _read(value, reading, step.layer, step.locator, base_url, context, step.depth + 1, budget)
+
+
+def _read_picture(value: dict[str, Any], step: _Step, reading: Reading, base_url: str, budget: list[int]) -> None:
+    offer_value(reading, "images", [value], step.layer, step.locator, step.base * step.rank, base_url)
+
+
+def _read_value(value: dict[str, Any], step: _Step, reading: Reading, base_url: str, budget: list[int]) -> None:
+    plain = plain_value(value)
+    if plain is not None:
+        offer_value(reading, step.held, plain, step.layer, step.locator, step.base * step.rank, base_url)
+        if step.held == "engine" and isinstance(fuel := value.get("fuelType"), str):
+            offer_value(reading, "fuel_type", fuel, step.layer, f"{step.locator}.fuelType", step.base, base_url)
+    elif step.depth < 5:
+        _read_part(value, step, reading, base_url, budget)
 
 
 def _in_context(known: tuple[str, float], key: str, context: str | None, depth: int) -> tuple[str, float]:
@@ -185,41 +208,30 @@ def _in_context(known: tuple[str, float], key: str, context: str | None, depth: 
     return field, rank
 
 
-def _read_list(
-    key: str,
-    items: list[Any],
-    known: tuple[str, float] | None,
-    reading: Reading,
-    layer: Layer,
-    locator: str,
-    base_url: str,
-    context: str | None,
-    depth: int,
-    budget: list[int],
-) -> None:
-    if not items or (container_of_key(key) == "foreign" and (known is None or known[0] != "images")):
+def _read_list(items: list[Any], step: _Step, reading: Reading, base_url: str, budget: list[int]) -> None:
+    held, layer, locator = step.held, step.layer, step.locator
+    if held == "images":
+        if step.context != "seller":
+            offer_value(reading, "images", items, layer, locator, step.base * step.rank, base_url)
+        return
+    if step.container == "foreign":
         return
     first = items[0]
-    base = _sureness(layer, depth)
-    if known is not None and known[0] == "images":
-        if context != "seller":
-            offer_value(reading, "images", items, layer, locator, base * known[1], base_url)
-        return
     if isinstance(first, dict):
-        paired = known is None or known[0] in ("remote_id", "status")
-        if paired and _read_pairs(items, reading, layer, locator, base_url, base):
+        paired = held in ("", "remote_id", "status")
+        if paired and _read_pairs(items, reading, layer, locator, base_url, step.base):
             return
-        if known is not None and len(items) == 1:
+        if held and len(items) == 1:
             plain = plain_value(first)
-            if plain is not None and container_of_key(key) is None:
-                offer_value(reading, known[0], plain, layer, locator, base * known[1], base_url, key=key)
+            if plain is not None and step.container is None:
+                offer_value(reading, held, plain, layer, locator, step.base * step.rank, base_url, key=step.key)
                 return
-        if depth < 4 and (
-            len(items) == 1 or fold_key(key) in ("offers", "vehicleengine", "graph", "mainentity", "phones")
+        if step.depth < 4 and (
+            len(items) == 1 or fold_key(step.key) in ("offers", "vehicleengine", "graph", "mainentity", "phones")
         ):
-            _read(first, reading, layer, locator, base_url, container_of_key(key) or context, depth + 1, budget)
-    elif known is not None and isinstance(first, (str, int, float)) and len(items) <= 3 and context != "seller":
-        offer_value(reading, known[0], first, layer, locator, base * known[1], base_url, key=key)
+            _read_part(first, step, reading, base_url, budget)
+    elif held and isinstance(first, (str, int, float)) and len(items) <= 3 and step.context != "seller":
+        offer_value(reading, held, first, layer, locator, step.base * step.rank, base_url, key=step.key)
 
 
 def _read_pairs(items: list[Any], reading: Reading, layer: Layer, locator: str, base_url: str, base: float) -> bool:
@@ -245,6 +257,10 @@ def _read_pairs(items: list[Any], reading: Reading, layer: Layer, locator: str, 
             offer_value(reading, known, value, layer, f"{locator}[{clean(name, 30)}]", base * 0.95, base_url)
             hits += 1
     return hits > 0
+
+
+def _read_prices(value: dict[str, Any], step: _Step, reading: Reading, base_url: str, budget: list[int]) -> None:
+    _read_price(value, reading, step.layer, step.locator, step.base, base_url)
 
 
 def _read_price(
@@ -281,24 +297,22 @@ _UNIT_KEYS = ("unitCode", "unitText", "unit", "units", "uom")
 _AMOUNT_KEYS = ("value", "raw", "amount", "miles", "kilometers", "km", "formatted", "displayValue", "text")
 
 
-def _read_mileage(
-    value: dict[str, Any], reading: Reading, layer: Layer, locator: str, base: float, base_url: str
-) -> None:
+def _read_mileage(value: dict[str, Any], step: _Step, reading: Reading, base_url: str, budget: list[int]) -> None:
     unit = next((part for key in _UNIT_KEYS if isinstance(part := value.get(key), str)), None)
-    amount = next(
-        (part for key in _AMOUNT_KEYS if isinstance(part := value.get(key), (int, float, str)) and part != ""), None
-    )
-    if amount is not None and not isinstance(amount, bool):
-        if unit:
-            offer_value(reading, "mileage_unit", unit, layer, locator, base, base_url)
-        elif "km" in value or "kilometers" in value:
-            offer_value(reading, "mileage_unit", "km", layer, locator, base * 0.9, base_url)
-        offer_value(reading, "mileage", amount, layer, locator, base, base_url)
+    amount = plain_value(value, _AMOUNT_KEYS)
+    if amount is None:
+        return
+    layer, locator, base = step.layer, step.locator, step.base
+    if unit:
+        offer_value(reading, "mileage_unit", unit, layer, locator, base, base_url)
+    elif "km" in value or "kilometers" in value:
+        offer_value(reading, "mileage_unit", "km", layer, locator, base * 0.9, base_url)
+    offer_value(reading, "mileage", amount, layer, locator, base, base_url)
 
 
-def plain_value(value: dict[str, Any]) -> str | int | float | None:
+def plain_value(value: dict[str, Any], keys: tuple[str, ...] = VALUE_KEYS) -> str | int | float | None:
     """The one value that an object stands for: {"@type": "Brand", "name": "Honda"} → "Honda"."""
-    for key in VALUE_KEYS:
+    for key in keys:
         part = value.get(key)
         if isinstance(part, (str, int, float)) and not isinstance(part, bool) and part != "":
             return part

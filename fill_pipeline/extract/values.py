@@ -28,7 +28,6 @@ from fill_pipeline.extract.vin import VinKind, classify_vin, clean_vin, find_lab
 MIN_YEAR = 1885  # Benz's patent motor car
 MAX_YEAR = 2035  # no page sells a car of a later model year than this
 _MAX_IMAGES = 60
-_SHORT = 100  # characters of words that are read once and remembered
 _PRIVATE = re.compile(r"(?:by )?(?:priv|partic|owner|individual|person|osoba pryw)")
 _DEALER = re.compile(
     r"deal|händler|haendler|handel|business|profes|garage|commercial|autobedrijf|rivenditore|concess|concesion|firma\b|"
@@ -67,11 +66,12 @@ TEXT_FIELDS = frozenset(
         "condition",
     ]
 )
+_PICTURE = re.compile(r"https?://[!-{}-~]{1,2000}[0-9A-Za-z](?<!\.(?:svg|mp4))(?<!\.m3u8)")  # as nearly all are written
 _NO_PICTURES = (".svg", ".mp4", ".m3u8")
 _PICTURE_KEYS = ("contentUrl", "url", "large", "src", "full", "original", "href", "uri", "imageUrl", "photoUrl", "big",
                  "medium", "small", "sizes", "image", "items", "images", "photos", "list", "links",
                  "@list")  # fmt: skip
-_PRICES = frozenset(("price", "sold_price", "bid"))
+_PRICES = {"price": PriceKind.ASKING, "sold_price": PriceKind.SOLD, "bid": PriceKind.BID}
 _NAMES = frozenset(("make", "model", "city", "region", "seller_name"))
 _FACTS = frozenset(("fuel_type", "transmission", "drivetrain", "body_style", "exterior_color", "interior_color"))
 _LIMITS = {"title": 300, "place": 160, "engine": 160, "fuel_economy": 80, "remote_id": 100, "remote_slug": 200}
@@ -98,9 +98,6 @@ def offer_value(
     key: str = "",
 ) -> None:
     """Offer a value for a field after reading it as that field's type; what cannot be read is left out."""
-    if field in TEXT_FIELDS and isinstance(value, str):
-        offer_words(reading, field, value, layer, locator, confidence)
-        return
     if not reading.is_open(field, confidence):
         return
     if value is True or value is False:
@@ -108,11 +105,11 @@ def offer_value(
             reading.offer("status", ListingStatus.SOLD.value, layer, locator, confidence)
         elif field == "seller_type" and "dealer" in key.lower():
             reading.offer("seller_type", "dealer" if value else "private", layer, locator, confidence)
-    elif field in TEXT_FIELDS:
-        if isinstance(value, float) and value.is_integer():
-            value = int(value)
-        if not (field == "model" and isinstance(value, int) and value > 9999):
-            offer_words(reading, field, str(value), layer, locator, confidence)
+    elif field in _READERS:
+        remembered = field in RECURRING and isinstance(value, str) and len(value) <= RECURRING_LENGTH
+        offer = (recurring_offer if remembered else _offer_of)(field, value, layer, locator, confidence)
+        if offer is not None:
+            reading.put(field, offer)
     elif field in _PRICES:
         _offer_price(reading, field, value, layer, locator, confidence, key)
     elif field == "mileage":
@@ -122,70 +119,74 @@ def offer_value(
     elif field == "url":
         link = absolute(base_url, value) if isinstance(value, str) else None
         reading.offer("url", link, layer, locator, confidence)
-    else:
-        offer = _OFFERS.get(field)
-        if offer is not None:
-            offer(reading, field, value, layer, locator, confidence)
 
 
-def _offer_currency(reading: Reading, field: str, value: Any, layer: Layer, locator: str, confidence: float) -> None:
-    reading.offer(field, currency_code(str(value)[:8]), layer, locator, confidence)
+def _offer_of(field: str, value: Any, layer: Layer, locator: str, confidence: float) -> Offer | None:
+    """What a value is worth for a field that is read from nothing else, None where it says nothing of that field."""
+    found = _READERS[field](field, value, confidence)
+    if found is None:
+        return None
+    read, confidence, raw = found
+    return confidence, read, evidence_of(layer, locator, confidence), raw
 
 
-def _offer_unit(reading: Reading, field: str, value: Any, layer: Layer, locator: str, confidence: float) -> None:
-    reading.offer(field, _UNITS.get(str(value).strip().lower()[:12]), layer, locator, confidence)
+recurring_offer = lru_cache(maxsize=16384)(_offer_of)  # a site says the same few words on page after page
+# What a value is read as, how surely, and the words it was read from.
+_Read = tuple[Any, float, str | None]
 
 
-def _offer_count(reading: Reading, field: str, value: Any, layer: Layer, locator: str, confidence: float) -> None:
+def _read_currency(field: str, value: Any, confidence: float) -> _Read | None:
+    code = currency_code(str(value)[:8])
+    return (code, confidence, None) if code else None
+
+
+def _read_unit(field: str, value: Any, confidence: float) -> _Read | None:
+    unit = _UNITS.get(str(value).strip().lower()[:12])
+    return (unit, confidence, None) if unit else None
+
+
+def _read_count(field: str, value: Any, confidence: float) -> _Read | None:
     number = value if isinstance(value, int) else read_number(str(value))
-    if number is not None and 1 <= number <= 99 and number == int(number):
-        reading.offer(field, int(number), layer, locator, confidence)
+    if number is None or not 1 <= number <= 99 or number != int(number):
+        return None
+    return int(number), confidence, None
 
 
-def _offer_description(reading: Reading, field: str, value: Any, layer: Layer, locator: str, confidence: float) -> None:
+def _read_description(field: str, value: Any, confidence: float) -> _Read | None:
     text = clean_markup(value) if isinstance(value, str) else ""
     if len(text) < 160 and _is_priced(text):
         confidence *= 0.6  # made for search engines
-    if len(text) > 1:
-        reading.offer(field, text, layer, locator, confidence)
+    return (text, confidence, None) if len(text) > 1 else None
 
 
-def _offer_moment(reading: Reading, field: str, value: Any, layer: Layer, locator: str, confidence: float) -> None:
+def _read_posted(field: str, value: Any, confidence: float) -> _Read | None:
     moment = read_moment(value)
-    if moment:
-        reading.offer(field, moment, layer, locator, confidence, raw=str(value)[:80])
+    return (moment, confidence, str(value)[:80]) if moment else None
 
 
-def _offer_status(reading: Reading, field: str, value: Any, layer: Layer, locator: str, confidence: float) -> None:
+def _read_status(field: str, value: Any, confidence: float) -> _Read | None:
     status = read_status(str(value)[:80])
-    if status:
-        reading.offer(field, status.value, layer, locator, confidence, raw=_short_words(str(value)[:320]))
+    return (status.value, confidence, clean(str(value)[:320], 80)) if status else None
 
 
-def offer_words(reading: Reading, field: str, words: str, layer: Layer, locator: str, confidence: float) -> None:
-    """Offer the words of a text field."""
-    make = _short_offer if len(words) <= _SHORT else _text_offer
-    offer = make(field, words, layer, locator, confidence)
-    if offer is not None:
-        reading.put(field, offer)
-
-
-def _text_offer(field: str, words: str, layer: Layer, locator: str, confidence: float) -> Offer | None:
-    """What the words of a text field are worth, None where they say nothing of that field."""
-    text = _read_text(field, words)
+def _read_words(field: str, value: Any, confidence: float) -> _Read | None:
+    if not isinstance(value, str):
+        if isinstance(value, float) and value.is_integer():
+            value = int(value)
+        if field == "model" and isinstance(value, int) and value > 9999:
+            return None
+        value = str(value)
+    text = _text_of(field, value)
     if field == "title" and _is_priced(text):
         confidence *= 0.7  # made for search engines; the page's heading is the title
-    return (confidence, text, evidence_of(layer, locator, confidence), None) if text else None
-
-
-_short_offer = lru_cache(maxsize=16384)(_text_offer)  # a site says the same few words on page after page
+    return (text, confidence, None) if text else None
 
 
 def _is_priced(text: str) -> bool:
     return ("$" in text or "€" in text or "£" in text) and _PRICED.search(text) is not None
 
 
-def _read_text(field: str, words: str) -> str:
+def _text_of(field: str, words: str) -> str:
     """The words of a text field, "" where they say nothing of that field."""
     text = clean(words, _LIMITS.get(field, 120))
     if text.startswith(("http://schema.org/", "https://schema.org/")):
@@ -225,7 +226,7 @@ def seller_type(text: str) -> str:
 def _offer_price(
     reading: Reading, field: str, value: Any, layer: Layer, locator: str, confidence: float, key: str
 ) -> None:
-    kind = {"sold_price": PriceKind.SOLD, "bid": PriceKind.BID}.get(field, PriceKind.ASKING)
+    kind = _PRICES[field]
     amount: int | None = None
     raw: str | None = None
     if isinstance(value, (int, float)):
@@ -286,27 +287,18 @@ def _offer_mileage(reading: Reading, value: Any, layer: Layer, locator: str, con
             reading.offer("mileage_unit", unit, layer, locator, confidence)
 
 
-def _offer_year(reading: Reading, field: str, value: Any, layer: Layer, locator: str, confidence: float) -> None:
+def _read_year(field: str, value: Any, confidence: float) -> _Read | None:
     year: int | None = None
     if isinstance(value, (int, float)):
         year = int(value)
         if year > 100_000_000_000:  # milliseconds since 1970
             year = datetime.fromtimestamp(year / 1000, UTC).year if year < 4_000_000_000_000 else 0
     elif isinstance(value, str):
-        year = _year_in(value[:40])
-    if year is not None and MIN_YEAR <= year <= MAX_YEAR:
-        reading.offer(field, year, layer, locator, confidence, raw=None if isinstance(value, int) else str(value)[:40])
-
-
-@lru_cache(maxsize=1024)
-def _short_words(words: str) -> str:
-    return clean(words, 80)
-
-
-@lru_cache(maxsize=4096)
-def _year_in(words: str) -> int | None:
-    match = _YEAR.search(words)
-    return int(match[1]) if match else None
+        match = _YEAR.search(value[:40])
+        year = int(match[1]) if match else None
+    if year is None or not MIN_YEAR <= year <= MAX_YEAR:
+        return None
+    return year, confidence, None if isinstance(value, int) else str(value)[:40]
 
 
 def _offer_images(reading: Reading, value: Any, layer: Layer, locator: str, confidence: float, base_url: str) -> None:
@@ -338,15 +330,18 @@ def _collect_images(value: Any, links: list[str], base_url: str, depth: int) -> 
 
 
 def _collect_links(text: str, links: list[str], base_url: str) -> None:
+    if _PICTURE.fullmatch(text):
+        links.append(text)
+        return
     for part in text.split("|") if "|" in text and text.count("http") > 1 else (text,):
         link = absolute(base_url, part)
         if link and " " not in link and not link.endswith(_NO_PICTURES):
             links.append(link)
 
 
-def _offer_vin(reading: Reading, field: str, value: Any, layer: Layer, locator: str, confidence: float) -> None:
+def _read_vin(field: str, value: Any, confidence: float) -> _Read | None:
     if not isinstance(value, str) or "**" in value:  # a masked VIN is none
-        return
+        return None
     vin = clean_vin(value)
     kind = classify_vin(vin)
     if kind is VinKind.INVALID:
@@ -354,25 +349,17 @@ def _offer_vin(reading: Reading, field: str, value: Any, layer: Layer, locator: 
         vin = found[0] if found else find_labelled_vin("VIN: " + value[:40].strip()) or ""
         kind = classify_vin(vin) if vin else VinKind.INVALID
     if kind is VinKind.INVALID or (kind is VinKind.CLASSIC and sum(char.isdigit() for char in vin) < 3):
-        return
-    reading.offer(
-        field,
-        vin,
-        layer,
-        locator,
-        confidence if kind is not VinKind.CLASSIC else confidence * 0.85,
-        raw=clean(value, 60),
-    )
+        return None
+    return vin, confidence if kind is not VinKind.CLASSIC else confidence * 0.85, clean(value, 60)
 
 
-def _offer_coordinate(reading: Reading, field: str, value: Any, layer: Layer, locator: str, confidence: float) -> None:
+def _read_coordinate(field: str, value: Any, confidence: float) -> _Read | None:
     try:
         number = float(value)
     except (TypeError, ValueError, OverflowError):
-        return
+        return None
     limit = 90 if field == "latitude" else 180
-    if -limit <= number <= limit and number != 0:
-        reading.offer(field, number, layer, locator, confidence)
+    return (number, confidence, None) if -limit <= number <= limit and number != 0 else None
 
 
 def read_moment(value: Any) -> datetime | None:
@@ -412,17 +399,21 @@ def read_status(text: str) -> ListingStatus | None:
     return ListingStatus.ACTIVE if _ACTIVE.search(words) else None
 
 
-# How the values of fields of their own types are read.
-_OFFERS: dict[str, Callable[[Reading, str, Any, Layer, str, float], None]] = {
-    "year": _offer_year,
-    "vin": _offer_vin,
-    "currency": _offer_currency,
-    "mileage_unit": _offer_unit,
-    "doors": _offer_count,
-    "seats": _offer_count,
-    "latitude": _offer_coordinate,
-    "longitude": _offer_coordinate,
-    "description": _offer_description,
-    "posted_at": _offer_moment,
-    "status": _offer_status,
+# How a field is read that needs its value alone.
+_READERS: dict[str, Callable[[str, Any, float], _Read | None]] = {
+    **dict.fromkeys(TEXT_FIELDS, _read_words),
+    "year": _read_year,
+    "vin": _read_vin,
+    "currency": _read_currency,
+    "mileage_unit": _read_unit,
+    "doors": _read_count,
+    "seats": _read_count,
+    "latitude": _read_coordinate,
+    "longitude": _read_coordinate,
+    "description": _read_description,
+    "posted_at": _read_posted,
+    "status": _read_status,
 }
+# Those of them whose words are met again on other pages, if they are short.
+RECURRING = _READERS.keys() - {"title", "vin", "remote_id", "remote_slug", "description", "posted_at"}
+RECURRING_LENGTH = 100  # characters
