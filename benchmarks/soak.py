@@ -1,7 +1,7 @@
 """Cycles back to back under faults: `python benchmarks/soak.py [--minutes 60] [--seed 1] [--scale 0.15]`.
 
 Fills an embedded database of its own from the simulated web, whose time and ours go on by two hours a cycle. At random
-moments (seeded) the server is restarted or crashes, connections are cut, workers and whole cycles are killed, the disk
+moments (seeded) the server is restarted, crashes or is killed outright, connections are cut, workers and whole cycles are killed, the disk
 is full, names do not resolve, the clock jumps. Prints a line per cycle. The promises: every cycle closes reconciled or
 stops with one clear line and the next goes on; in the end, after cycles left in peace, all tables agree with each
 other and with the archive, no row is stuck, and memory has grown by less than 5 % (median of the last quarter
@@ -26,6 +26,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -121,6 +122,7 @@ class Soak:
         self._faults: dict[str, Callable[[], object]] = {
             "restart": self._restart,
             "crash": self._crash,
+            "kill": self._kill_server,
             "cut": self._cut,
             "worker": self._kill_worker,
             "disk": self._fill_disk,
@@ -212,6 +214,13 @@ class Soak:
         backends = self._backends()
         if backends:
             self.chance.choice(backends).send_signal(signal.SIGKILL)
+
+    def _kill_server(self) -> None:
+        """All of the server at once; whoever waits for it starts it again."""
+        with suppress(OSError, ValueError, psutil.Error):
+            postmaster = psutil.Process(int((self.data / "postmaster.pid").read_text().split("\n", 1)[0]))
+            for process in (postmaster, *postmaster.children()):
+                process.kill()
 
     def _cut(self) -> None:
         with self.db() as conn:

@@ -93,9 +93,15 @@ def revive(url: str) -> None:
     """
     host = conninfo_to_dict(url).get("host")
     for data in list(_shared_locks):
+        left = data / "postmaster.pid" if (data / "postmaster.pid").exists() else _died(data)
         with suppress(OSError, IndexError, DatabaseUnavailableError):
-            if (data / "postmaster.pid").read_text().splitlines()[4] == host and not is_running(data):
+            if left.read_text().splitlines()[4] == host and not is_running(data):
                 _ensure_embedded(data)
+
+
+def _died(data: Path) -> Path:
+    """Where the pid file of a server that was killed is kept until one has been started in its place."""
+    return data.parent / "postgres.died"
 
 
 def other_clients(url: str) -> int:
@@ -153,8 +159,11 @@ def _start(data: Path) -> str:
 
     with (data.parent / "postgres.start").open("a") as starting:
         fcntl.flock(starting, fcntl.LOCK_EX)
-        if not is_running(data):
-            (data / "postmaster.pid").unlink(missing_ok=True)
+        if not is_running(data):  # what it left would pass for a server as long as another process has its number
+            with suppress(FileNotFoundError):
+                (data / "postmaster.pid").replace(_died(data))
+            for lock in data.glob(".s.PGSQL.*.lock"):
+                lock.unlink(missing_ok=True)
         try:
             fresh = not (data / "PG_VERSION").exists()
             # cleanup_mode=None: with the wheel's own stop mode one killed client leaves the server running for ever.
@@ -167,6 +176,7 @@ def _start(data: Path) -> str:
                         conn.execute(f"ALTER SYSTEM SET {name} = '{value}'")
                 _pg_ctl(data, "-m", "fast", "-w", "restart")
             _create_database(data)
+            _died(data).unlink(missing_ok=True)
         except (subprocess.SubprocessError, OSError, psycopg.Error, AssertionError) as error:
             log = data / "log"
             tail = log.read_text(errors="replace")[-800:] if log.exists() else ""
@@ -196,7 +206,7 @@ def _create_database(data: Path) -> None:
                     conn.execute(f"CREATE DATABASE {DATABASE}")
                 return
         except psycopg.OperationalError:
-            if time.monotonic() > until:
+            if time.monotonic() > until or not is_running(data):
                 raise
             time.sleep(0.1)
 

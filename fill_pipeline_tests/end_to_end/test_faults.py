@@ -12,18 +12,24 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from fill_pipeline.cycle.clock import utc_now
+from fill_pipeline.cycle.lifecycle import ensure_open
 from fill_pipeline.cycle.run import run_cycle
-from fill_pipeline.db.connect import Connection, connect
+from fill_pipeline.db.connect import Connection, connect, connect_again
 from fill_pipeline.db.migrate import migrate
 from fill_pipeline.db.server import database_url, stop, stop_embedded
+from fill_pipeline.drain.drain import drain_queue
+from fill_pipeline.drain.harvest import harvest_sources
+from fill_pipeline.drain.work import Work, load_sources
 from fill_pipeline.settings import Settings
 from fill_pipeline.simweb import SimWeb
 from fill_pipeline_tests.end_to_end.conftest import register
@@ -33,6 +39,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("faults")]
 
 SITES = ("granite-auto-group", "riverbend-automotive")
 PAGES = 40  # at least; every listing page of these sites is fetched
+PER_SECOND = 10.0  # requests to each of them, as ``declare`` has it
 PATIENCE = 60.0  # seconds
 
 
@@ -172,6 +179,49 @@ def test_a_server_restarted_in_the_middle_of_a_cycle_is_waited_for(own_server: S
     assert report["reconciled"] is True, report["errors"]
     with connect(url, name="test") as db:
         assert_all_is_well(db, own_server)
+
+
+def kill_server(settings: Settings) -> None:
+    """Kill the postmaster and every process of its server at once, as a machine out of memory or power does."""
+    postmaster = psutil.Process(int((settings.home / "postgres" / "postmaster.pid").read_text().split("\n", 1)[0]))
+    for process in (postmaster, *postmaster.children()):
+        process.kill()
+
+
+def test_a_server_killed_outright_is_started_again_and_every_page_is_done_once_at_its_sources_pace(
+    own_server: Settings, simweb: SimWeb
+) -> None:
+    url = database_url(own_server)
+    migrate(url)
+    with connect(url, name="test") as db:
+        declare(db, simweb)
+        cycle = ensure_open(db, own_server, now=utc_now())
+        harvest, *drains = (
+            Work(own_server, url, cycle.cycle_id, owner, utc_now, utc_now() + timedelta(minutes=5))
+            for owner in ("harvest", "drain a", "drain b")
+        )
+        harvest_sources(harvest, list(load_sources(db).values()))
+    before = {slug: len(simweb.get(f"/log?slug={slug}")) for slug in SITES}
+    with ThreadPoolExecutor(len(drains)) as pool:
+        ends = [pool.submit(drain_queue, work) for work in drains]
+        for at in (5, 25):
+            with connect_again(url, name="test") as db:
+                while completed(db) < at:
+                    time.sleep(0.02)
+            kill_server(own_server)
+        for end in ends:
+            end.result(PATIENCE)
+    report = run_cycle(own_server)
+    assert report is not None
+    assert report["reconciled"] is True, report["errors"]
+    with connect(url, name="test") as db:
+        assert db.execute("SELECT DISTINCT attempts, status FROM import_queue").fetchall() == [(1, "complete")]
+        assert sum(work.totals.sum("pages_fetched") for work in drains) <= completed(db)  # none was counted twice
+        assert_all_is_well(db, own_server)
+    for slug in SITES:
+        asked = [entry["monotonic"] for entry in simweb.get(f"/log?slug={slug}")[before[slug] :]]
+        in_two_seconds = max(sum(at <= other < at + 2.0 for other in asked) for at in asked)
+        assert in_two_seconds <= 2.0 * PER_SECOND + PER_SECOND  # for a second two may take one slot
 
 
 @contextmanager
