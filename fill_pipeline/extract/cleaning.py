@@ -35,7 +35,7 @@ def clean_markup(text: str, limit: int = 20_000) -> str:
     if "&" in text:
         text = html.unescape(text)
     if text.isascii() and text.replace("\n", "").isprintable():
-        if not any(gap in text for gap in _GAPS):
+        if not any(map(text.__contains__, _GAPS)):
             return text.strip()[:limit]
     else:
         text = _CONTROL.sub("", mend_encoding(text))

@@ -36,7 +36,8 @@ def evidence_of(layer: Layer, locator: str, confidence: float) -> Evidence:
 class Reading:
     """What the layers said about one vehicle: per field the most confident value, ties to the first.
 
-    With ``keep_all`` every offer is kept for an explanation; with ``only`` no other field is asked for.
+    With ``keep_all`` every offer is kept for an explanation, with ``only`` every one for these fields, and no other
+    field is asked for.
     """
 
     __slots__ = ("_all", "_best", "_notes", "_only", "aliases", "payload")
@@ -44,7 +45,7 @@ class Reading:
     def __init__(self, keep_all: bool = False, only: frozenset[str] | None = None) -> None:
         self._only = only
         self._best: dict[str, Offer] = {}
-        self._all: list[tuple[str, Layer, str, Any, float]] | None = [] if keep_all else None
+        self._all: list[tuple[str, Layer, str, Any, float]] | None = [] if keep_all or only is not None else None
         self._notes: dict[str, str] = {}
         self.payload: dict[str, Any] | None = None
         self.aliases: set[tuple[str, str]] = set()  # what other readings of the same vehicle are known by
@@ -63,13 +64,13 @@ class Reading:
 
     def put(self, field: str, offer: Offer) -> None:
         """Put a value forward that is kept ready, if its field is asked for."""
-        if self._only is not None and field not in self._only:
-            return
         if self._all is not None:
+            if self._only is not None and field not in self._only:
+                return
             confidence, value, evidence, _ = offer
             self._all.append((field, evidence.layer, evidence.locator, value, confidence))
-        held = self._best.get(field)
-        if held is None or offer[0] > held[0]:
+        held = self._best.setdefault(field, offer)
+        if held is not offer and offer[0] > held[0]:
             self._best[field] = offer
 
     def note(self, field: str, words: str) -> None:

@@ -119,7 +119,7 @@ def headline(title: str) -> str:
     tailed = (
         not _TAIL_SIGNS.isdisjoint(low)
         or ("-" in low and _HYPHEN.search(low) is not None)
-        or any(hint in low for hint in _TAIL_WORDS)
+        or any(map(low.__contains__, _TAIL_WORDS))
     )
     if not tailed and title.strip(" -–—|,") == title:
         return title

@@ -231,7 +231,7 @@ class HtmlPage:
 
     def _facts_stated_once(self) -> int:
         """How many facts about one vehicle have one label on the whole page: in cards they would have several."""
-        reading = Reading(keep_all=True, only=_LABELLED_FACTS)
+        reading = Reading(only=_LABELLED_FACTS)
         self._words = self._all_words()
         read_labels(self._words, reading, self.url)
         times = reading.times_offered()

@@ -80,8 +80,8 @@ def may_be_sale(page: str, amount: int) -> bool:
         before = page[max(0, at - 14) : at]
         if last in before and "".join(filter(str.isdigit, before)).endswith(head):
             around = page[max(0, at - _BEFORE) : at + _AFTER].lower()
-            for stem, phrases in stems:
-                if stem in around and any(_stands_in(around, phrase) for phrase in phrases):
+            for stem in filter(around.__contains__, stems):
+                if any(_stands_in(around, phrase) for phrase in stems[stem]):
                     return True
         at = page.find(tail, at + 1)
     return False
@@ -103,13 +103,13 @@ def _is_letter(char: str) -> bool:
 
 
 @cache
-def _of_sales() -> tuple[tuple[str, tuple[str, ...]], ...]:
+def _of_sales() -> dict[str, tuple[str, ...]]:
     """The phrases of auctions and past sales by the words that they have in common: none of these holds another."""
     known = [phrase for phrase, said in _phrases().items() if said in (Said.SOLD, Said.BID)]
     known += ["reserve not met", "reserve was not met", "did not sell", "no sale"]
     stems = [phrase for phrase in known if not any(other in phrase for other in known if other != phrase)]
     # A phrase that holds another stands as words of its own only where that one does.
-    return tuple((stem, _least([phrase for phrase in known if stem in phrase])) for stem in stems)
+    return {stem: _least([phrase for phrase in known if stem in phrase]) for stem in stems}
 
 
 def _least(phrases: list[str]) -> tuple[str, ...]:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import orjson
 
 from fill_pipeline.extract.cleaning import clean
-from fill_pipeline.extract.evidence import Reading
+from fill_pipeline.extract.evidence import Offer, Reading
 from fill_pipeline.extract.keys import (
     MOST_KEYS,
     PAIR_NAMES,
@@ -38,7 +38,8 @@ class _Step:
     locator: str
     field: str  # of a plain value, "" for none
     confidence: float
-    recurring: int  # the most characters of a plain value that is remembered, -1 where none is
+    recurring: int  # the most characters of words that recur, -1 where none do
+    offer_of: Callable[[str], Offer | None]  # what such words are worth
     told: str  # the key, where it tells more of a plain value than its field
     held: str  # the field of an object or a list, "" for none
     rank: float  # how telling the key is of that
@@ -62,6 +63,7 @@ def _step(key: str, layer: Layer, locator: str, context: str | None, depth: int)
         return None
     # The values of an object are a little less sure with every step into the record.
     base = (0.95 if layer is Layer.STRUCTURED else 0.9) - 0.03 * depth
+    place = f"{locator}.{key}"
     held, rank, container = plan_of_key(key)
     field, telling, told = held, rank, key
     if field:
@@ -72,10 +74,11 @@ def _step(key: str, layer: Layer, locator: str, context: str | None, depth: int)
     return _Step(
         key=key,
         layer=layer,
-        locator=f"{locator}.{key}",
+        locator=place,
         field=field,
         confidence=base * telling,
         recurring=RECURRING_LENGTH if field in RECURRING else -1,
+        offer_of=partial(recurring_offer, field, layer, place, base * telling),
         told=told,
         held=held,
         rank=rank,
@@ -127,22 +130,21 @@ def _read(
     for step, value in zip(steps_of(tuple(record), layer, locator, context, depth), record.values(), strict=True):
         if step is None:
             continue
-        field = step.field
         if isinstance(value, str):
             if len(value) <= step.recurring:
-                offer = recurring_offer(field, value, layer, step.locator, step.confidence)
+                offer = step.offer_of(value)
                 if offer is not None:
-                    reading.put(field, offer)
-            elif field and value:
-                offer_value(reading, field, value, layer, step.locator, step.confidence, base_url, key=step.told)
+                    reading.put(step.field, offer)
+            elif value and step.field:
+                offer_value(reading, step.field, value, layer, step.locator, step.confidence, base_url, key=step.told)
         elif isinstance(value, dict):
             if step.read_inner is not None:
                 step.read_inner(value, step, reading, base_url, budget)
         elif isinstance(value, list):
             if value:
                 _read_list(value, step, reading, base_url, budget)
-        elif field and value is not None:
-            offer_value(reading, field, value, layer, step.locator, step.confidence, base_url, key=step.told)
+        elif value is not None and step.field:
+            offer_value(reading, step.field, value, layer, step.locator, step.confidence, base_url, key=step.told)
 
 
 def _inner_reader(

@@ -208,7 +208,7 @@ def is_linked_vehicle(record: dict[str, Any]) -> bool:
     if _offers_many(record):
         return False
     typed = record_type(record) in _CAR_TYPES
-    if typed and _says(record, _TITLE) and _says(record, _OFFERED):
+    if typed and len(record) <= MOST_KEYS and _says(record, _TITLE) and _says(record, _OFFERED):
         return True  # its own keys are enough
     fields = record_fields(record)
     if typed and fields & _TITLE and fields & _OFFERED:
@@ -218,10 +218,17 @@ def is_linked_vehicle(record: dict[str, Any]) -> bool:
 
 def _says(record: dict[str, Any], wanted: frozenset[str]) -> bool:
     """Whether a plain value among a record's own is of one of some fields."""
-    return any(
-        field in wanted and isinstance(value := record[key], (str, int, float)) and value != "" and value is not False
-        for key, field, _, _ in (_telling if len(record) <= MOST_KEYS else _told_by)(tuple(record))
-    )
+    for key in _keys_of(tuple(record), wanted):
+        value = record[key]
+        if isinstance(value, (str, int, float)) and value != "" and value is not False:
+            return True
+    return False
+
+
+@lru_cache(maxsize=1024)
+def _keys_of(keys: tuple[str, ...], wanted: frozenset[str]) -> tuple[str, ...]:
+    """Those of an object's keys that name one of some fields."""
+    return tuple(key for key, field, _, _ in _telling(keys) if field in wanted)
 
 
 def _offers_many(record: dict[str, Any]) -> bool:

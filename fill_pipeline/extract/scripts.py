@@ -15,8 +15,7 @@ import orjson
 
 from fill_pipeline.extract.caches import called_state, resolve
 
-_SCRIPT = re.compile(r"<script\b([^>]{0,2000})>")  # half the work of any case
-_ANY_SCRIPT = re.compile(_SCRIPT.pattern, re.I)
+_SCRIPT = re.compile(r"<script\b([^>]{0,2000})>", re.I)
 _TYPE = re.compile(r"""\btype\s*=\s*["']?([^"'\s>]+)""", re.I)
 _ID = re.compile(r"""\bid\s*=\s*["']?([^"'\s>]+)""", re.I)
 # "window.STATE = {", "var data = [", "self.__x__=JSON.parse('", "dataLayer.push({"
@@ -65,19 +64,41 @@ class Script(NamedTuple):
 def find_scripts(page: str) -> list[Script]:
     """The scripts of a page that can hold data, in page order; too short or too long ones are left out."""
     found: list[Script] = _style_in_head(page)
-    position, end = found[0].end if found else 0, -1
-    opening = _SCRIPT if page.find("<SCRIPT", position) < 0 else _ANY_SCRIPT
-    while len(found) < _MAX_BLOCKS and (match := opening.search(page, position)):
+    position, end, plain = found[0].end if found else 0, -1, False
+    opening = _lower_case_opening if _is_lower_case(page, position) else _SCRIPT.search
+    while len(found) < _MAX_BLOCKS and (match := opening(page, position)):
         attributes, start = match[1], match.end()
         if end < start:
-            end = _end_of_script(page, start)
+            # Most scripts hold no other sign of this kind, and one sign is found far faster than several.
+            end = page.find("<", start)
+            plain = end >= 0 and page.startswith("</script", end)
+            if not plain:
+                end = _end_of_script(page, start)
         # Another script inside: this one may stand in a comment or an attribute, so the other counts too.
-        nested = page.find("<", start, end) >= 0 and page.find("<script", start, end) >= 0
+        nested = not plain and page.find("<script", start, end) >= 0
         position = start if nested else end
         if not 20 <= end - start <= _MAX_SCRIPT:
             continue
         found.append(Script(*_named(attributes), start, end, nested))
     return found
+
+
+def _is_lower_case(page: str, position: int) -> bool:
+    """Whether a page writes "script" in lower case, as nearly all do."""
+    if page.find("<SCRIPT", position) >= 0:
+        return False
+    return page.find("<script", position) >= 0 or page.find("<Script", position) < 0
+
+
+def _lower_case_opening(page: str, position: int) -> re.Match[str] | None:
+    """The next script's opening tag, found in a quarter of the time that the pattern takes to find it."""
+    at = page.find("<script", position)
+    while at >= 0:
+        match = _SCRIPT.match(page, at)
+        if match is not None:
+            return match
+        at = page.find("<script", at + 1)
+    return None
 
 
 @lru_cache(maxsize=1024)
@@ -90,7 +111,7 @@ def _named(attributes: str) -> tuple[str, str]:
 def _style_in_head(page: str) -> list[Script]:
     """The style sheet that stands before all scripts, as one without data: often half of a page is one."""
     start = page.find("<style", 0, _HEAD)
-    if start < 0 or _ANY_SCRIPT.search(page, 0, start):
+    if start < 0 or "<script" in page[:start].lower():
         return []
     start = page.find(">", start) + 1
     end = page.find("<", start)
@@ -98,10 +119,7 @@ def _style_in_head(page: str) -> list[Script]:
 
 
 def _end_of_script(page: str, start: int) -> int:
-    end = page.find("<", start)
-    if end >= 0 and page.startswith("</script", end):
-        return end  # most scripts hold no other sign of this kind, and one sign is found far faster than several
-    for closing in ("</script", "</SCRIPT"):
+    for closing in ("</script", "</SCRIPT", "</Script"):
         end = page.find(closing, start)
         if end >= 0:
             return end

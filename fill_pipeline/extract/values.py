@@ -72,8 +72,6 @@ _PICTURE_KEYS = ("contentUrl", "url", "large", "src", "full", "original", "href"
                  "medium", "small", "sizes", "image", "items", "images", "photos", "list", "links",
                  "@list")  # fmt: skip
 _PRICES = {"price": PriceKind.ASKING, "sold_price": PriceKind.SOLD, "bid": PriceKind.BID}
-_NAMES = frozenset(("make", "model", "city", "region", "seller_name"))
-_FACTS = frozenset(("fuel_type", "transmission", "drivetrain", "body_style", "exterior_color", "interior_color"))
 _LIMITS = {"title": 300, "place": 160, "engine": 160, "fuel_economy": 80, "remote_id": 100, "remote_slug": 200}
 _EMPTY_WORDS = frozenset(
     ("n/a", "na", "none", "null", "-", "–", "—", "--", "unknown", "not specified", "undefined", "unspecified", "tbd",
@@ -107,7 +105,7 @@ def offer_value(
             reading.offer("seller_type", "dealer" if value else "private", layer, locator, confidence)
     elif field in _READERS:
         remembered = field in RECURRING and isinstance(value, str) and len(value) <= RECURRING_LENGTH
-        offer = (recurring_offer if remembered else _offer_of)(field, value, layer, locator, confidence)
+        offer = (recurring_offer if remembered else _offer_of)(field, layer, locator, confidence, value)
         if offer is not None:
             reading.put(field, offer)
     elif field in _PRICES:
@@ -121,7 +119,7 @@ def offer_value(
         reading.offer("url", link, layer, locator, confidence)
 
 
-def _offer_of(field: str, value: Any, layer: Layer, locator: str, confidence: float) -> Offer | None:
+def _offer_of(field: str, layer: Layer, locator: str, confidence: float, value: Any) -> Offer | None:
     """What a value is worth for a field that is read from nothing else, None where it says nothing of that field."""
     found = _READERS[field](field, value, confidence)
     if found is None:
@@ -195,17 +193,8 @@ def _text_of(field: str, words: str) -> str:
         return ""
     if not text[0].isalnum() and not any(char.isalnum() for char in text):
         return ""
-    if field in _NAMES and text.startswith(("http://", "https://", "/")):
-        return ""
-    if field in _FACTS and (text.isdigit() or len(text) > 80):
-        return ""
-    if (
-        (field == "make" and text.isdigit())
-        or (field == "region" and len(text) > 60)
-        or (field == "trim" and not any(char.isalpha() for char in text))
-        or (field == "remote_id" and "*" in text)  # masked
-        or (field == "engine" and _NOTHING.fullmatch(text))
-    ):
+    senseless = _SENSELESS.get(field)
+    if senseless is not None and senseless(text):
         return ""
     if field == "seller_phone":
         number = _TELEPHONE.search(text)
@@ -215,6 +204,28 @@ def _text_of(field: str, words: str) -> str:
     if field == "condition" and len(text) == 1:
         return {"N": "New", "U": "Used"}.get(text.upper(), "")
     return text
+
+
+def _is_address(text: str) -> bool:
+    return text.startswith(("http://", "https://", "/"))
+
+
+def _is_code(text: str) -> bool:
+    return text.isdigit() or len(text) > 80
+
+
+# What words of a text field say nothing of it.
+_SENSELESS: dict[str, Callable[[str], Any]] = {
+    **dict.fromkeys(("model", "city", "seller_name"), _is_address),
+    **dict.fromkeys(
+        ("fuel_type", "transmission", "drivetrain", "body_style", "exterior_color", "interior_color"), _is_code
+    ),
+    "make": lambda text: _is_address(text) or text.isdigit(),
+    "region": lambda text: _is_address(text) or len(text) > 60,
+    "trim": lambda text: not any(char.isalpha() for char in text),
+    "remote_id": lambda text: "*" in text,  # masked
+    "engine": _NOTHING.fullmatch,
+}
 
 
 def seller_type(text: str) -> str:
@@ -316,8 +327,8 @@ def _collect_images(value: Any, links: list[str], base_url: str, depth: int) -> 
         _collect_links(value, links, base_url)
     elif isinstance(value, list):
         for item in value[: _MAX_IMAGES * 2]:
-            if isinstance(item, str) and depth < 4 and len(links) < _MAX_IMAGES:
-                _collect_links(item, links, base_url)
+            if isinstance(item, str) and depth < 4 and len(links) < _MAX_IMAGES and _PICTURE.fullmatch(item):
+                links.append(item)
             else:
                 _collect_images(item, links, base_url, depth + 1)
     elif isinstance(value, dict):
@@ -330,9 +341,6 @@ def _collect_images(value: Any, links: list[str], base_url: str, depth: int) -> 
 
 
 def _collect_links(text: str, links: list[str], base_url: str) -> None:
-    if _PICTURE.fullmatch(text):
-        links.append(text)
-        return
     for part in text.split("|") if "|" in text and text.count("http") > 1 else (text,):
         link = absolute(base_url, part)
         if link and " " not in link and not link.endswith(_NO_PICTURES):

@@ -44,7 +44,7 @@ def check_digit(vin: str) -> str | None:
 @lru_cache(maxsize=512)  # asked for several times while a page is read
 def _check_digit(vin: str) -> str | None:
     try:
-        total = sum([table[char] for table, char in zip(_WEIGHTED, vin, strict=True)])
+        total = sum(map(dict.__getitem__, _WEIGHTED, vin))
     except KeyError:
         return None
     remainder = total % 11
