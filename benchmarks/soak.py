@@ -3,10 +3,10 @@
 Fills an embedded database of its own from the simulated web, whose time and ours go on by two hours a cycle. At random
 moments (seeded) the server is restarted, crashes or is killed outright, connections are cut, workers and whole cycles
 are killed, the disk is full, names do not resolve, the clock jumps. Prints a line per cycle. The promises: every cycle
-closes reconciled or stops with one clear line and the next goes on; in the end, after cycles left in peace, all tables
-agree with each other and with the archive, no row is stuck, and memory has grown by less than 5 % (median of the last quarter
-against the first, after a warm-up, over cycles that wrote some hundred vehicles: an idle one needs little). The last
-line is one JSON object; the exit status is 1 when a promise was broken.
+closes reconciled or stops with one clear line and the next goes on; in the end, after cycles left in peace, all
+tables agree with each other and with the archive, no row is stuck, and memory has grown by less than 5 % (median of
+the last quarter against the first, after a warm-up, over cycles that wrote some hundred vehicles: an idle one needs
+little). The last line is one JSON object; the exit status is 1 when a promise was broken.
 """
 
 from __future__ import annotations
