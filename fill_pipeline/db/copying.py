@@ -28,11 +28,12 @@ _TYPES = {
         "updated_at",
         "observed_at",
     },
-    "bytea": {"raw", "raw_payload", "provenance", "quarantine", "images"},  # written in their types' binary form below
+    "bytea": {"raw", "raw_payload", "provenance", "quarantine", "images"},  # JSON as text, and an array: written below
 }
 """The columns of listings and vehicles that are no text."""
-_JSON_VERSION = b"\x01"
 _TEXT_OID = 25
+_NUL, _INSTEAD = b"\\u0000", b"\\ufffd"
+"""A character of JSON that PostgreSQL cannot make text of, and what stands for a lost one."""
 encode = msgspec.json.Encoder().encode
 
 
@@ -58,7 +59,7 @@ class RowCopy:
                 values = list(self._values(row))
                 for at in self._jsons:
                     if values[at] is not None:
-                        values[at] = _JSON_VERSION + encode(values[at])
+                        values[at] = encode(values[at]).replace(_NUL, _INSTEAD)
                 for at in self._lists:
                     values[at] = _text_array(values[at])
                 copy.write_row(values)

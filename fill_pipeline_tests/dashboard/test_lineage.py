@@ -45,7 +45,7 @@ def list_at(conn: Connection, town: Any, slug: str, first: int, last: int) -> No
     )  # fmt: skip
     conn.execute(
         """UPDATE vehicles v SET provenance = jsonb_build_object('price', jsonb_build_array(r.id, 0.95))
-           FROM listing_records r WHERE r.vehicle_id = v.id AND v.provenance = '{}'"""
+           FROM listing_records r WHERE r.vehicle_id = v.id AND v.provenance::jsonb = '{}'"""
     )
 
 
@@ -146,7 +146,7 @@ def test_a_value_leads_to_its_listing_and_its_page(conn: Connection, town: Calla
     rows = town()
     rows.add_vehicles(2, image="https://example.com/a.png")
     list_at(conn, rows, "dealer_000", 1, 1)
-    conn.execute("""UPDATE vehicles SET provenance = provenance || '{"image": [1, 0.7]}' WHERE id = 1""")
+    conn.execute("""UPDATE vehicles SET provenance = provenance::jsonb || '{"image": [1, 0.7]}' WHERE id = 1""")
     conn.execute(
         """INSERT INTO vehicle_repairs (vehicle_id, field_name, before_value, after_value, kind, reason, repaired_at)
            VALUES (1, 'price', '1', '15000', 'correct', 'a price of 1 is none', %s)""",

@@ -72,7 +72,7 @@ def _forget(conn: Connection, *names: str) -> None:
     """As if the rules that read the page first had not known these fields."""
     for name in names:
         for table in ("listing_records", "vehicles"):
-            conn.execute(f"UPDATE {table} SET {name} = NULL, provenance = provenance - '{name}'")  # type: ignore[arg-type]  # noqa: S608
+            conn.execute(f"UPDATE {table} SET {name} = NULL, provenance = provenance::jsonb - '{name}'")  # type: ignore[arg-type]  # noqa: S608
 
 
 def test_what_is_missing_comes_from_the_archived_page_with_a_record(

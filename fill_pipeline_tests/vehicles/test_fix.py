@@ -85,7 +85,7 @@ def test_a_missing_field_is_filled_from_the_vin(conn: Connection) -> None:
     [vehicle] = _write(conn, _source(conn), _car(1, vin=CIVIC_VIN))
     decoded = _value(conn, vehicle, "body_style")
     assert decoded is not None
-    conn.execute("UPDATE listing_records SET body_style = NULL, provenance = provenance - 'body_style'")
+    conn.execute("UPDATE listing_records SET body_style = NULL, provenance = provenance::jsonb - 'body_style'")
     conn.execute("UPDATE vehicles SET body_style = NULL")
     _fix(conn)
     assert _value(conn, vehicle, "body_style") == decoded
@@ -122,7 +122,7 @@ def test_a_payload_of_many_parts_is_kept_as_it_is_while_its_listing_is_mended(co
 
 def test_words_the_vocabulary_has_learned_since_are_read_again(conn: Connection) -> None:
     [vehicle] = _write(conn, _source(conn), _car(1, fuel_type="Diesel"))
-    conn.execute('UPDATE listing_records SET fuel_type = NULL, raw = raw || \'{"fuel_type": "Diesel"}\'')
+    conn.execute('UPDATE listing_records SET fuel_type = NULL, raw = raw::jsonb || \'{"fuel_type": "Diesel"}\'')
     conn.execute("UPDATE vehicles SET fuel_type = NULL")
     _fix(conn)
     assert _value(conn, vehicle, "fuel_type") == "diesel"

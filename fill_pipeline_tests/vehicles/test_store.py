@@ -10,7 +10,7 @@ from uuid import UUID
 import pytest
 
 from fill_pipeline.db.connect import Connection
-from fill_pipeline.extract.listing import Listing
+from fill_pipeline.extract.listing import Evidence, Layer, Listing
 from fill_pipeline.vehicles.store import ListingToWrite, write_listings
 from fill_pipeline.vehicles.tally import Outcome, WriteResult
 
@@ -49,6 +49,18 @@ def test_a_new_listing_becomes_a_vehicle_with_its_history(
     assert (seen, is_new, vehicle) == (1, True, result.rows[0].vehicle_id)
     [(provenance,)] = select("SELECT provenance FROM vehicles")
     assert provenance["price"] == [result.rows[0].listing_id, 0.9]
+
+
+def test_the_evidence_of_listings_can_be_asked_in_sql(
+    source: UUID, write: Write, listing: Make, select: Select
+) -> None:
+    locator = Evidence(Layer.STATE, "props.\x00 price", 0.9)  # keys are the page's own words
+    write(source, listing(provenance={"price": locator}, raw={"price": "$18,995"}, raw_payload={"sku": "A17"}))
+    [row] = select(
+        "SELECT provenance #>> '{price,1}', raw @> '{\"price\": \"$18,995\"}', raw_payload ? 'sku', quarantine = '{}' "
+        "FROM listings"
+    )
+    assert row == ("props.\ufffd price", True, True, True)
 
 
 def test_an_unchanged_listing_touches_no_wide_row(
