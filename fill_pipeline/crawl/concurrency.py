@@ -37,6 +37,10 @@ class Concurrency:
         return int(self.limit)
 
 
+UNKNOWN = Concurrency()
+"""A source that was never asked."""
+
+
 def observe(known: Concurrency, *, elapsed: float, failed: bool, in_flight: int, bound: int, now: float) -> Concurrency:
     """What is known after one more answer.
 
@@ -52,14 +56,14 @@ def observe(known: Concurrency, *, elapsed: float, failed: bool, in_flight: int,
     latency = elapsed if known.latency is None else known.latency + SMOOTHING * (elapsed - known.latency)
     grown = 1 + FORGET * max(0.0, now - known.seen_at)
     best = elapsed if known.best is None else min(elapsed, known.best * grown)
-    after = Concurrency(limit, latency, best, now, known.settled_at)
     if latency > SLOWER * best + SLACK_SECONDS:
         # By Little's law this many are worked on; the others only wait.
+        after = Concurrency(limit, latency, best, now, known.settled_at)
         return _less(after, max(best / latency, AFTER_ERROR), latency, now)
     if in_flight >= int(limit):
         step = 1.0 / limit if known.settled_at else 1.0  # doubling with each round until the first sign of trouble
-        return replace(after, limit=min(limit + step, float(bound)))
-    return after
+        limit = min(limit + step, float(bound))
+    return Concurrency(limit, latency, best, now, known.settled_at)
 
 
 def _less(known: Concurrency, factor: float, answer_takes: float, now: float) -> Concurrency:

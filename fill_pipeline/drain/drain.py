@@ -19,7 +19,6 @@ from uuid import UUID
 import psycopg
 
 from fill_pipeline.crawl.fetch import RETRYABLE, FailureCategory, Fetcher, FetchRequest, FetchResponse
-from fill_pipeline.crawl.urls import origin
 from fill_pipeline.db import ledger, pace, queue
 from fill_pipeline.db.archive import ArchivedKind
 from fill_pipeline.db.connect import Connection, connect_again
@@ -243,15 +242,17 @@ class Drain:
 
     def _start_due(self) -> None:
         now = time.monotonic()
-        most = self._fetcher.settings.max_connections
-        for source_id in self._waiting.due_sources(now):
-            while self._flying < most and (errand := self._waiting.first(source_id, now)) is not None:
-                if not self._manners.has_room(errand.source):
-                    break
-                if self._manners.is_late(errand.source, errand.slot, now):
-                    self._move(self._waiting.take_due(source_id, now))
-                    break
-                self._start(self._waiting.take(source_id))
+        for first in self._waiting.due(now):
+            source = first.source
+            if self._room(source) and self._manners.is_late(source, first.slot, now):
+                self._move(self._waiting.take_due(source.id, now))
+                continue
+            while (room := self._room(source)) and (errands := self._waiting.take_due(source.id, now, room)):
+                for errand in errands:
+                    self._start(errand)
+
+    def _room(self, source: Source) -> int:
+        return min(self._manners.room(source), self._fetcher.settings.max_connections - self._flying)
 
     def _move(self, errands: list[Errand]) -> None:
         """Give these errands of one source new slots, after all others."""
@@ -282,7 +283,7 @@ class Drain:
                     url=url,
                     headers=source.config.request_headers(),
                     cookies=source.config.request_cookies(),
-                    secret_origin=origin(source.row.base_url),
+                    secret_origin=source.origin,
                     max_bytes=source.config.limits.max_bytes,
                     etag=known.etag if known is not None else None,
                     last_modified=known.last_modified if known is not None else None,

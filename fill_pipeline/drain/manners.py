@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from fill_pipeline.crawl.choices import RobotsPolicy
-from fill_pipeline.crawl.concurrency import Concurrency, observe
+from fill_pipeline.crawl.concurrency import UNKNOWN, Concurrency, observe
 from fill_pipeline.crawl.fetch import FailureCategory, FetchRequest, FetchResponse
 from fill_pipeline.crawl.robots import RETRY_AFTER_ERROR, RobotsCache, RobotsRules, robots_request
 from fill_pipeline.crawl.urls import origin
@@ -86,6 +86,7 @@ class Manners:
     def __init__(self, conn: Connection, work: Work) -> None:
         self._conn, self._work = conn, work
         self._robots = RobotsCache(work.fetch_settings().product_token())
+        self._asked: set[str] = set()
         self._concurrency: dict[UUID, Concurrency] = {}
         self._saved: dict[UUID, int] = {}
         self._paces: dict[UUID, Pace] = {}
@@ -113,10 +114,10 @@ class Manners:
 
     # ── Sending ──
 
-    def has_room(self, source: Source) -> bool:
-        """Whether the source may be sent one more request now."""
-        known = self._concurrency.get(source.id, Concurrency())
-        return self.in_flight[source.id] < min(known.slots, source.config.rate_limit.max_concurrency)
+    def room(self, source: Source) -> int:
+        """How many more requests the source may be sent now."""
+        known = self._concurrency.get(source.id, UNKNOWN)
+        return max(0, min(known.slots, source.config.rate_limit.max_concurrency) - self.in_flight[source.id])
 
     def is_late(self, source: Source, slot: float, now: float) -> bool:
         """Whether a request has missed its slot (monotonic) by too much to be sent now."""
@@ -146,7 +147,7 @@ class Manners:
         failed = response.failure in OVERLOAD
         if response.status or failed:
             self._concurrency[source.id] = observe(
-                self._concurrency.get(source.id, Concurrency()),
+                self._concurrency.get(source.id, UNKNOWN),
                 elapsed=response.elapsed,
                 failed=failed,
                 in_flight=self.in_flight[source.id],
@@ -164,10 +165,10 @@ class Manners:
             return RobotsRules()
         now = self._work.now_fn()
         rules = self._robots.known(url, now)
-        if rules is None:
+        if rules is None and origin(url) not in self._asked:
             load_robots(self._conn, self._robots, [url], now=now)
             rules = self._robots.known(url, now)
-            if rules is not None and origin(url) == origin(source.row.base_url):
+            if rules is not None and origin(url) == source.origin:
                 obey_delay(self._conn, source, rules)
         return rules
 
@@ -175,11 +176,13 @@ class Manners:
         """The request for the robots.txt of a URL's origin; its answer goes to ``take_robots``."""
         request = robots_request(origin(url))
         request.tag = RobotsTag(source, origin(url))
+        self._asked.add(request.tag.origin)
         return request
 
     def take_robots(self, response: FetchResponse) -> RobotsRules:
         """The rules an answer gives, kept for every worker."""
         tag: RobotsTag = response.request.tag
+        self._asked.discard(tag.origin)
         now = self._work.now_fn()
         rules = self._robots.take(tag.origin, response, now)
         save_robots(self._conn, self._robots, [tag.source], now=now)

@@ -45,32 +45,18 @@ class Waiting:
         """How many errands are not yet due."""
         return sum(slot > now for errands in self._by_source.values() for slot, _, _ in errands)
 
-    def due_sources(self, now: float) -> list[UUID]:
-        """The sources with an errand that is due, the longest overdue first."""
-        return [
-            source_id
-            for slot, source_id in sorted((errands[0][0], source_id) for source_id, errands in self._by_source.items())
-            if slot <= now
-        ]
+    def due(self, now: float) -> list[Errand]:
+        """The next errand of each source where it is due, the longest overdue first; they stay."""
+        return [errand for _, _, errand in sorted(of[0] for of in self._by_source.values() if of[0][0] <= now)]
 
-    def first(self, source_id: UUID, now: float) -> Errand | None:
-        """A source's next errand if it is due; it stays."""
-        errands = self._by_source.get(source_id)
-        return errands[0][2] if errands and errands[0][0] <= now else None
-
-    def take(self, source_id: UUID) -> Errand:
-        """Take a source's next errand out."""
-        errands = self._by_source[source_id]
-        errand = heapq.heappop(errands)[2]
-        if not errands:
+    def take_due(self, source_id: UUID, now: float, most: int | None = None) -> list[Errand]:
+        """Take out a source's errands that are due, all or so many, in the order of their slots."""
+        errands = self._by_source.get(source_id, [])
+        taken: list[Errand] = []
+        while errands and errands[0][0] <= now and len(taken) != most:
+            taken.append(heapq.heappop(errands)[2])
+        if taken and not errands:
             del self._by_source[source_id]
-        return errand
-
-    def take_due(self, source_id: UUID, now: float) -> list[Errand]:
-        """Take out all of a source's errands that are due, in the order of their slots."""
-        taken = []
-        while self.first(source_id, now) is not None:
-            taken.append(self.take(source_id))
         return taken
 
     def take_all(self, source_id: UUID) -> list[Errand]:

@@ -8,11 +8,13 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import cached_property
 from uuid import UUID
 
 from fill_pipeline.crawl.config import ConfigError, SourceConfig, parse_source_config
 from fill_pipeline.crawl.fetch_settings import FetchSettings
 from fill_pipeline.crawl.pagination import StopReason
+from fill_pipeline.crawl.urls import origin
 from fill_pipeline.db import pace, registry
 from fill_pipeline.db.connect import Connection, connect_again
 from fill_pipeline.db.ledger import SourceStats
@@ -23,17 +25,22 @@ from fill_pipeline.settings import Settings
 MAX_SLOT_WAIT = timedelta(minutes=5)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Source:
     """A source ready to be crawled: its row and its checked configuration."""
 
     row: SourceRow
     config: SourceConfig
 
-    @property
+    @cached_property
     def id(self) -> UUID:
         """Its key in the database."""
         return self.row.id
+
+    @cached_property
+    def origin(self) -> str:
+        """Where its secrets may be sent."""
+        return origin(self.row.base_url)
 
     @property
     def slug(self) -> str:
