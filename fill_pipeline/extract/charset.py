@@ -11,7 +11,8 @@ _META = re.compile(rb"""<meta[^>]{0,200}?charset\s*=\s*["']?\s*([\w\-]{2,20})"""
 _XML = re.compile(rb"""<\?xml[^>]{0,80}?encoding\s*=\s*["']([\w\-]{2,20})""", re.I)
 _HEADER = re.compile(r"charset\s*=\s*[\"']?([\w\-]{2,20})", re.I)
 _LEADING = bytes(range(0xC2, 0x100))  # first bytes of UTF-8 sequences
-_BOMS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
+_BOMS = {codecs.BOM_UTF8: "utf-8", codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
+_MARKS = tuple(_BOMS)
 
 
 def _unpacked(body: bytes) -> bytes:
@@ -38,9 +39,9 @@ def decode_body(body: bytes, content_type: str | None = None) -> str:
     if it is valid, the header's word, the page's own, Windows-1252. Never raises; at most :data:`MAX_BODY` bytes are
     read."""
     body = _unpacked(body[:MAX_BODY])
-    for mark, name in _BOMS:
-        if body.startswith(mark):
-            return body[len(mark) :].decode(name, "replace")
+    if body.startswith(_MARKS):
+        mark = next(mark for mark in _MARKS if body.startswith(mark))
+        return body[len(mark) :].decode(_BOMS[mark], "replace")
     wide = _wide(body)
     if wide is not None:
         return body.decode(wide, "replace")

@@ -23,8 +23,10 @@ def clean(text: str, limit: int = 400) -> str:
     if "&" in text:
         text = html.unescape(text)
     if not (text.isascii() and text.isprintable()):
-        text = _CONTROL.sub("", mend_encoding(text))
-    return single_spaced(text)[:limit].strip()
+        text = single_spaced(_CONTROL.sub("", mend_encoding(text)))
+    elif "  " in text:
+        text = " ".join(text.split())
+    return text.strip()[:limit].rstrip()
 
 
 def clean_markup(text: str, limit: int = 20_000) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 from functools import lru_cache
+from operator import itemgetter
 from typing import Any
 
 from fill_pipeline.extract.listing import Evidence, Layer, Listing
@@ -152,9 +153,8 @@ class Reading:
         best = self._best
         _, values, evidence, raws = zip(*best.values(), strict=True) if best else ((), (), (), ())
         words = {field: note[:200] for field, note in self._notes.items() if field not in best}
-        for field, raw in zip(best, raws, strict=True):
-            if raw is not None:
-                words[field] = raw[:200]
+        for field, raw in filter(itemgetter(1), zip(best, raws, strict=True)):
+            words[field] = raw[:200]
         found = dict(zip(best, values, strict=True))
         provenance = dict(zip(best, evidence, strict=True))
         return Listing(**found, raw=words, raw_payload=self.payload, provenance=provenance)

@@ -123,7 +123,7 @@ class HtmlPage:
     def _scan(self, kind: str) -> None:
         """Read the scripts: JSON-LD first, and application state only if that leaves something open."""
         for block in linked_data(self.text, self.scripts):
-            self.linked.extend(record for record in linked_records(block.data) if is_linked_vehicle(record))
+            self.linked.extend(filter(is_linked_vehicle, linked_records(block.data)))
         if self.linked and kind != "detail" and len(self.linked) > 2:
             self._linked_readings = [self._read_linked(record, "json-ld") for record in self.linked[:MAX_LISTINGS]]
             if _enough(self._linked_readings):
@@ -163,12 +163,12 @@ class HtmlPage:
 
     def _tell_kind(self) -> str:
         """Detail or search, by the page itself."""
-        lists = [records for _, records in self.groups if len(records) >= 2]
-        singles = [records[0] for _, records in self.groups if len(records) == 1]
         if len(self.linked) >= 3:
             return "search"
+        lists = [records for _, records in self.groups if len(records) >= 2]
         if len(self.linked) == 1 and not lists:
             return "detail"
+        singles = [records[0] for _, records in self.groups if len(records) == 1]
         if lists:
             alone = singles + self.linked[:1]
             identity = id_in_url(self.url)
@@ -267,7 +267,8 @@ class HtmlPage:
         if self.rules.detail or not self._is_complete(reading):
             self._read_tree(reading)
         listing = finish(reading, url=canonical_address(self.text, content_start(self.scripts), self.url))
-        result.explain = reading.explanations()
+        if self.explain:
+            result.explain = reading.explanations()
         if is_listing(listing) and not _is_other(listing):
             result.listings = [listing]
         else:

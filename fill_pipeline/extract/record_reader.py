@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from typing import Any
+from typing import Any, cast
 
 import orjson
 
@@ -39,7 +39,7 @@ class _Step:
     field: str  # of a plain value, "" for none
     confidence: float
     recurring: int  # the most characters of words that recur, -1 where none do
-    offer_of: Callable[[str], Offer | None]  # what such words are worth
+    recurring_offer: Callable[[str], Offer | None]  # what such words are worth
     told: str  # the key, where it tells more of a plain value than its field
     held: str  # the field of an object or a list, "" for none
     rank: float  # how telling the key is of that
@@ -78,7 +78,7 @@ def _step(key: str, layer: Layer, locator: str, context: str | None, depth: int)
         field=field,
         confidence=base * telling,
         recurring=RECURRING_LENGTH if field in RECURRING else -1,
-        offer_of=partial(recurring_offer, field, layer, place, base * telling),
+        recurring_offer=partial(recurring_offer, field, layer, place, base * telling),
         told=told,
         held=held,
         rank=rank,
@@ -132,7 +132,7 @@ def _read(
             continue
         if isinstance(value, str):
             if len(value) <= step.recurring:
-                offer = step.offer_of(value)
+                offer = step.recurring_offer(value)
                 if offer is not None:
                     reading.put(step.field, offer)
             elif value and step.field:
@@ -312,10 +312,13 @@ def _read_mileage(value: dict[str, Any], step: _Step, reading: Reading, base_url
     offer_value(reading, "mileage", amount, layer, locator, base, base_url)
 
 
+_PLAIN = frozenset((str, int, float))  # a truth value is none
+
+
 def plain_value(value: dict[str, Any], keys: tuple[str, ...] = VALUE_KEYS) -> str | int | float | None:
     """The one value that an object stands for: {"@type": "Brand", "name": "Honda"} → "Honda"."""
     for key in keys:
         part = value.get(key)
-        if isinstance(part, (str, int, float)) and not isinstance(part, bool) and part != "":
-            return part
+        if type(part) in _PLAIN and part != "":
+            return cast("str | int | float", part)
     return None

@@ -237,7 +237,8 @@ def _offers_many(record: dict[str, Any]) -> bool:
     if not isinstance(offers, dict):
         return False
     count, low, high = offers.get("offerCount"), offers.get("lowPrice"), offers.get("highPrice")
-    return (str(count).isdigit() and int(str(count)[:9]) > 1) or (low is not None and high is not None and low != high)
+    several = count is not None and str(count).isdigit() and int(str(count)[:9]) > 1
+    return several or (low is not None and high is not None and low != high)
 
 
 def linked_records(data: Any) -> Iterator[dict[str, Any]]:

@@ -104,8 +104,8 @@ def offer_value(
         elif field == "seller_type" and "dealer" in key.lower():
             reading.offer("seller_type", "dealer" if value else "private", layer, locator, confidence)
     elif field in _READERS:
-        remembered = field in RECURRING and isinstance(value, str) and len(value) <= RECURRING_LENGTH
-        offer = (recurring_offer if remembered else _offer_of)(field, layer, locator, confidence, value)
+        recurs = field in RECURRING and isinstance(value, str) and len(value) <= RECURRING_LENGTH
+        offer = (recurring_offer if recurs else offer_of)(field, layer, locator, confidence, value)
         if offer is not None:
             reading.put(field, offer)
     elif field in _PRICES:
@@ -119,7 +119,7 @@ def offer_value(
         reading.offer("url", link, layer, locator, confidence)
 
 
-def _offer_of(field: str, layer: Layer, locator: str, confidence: float, value: Any) -> Offer | None:
+def offer_of(field: str, layer: Layer, locator: str, confidence: float, value: Any) -> Offer | None:
     """What a value is worth for a field that is read from nothing else, None where it says nothing of that field."""
     found = _READERS[field](field, value, confidence)
     if found is None:
@@ -128,7 +128,7 @@ def _offer_of(field: str, layer: Layer, locator: str, confidence: float, value: 
     return confidence, read, evidence_of(layer, locator, confidence), raw
 
 
-recurring_offer = lru_cache(maxsize=16384)(_offer_of)  # a site says the same few words on page after page
+recurring_offer = lru_cache(maxsize=16384)(offer_of)  # a site says the same few words on page after page
 # What a value is read as, how surely, and the words it was read from.
 _Read = tuple[Any, float, str | None]
 
@@ -283,13 +283,14 @@ def _offer_mileage(reading: Reading, value: Any, layer: Layer, locator: str, con
             amount = read_bare_mileage(
                 re.sub(r"\s*(?:\(.*\)|TMU|mil\b|actual|approx\.?|exempt)\s*", "", raw, flags=re.I)
             )
-    if amount is not None and unit is None and key.lower().strip(" :") in _IN_TENS and "km" not in (raw or ""):
-        amount, unit = amount * 10, "km"  # a Swedish "mil" is ten kilometres
+    if amount is not None and unit is None and key:
+        folded = key.lower()
+        if folded.strip(" :") in _IN_TENS and "km" not in (raw or ""):
+            amount, unit = amount * 10, "km"  # a Swedish "mil" is ten kilometres
+        else:
+            unit = "km" if "km" in folded or folded.startswith("kilom") else "mi" if "miles" in folded else None
     if amount is None or not 0 <= amount <= MAX_MILEAGE:
         return
-    if unit is None:
-        folded = key.lower()
-        unit = "km" if "km" in folded or folded.startswith("kilom") else "mi" if "miles" in folded else None
     if confidence > reading.confidence("mileage"):
         reading.offer("mileage", amount, layer, locator, confidence, raw=raw)
         if unit:
@@ -313,11 +314,20 @@ def _read_year(field: str, value: Any, confidence: float) -> _Read | None:
 
 
 def _offer_images(reading: Reading, value: Any, layer: Layer, locator: str, confidence: float, base_url: str) -> None:
-    links: list[str] = []
-    _collect_images(value, links, base_url, 0)
+    links: list[str] = value if isinstance(value, list) and _are_pictures(value) else []
+    if not links:
+        _collect_images(value, links, base_url, 0)
     if links:
         many = 0.02 if len(links) > 1 else 0.0
         reading.offer("images", list(dict.fromkeys(links))[:_MAX_IMAGES], layer, locator, min(1.0, confidence + many))
+
+
+def _are_pictures(items: list[Any]) -> bool:
+    """Whether a list holds nothing but addresses as they are to be stored: nearly all do."""
+    try:
+        return len(items) <= _MAX_IMAGES and all(map(_PICTURE.fullmatch, items))
+    except TypeError:
+        return False
 
 
 def _collect_images(value: Any, links: list[str], base_url: str, depth: int) -> None:
@@ -327,8 +337,8 @@ def _collect_images(value: Any, links: list[str], base_url: str, depth: int) -> 
         _collect_links(value, links, base_url)
     elif isinstance(value, list):
         for item in value[: _MAX_IMAGES * 2]:
-            if isinstance(item, str) and depth < 4 and len(links) < _MAX_IMAGES and _PICTURE.fullmatch(item):
-                links.append(item)
+            if isinstance(item, str) and depth < 4 and len(links) < _MAX_IMAGES:
+                _collect_links(item, links, base_url)
             else:
                 _collect_images(item, links, base_url, depth + 1)
     elif isinstance(value, dict):
