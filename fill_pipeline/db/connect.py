@@ -11,8 +11,6 @@ from typing import Any
 import aiosql
 import psycopg
 
-from fill_pipeline.db.server import revive
-
 Connection = psycopg.Connection[tuple[Any, ...]]
 RESTART_SECONDS = 60.0  # how long work already begun waits for a server that restarts
 
@@ -48,6 +46,8 @@ def connect_again(url: str, *, name: str = "fill", patience: float = RESTART_SEC
         except psycopg.OperationalError:
             if time.monotonic() + pause > until:
                 raise
+        from fill_pipeline.db.server import revive  # who reads and writes pages does without, and without its settings
+
         revive(url)
         time.sleep(pause)
         pause = min(2 * pause, 2.0)
