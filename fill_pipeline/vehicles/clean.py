@@ -39,11 +39,12 @@ def clean(
     issues = [(field, "unknown_term") for field in unknown_terms(normal)]
     facts = vin.decode(normal.vin) if normal.vin else None
     checked = validate(normal, now=now, facts=facts, min_confidence=min_confidence)
-    result = checked.listing
-    compared: dict[str, bool] = {}
-    if facts is not None and result.vin is not None:
-        compared = vin.agreement(normal, facts)
-        vin.fill_from_vin(result, facts)
+    result, compared = checked.listing, checked.agreement
+    if facts is not None:
+        if result.vin is not None:
+            vin.fill_from_vin(result, facts)
+        else:  # what a wrong VIN says is no measure
+            compared = {}
     issues += [(finding.field, finding.rule) for finding in checked.fixes]
     issues += [(field, finding.rule) for field, finding in checked.quarantined.items()]
     return Cleaned(

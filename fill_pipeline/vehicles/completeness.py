@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection
 from typing import Any
 
 CORE_FIELDS = ("year", "make", "model", "price", "mileage", "place", "image")
@@ -43,13 +43,11 @@ def knowable(record: Any, field: str) -> bool:
     return True
 
 
-def completeness(record: Any, fields: Iterable[str] = CORE_FIELDS) -> float:
+def completeness(record: Any, fields: Collection[str] = CORE_FIELDS) -> float:
     """The share of knowable fields that have a value, 0 to 1; 1 where nothing is knowable."""
-    known = have = 0
-    for field in fields:
-        if filled(record, field):
-            known += 1
-            have += 1
-        elif knowable(record, field):
-            known += 1
+    empty = [f for f in fields if getattr(record, f, None) is None and not filled(record, f)]
+    if not empty:
+        return 1.0
+    have = len(fields) - len(empty)
+    known = have + sum(knowable(record, f) for f in empty)
     return have / known if known else 1.0

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
+from operator import attrgetter
 
 import msgspec
 
 from fill_pipeline.extract.gazetteer import canonical_make, canonical_model
 from fill_pipeline.extract.listing import Listing
-from fill_pipeline.vehicles.text import clean_text, storable, storable_payload
+from fill_pipeline.vehicles.text import all_storable, clean_text, storable, storable_payload
 from fill_pipeline.vehicles.vocabulary import canonical_term
 
 _TERMS = {
@@ -41,9 +42,15 @@ _LONGEST = {
 }
 """Free-text fields and the most characters each may have."""
 
+_texts = attrgetter(*_LONGEST)
+_words = attrgetter(*_TERMS)
+_NAMED = (*_TERMS, "make", "model")
+_names = attrgetter(*_NAMED)
+
 _LONGEST_DESCRIPTION = 20_000
 _LONGEST_URL = 2_000
 _LONGEST_RAW = 500
+_LONGEST_NAME = 60
 _MOST_RAW = 80
 _MOST_IMAGES = 40
 _LARGEST_PAYLOAD = 32_768
@@ -109,19 +116,22 @@ def normalise(listing: Listing) -> Listing:
     (see ``unknown_terms``). Text loses what cannot be stored, entities and mojibake are mended, lengths
     are bounded. Units and currencies are canonical codes and nothing is converted.
     """
-    out = msgspec.structs.replace(
-        listing,
-        raw={storable(k)[:60]: storable(v)[:_LONGEST_RAW] for k, v in list(listing.raw.items())[:_MOST_RAW]},
-        provenance=dict(listing.provenance),
-    )
-    for field, longest in _LONGEST.items():
-        text = getattr(out, field)
+    out = msgspec.structs.replace(listing, raw=_raw(listing.raw), provenance=dict(listing.provenance))
+    for (field, longest), text in zip(_LONGEST.items(), _texts(out), strict=True):
         if text is not None:
-            setattr(out, field, clean_text(text, longest))
-    for field, vocabulary in _TERMS.items():
-        words = getattr(out, field)
+            read_text = _read_text if len(text) <= _LONGEST_REMEMBERED else clean_text
+            cleaned = read_text(text, longest)
+            if cleaned != text:
+                setattr(out, field, cleaned)
+    for (field, vocabulary), words in zip(_TERMS.items(), _words(out), strict=True):
         if words is not None:
-            _to_term(out, field, vocabulary, words)
+            read_term = _read_term if len(words) <= _LONGEST_REMEMBERED else _read_term.__wrapped__
+            cleaned, term = read_term(vocabulary, words)
+            if cleaned and term != cleaned:
+                out.raw.setdefault(field, cleaned)
+            if term is None:
+                out.provenance.pop(field, None)
+            setattr(out, field, term)
     _make_and_model(out)
     _place(out)
     _money_and_distance(out)
@@ -138,17 +148,18 @@ def normalise(listing: Listing) -> Listing:
 
 def unknown_terms(listing: Listing) -> list[str]:
     """The fields of a normalised listing whose words no vocabulary knows, in field order."""
-    return [f for f in (*_TERMS, "make", "model") if getattr(listing, f) is None and listing.raw.get(f)]
+    return [f for f, term in zip(_NAMED, _names(listing), strict=True) if term is None and listing.raw.get(f)]
 
 
-def _to_term(listing: Listing, field: str, vocabulary: str, words: str) -> None:
-    read = _read_term if len(words) <= _LONGEST_REMEMBERED else _read_term.__wrapped__
-    cleaned, term = read(vocabulary, words)
-    if cleaned and term != cleaned:
-        listing.raw.setdefault(field, cleaned)
-    if term is None:
-        listing.provenance.pop(field, None)
-    setattr(listing, field, term)
+_read_text = lru_cache(maxsize=_REMEMBERED)(clean_text)
+
+
+def _raw(words: dict[str, str]) -> dict[str, str]:
+    """A copy that can be stored and is bounded."""
+    fits = len(words) <= _MOST_RAW and len("".join(words.values())) <= _LONGEST_RAW
+    if fits and max(map(len, words), default=0) <= _LONGEST_NAME and all_storable((*words, *words.values())):
+        return words.copy()
+    return {storable(k)[:_LONGEST_NAME]: storable(v)[:_LONGEST_RAW] for k, v in list(words.items())[:_MOST_RAW]}
 
 
 @lru_cache(maxsize=_REMEMBERED)
@@ -234,11 +245,7 @@ def _money_and_distance(listing: Listing) -> None:
 
 
 def _images(urls: list[str]) -> list[str]:
-    seen: dict[str, None] = {}
-    for url in urls:
-        if len(seen) >= _MOST_IMAGES:
-            break
-        url = storable(url).strip()
-        if url.startswith(("http://", "https://")) and len(url) <= _LONGEST_URL and len(url.split()) == 1:
-            seen[url] = None
-    return list(seen)
+    if not all_storable(urls) or " ".join(urls).split() != urls:  # hardly ever
+        urls = [url for url in (storable(url).strip() for url in urls) if len(url.split()) == 1]
+    good = [url for url in urls if len(url) <= _LONGEST_URL and url.startswith(("http://", "https://"))]
+    return list(dict.fromkeys(good))[:_MOST_IMAGES]

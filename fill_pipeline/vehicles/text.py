@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import re
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -41,6 +42,12 @@ def storable(text: str) -> str:
     if "\x00" in text:
         text = text.replace("\x00", "")
     return text if text.isascii() else text.encode("utf-8", "ignore").decode("utf-8")
+
+
+def all_storable(texts: Iterable[str]) -> bool:
+    """Whether these need no ``storable``; False also for some that do not."""
+    together = "".join(texts)
+    return together.isascii() and "\x00" not in together
 
 
 def storable_payload(payload: dict[str, Any], largest: int) -> dict[str, Any] | None:

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from fill_pipeline.extract.listing import Listing, ListingStatus, PriceKind
-from fill_pipeline.vehicles.vin import VinFacts, VinStatus, same_make, same_value, vin_status
+from fill_pipeline.vehicles.vin import VinFacts, VinStatus, agreement, vin_status
 
 
 class Verdict(StrEnum):
@@ -41,15 +41,19 @@ class Finding:
 
 @dataclass(slots=True)
 class Validated:
-    """A listing with only values that passed, what was mended, and what was set aside by field."""
+    """A listing with only values that passed, what was mended, and what was set aside by field.
+
+    ``agreement`` says for each field that the page and its VIN both state whether they agree.
+    """
 
     listing: Listing
     fixes: list[Finding] = field(default_factory=list)
     quarantined: dict[str, Finding] = field(default_factory=dict)
     vin_status: VinStatus | None = None
+    agreement: dict[str, bool] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Context:
     now: datetime
     facts: VinFacts | None
@@ -85,7 +89,7 @@ _PER_MONTH = re.compile(
 _MOST_CITY_WORDS = 4
 _MOST_PLACE_WORDS = 9
 _LONGEST_REMEMBERED = 120
-"""Characters of a place's name that is judged once: the same places come again and again."""
+"""Characters of a city, region and place that are judged once: the same ones come again and again."""
 _SMALL_WORDS = (
     frozenset(("a", "aan", "am", "an", "and", "bei", "da", "de", "del", "della", "dem", "den", "der", "di", "die"))
     | frozenset(("do", "dos", "e", "el", "en", "et", "het", "im", "in", "la", "las", "le", "les", "los", "ob", "of"))
@@ -112,6 +116,8 @@ def validate(
     """
     copied = msgspec.structs.replace(listing, raw=dict(listing.raw), provenance=dict(listing.provenance))
     result = Validated(copied)
+    if facts is not None:
+        result.agreement = agreement(listing, facts)
     context = _Context(now, facts, min_confidence)
     for rule in RULES:
         rule(result, context)
@@ -190,11 +196,12 @@ def _vin_contradictions(result: Validated, context: _Context) -> None:
     listing, facts = result.listing, context.facts
     if facts is None or listing.vin is None:
         return
+    said = result.agreement
+    if False not in said.values():
+        return
     year_differs = listing.year is not None and facts.year is not None and abs(listing.year - facts.year) > 1
-    make_differs = listing.make is not None and facts.make is not None and not same_make(listing.make, facts.make)
-    model_differs = (
-        listing.model is not None and facts.model is not None and not same_value("model", listing.model, facts.model)
-    )
+    make_differs = listing.make is not None and not said.get("make", True)
+    model_differs = listing.model is not None and not said.get("model", True)
     if make_differs and (year_differs or model_differs):
         decoded = f"{facts.year} {facts.make} {facts.model}"
         _quarantine(result, "vin_contradicts", "vin", f"decodes to {decoded}, the page says otherwise")
@@ -306,17 +313,20 @@ def _is_driven_day_and_night(listing: Listing, now: datetime) -> bool:
 
 
 def _places(result: Validated, context: _Context) -> None:
-    for name in ("city", "region", "place"):
-        text = getattr(result.listing, name)
-        if text is None:
-            continue
-        judge = _no_place if len(text) <= _LONGEST_REMEMBERED else _no_place.__wrapped__
-        reason = judge(name, text)
-        if reason is not None:
-            _quarantine(result, "place_words", name, reason)
+    listing = result.listing
+    names = (listing.city, listing.region, listing.place)
+    judge = _no_places if sum(map(len, filter(None, names))) <= _LONGEST_REMEMBERED else _no_places.__wrapped__
+    for name, reason in judge(*names):
+        _quarantine(result, "place_words", name, reason)
 
 
 @lru_cache(maxsize=16_384)
+def _no_places(city: str | None, region: str | None, place: str | None) -> list[tuple[str, str]]:
+    """Which of them are not names of a city, region or place, and why."""
+    judged = [(n, _no_place(n, t)) for n, t in (("city", city), ("region", region), ("place", place)) if t is not None]
+    return [(name, reason) for name, reason in judged if reason is not None]
+
+
 def _no_place(name: str, text: str) -> str | None:
     """Why a text is not the name of a city, region or place, if it is not."""
     if name == "city" and any(c.isdigit() for c in text):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
+from operator import attrgetter
 from typing import Any
 
 import msgspec
@@ -42,6 +43,10 @@ CONFIDENCE = {
     "doors": 0.6,
 }
 """Fields a decoded VIN can fill, and how far each is trusted: below what a page states itself."""
+
+_COMPARED = ("year", "make", "model", "body_style", "fuel_type", "drivetrain", "transmission", "doors")
+_compared = attrgetter(*_COMPARED)
+_filled = attrgetter(*CONFIDENCE)
 
 _ALPHABET = frozenset("ABCDEFGHJKLMNPRSTUVWXYZ0123456789")  # 49 CFR 565.15: without I, O and Q
 _DECODER_CACHE = 8_192
@@ -141,20 +146,21 @@ def decode(vin: str) -> VinFacts | None:
 
 def fill_from_vin(listing: Listing, facts: VinFacts) -> None:
     """Fill the listing's missing fields from the decoded VIN, with lower confidence and their evidence."""
-    for field, confidence in CONFIDENCE.items():
-        value = getattr(facts, field)
-        if value is not None and getattr(listing, field) is None:
-            setattr(listing, field, value)
+    said = _filled(listing)
+    if None not in said:
+        return
+    for (field, confidence), stated, decoded in zip(CONFIDENCE.items(), said, _filled(facts), strict=True):
+        if stated is None and decoded is not None:
+            setattr(listing, field, decoded)
             listing.provenance[field] = Evidence(Layer.VIN, "vin", confidence)
 
 
 def agreement(listing: Listing, facts: VinFacts) -> dict[str, bool]:
     """Whether the page and its VIN say the same, for each field that both state (before filling)."""
     result: dict[str, bool] = {}
-    for field in ("year", "make", "model", "body_style", "fuel_type", "drivetrain", "transmission", "doors"):
-        said, decoded = getattr(listing, field), getattr(facts, field)
+    for field, said, decoded in zip(_COMPARED, _compared(listing), _compared(facts), strict=True):
         if said is not None and decoded is not None:
-            result[field] = same_value(field, said, decoded)
+            result[field] = said == decoded or same_value(field, said, decoded)
     return result
 
 
