@@ -217,6 +217,8 @@ def harvest_sources(work: Work, sources: Sequence[Source], *, limit_factor: int 
                 on_answer=lambda s, response: watch.heard(source_of(s).id, response),
                 earlier=lambda s, url: memory.earlier(source_of(s).id, url, work.now_fn()),
             ):
+                if page.response is None and work.should_stop():
+                    break  # all others would say that they were stopped too, each in a transaction of its own
                 by_slug[crawled_source.slug].take_safely(page)
                 save_robots(conn, robots, [source_of(s) for s in crawled], now=work.now_fn())
         finally:
