@@ -11,6 +11,7 @@ from typing import Any
 
 import psycopg
 
+from fill_pipeline.crawl.archive import ArchiveFullError
 from fill_pipeline.cycle.clock import utc_now
 from fill_pipeline.cycle.lifecycle import open_by_hand, policy_of, requested, tick
 from fill_pipeline.cycle.perform import Outcome, in_a_line, perform
@@ -18,13 +19,16 @@ from fill_pipeline.cycle.state import Action, ActionKind
 from fill_pipeline.db import cycles
 from fill_pipeline.db.connect import connect_again
 from fill_pipeline.db.migrate import migrate
-from fill_pipeline.db.server import database_url
+from fill_pipeline.db.server import DatabaseUnavailableError, database_url
 from fill_pipeline.drain.arenas import bound_arenas, forget_pages
+from fill_pipeline.drain.worker import WorkersDieError
 from fill_pipeline.settings import Settings
 
 log = logging.getLogger(__name__)
 IDLE_SECONDS = 1.0
 GLANCE_SECONDS = 0.1  # how soon an idle cycle sees that it should stop
+TOLD_IN_A_LINE = (psycopg.OperationalError, DatabaseUnavailableError, ArchiveFullError, WorkersDieError)
+"""What is wrong around us, and the line says it; of a fault of ours the traceback is needed."""
 
 
 class CycleNotClosedError(RuntimeError):
@@ -74,6 +78,8 @@ def run_cycle(
             )
         except Exception as error:
             outcome = Outcome(cycle_id, action, details={"error": in_a_line(error)})
+            if not isinstance(error, TOLD_IN_A_LINE):
+                log.exception("%s failed", action.kind)
             if action.kind is ActionKind.CLOSE and action.attempt >= policy.max_attempts:
                 raise CycleNotClosedError(f"cycle {cycle_id} could not be closed: {in_a_line(error)}") from error
         if on_action is not None:

@@ -21,9 +21,12 @@ from typing import Any
 import psutil
 import pytest
 
+from fill_pipeline.cycle import perform
 from fill_pipeline.cycle.clock import utc_now
 from fill_pipeline.cycle.lifecycle import ensure_open
+from fill_pipeline.cycle.perform import Outcome
 from fill_pipeline.cycle.run import run_cycle
+from fill_pipeline.cycle.state import Action, ActionKind
 from fill_pipeline.db.connect import Connection, connect, connect_again
 from fill_pipeline.db.migrate import migrate
 from fill_pipeline.db.server import database_url, stop, stop_embedded
@@ -287,3 +290,25 @@ def test_a_clock_that_jumps_stops_nothing(jump: timedelta, small: Settings, db: 
         assert disagreements(db, small.archive_root) == []
         Running(small, later=jump).report()
     assert_all_is_well(db, small)
+
+
+def test_where_an_action_fails_through_a_fault_of_ours_is_told_once(
+    small: Settings, db: Connection, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(*_: object) -> Outcome:
+        return Outcome(len(None))  # type: ignore[arg-type]
+
+    for kind in set(ActionKind) - {ActionKind.CLOSE}:
+        monkeypatch.setitem(perform._DEEDS, kind, broken)
+    failed: list[str] = []
+
+    def told(_action: Action, outcome: Outcome | None) -> None:
+        if outcome is not None and "error" in outcome.details:
+            failed.append(outcome.details["error"])
+
+    run_cycle(small, on_action=told)
+    logged = [record for record in caplog.records if record.exc_info and record.exc_info[2]]
+    assert failed
+    assert len(logged) == len(failed)
+    assert "in broken" in caplog.text
+    assert "test_faults.py" in caplog.text
