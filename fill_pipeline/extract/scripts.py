@@ -84,14 +84,14 @@ def find_scripts(page: str) -> list[Script]:
 
 
 def _is_lower_case(page: str, position: int) -> bool:
-    """Whether a page writes "script" in lower case, as nearly all do."""
+    """Whether a page writes "script" in lower case, as nearly all do; where it does, "Script" is not looked for."""
     if page.find("<SCRIPT", position) >= 0:
         return False
     return page.find("<script", position) >= 0 or page.find("<Script", position) < 0
 
 
 def _lower_case_opening(page: str, position: int) -> re.Match[str] | None:
-    """The next script's opening tag, found in a quarter of the time that the pattern takes to find it."""
+    """The next script's opening tag: a plain search finds it faster than the pattern does."""
     at = page.find("<script", position)
     while at >= 0:
         match = _SCRIPT.match(page, at)

@@ -59,6 +59,16 @@ def test_records_of_the_same_keys_are_read_by_their_own_values(empty: object) ->
     assert read(full)["remote_id"][0] == "A1"
 
 
+@pytest.mark.parametrize("odd", ["", "https://x.example/tour.mp4", {"name": "none"}, None, ["https://x.example/1.jpg"]])
+def test_pictures_are_the_same_whatever_stands_among_them(odd: object) -> None:
+    pictures = [f"https://x.example/{number}.jpg" for number in (1, 2, 3)]
+    assert read({"name": "2019 Ford F-150", "image": [*pictures, pictures[0]]})["images"][0] == pictures
+    assert read({"name": "2019 Ford F-150", "image": [*pictures, odd, "/4.jpg"]})["images"][0] == [
+        *pictures,
+        "https://x.example/4.jpg",
+    ]
+
+
 def test_the_evidence_is_that_of_the_layer_and_place_it_was_read_in() -> None:
     record = {"name": "2019 Ford F-150", "offers": {"seller": {"name": "Harbor Motors"}}}
     for layer, confidence in ((Layer.STRUCTURED, 0.95), (Layer.STATE, 0.9)):

@@ -42,6 +42,14 @@ def test_a_line_break_inside_a_string_is_forgiven() -> None:
     assert parse_tolerant('{"description": "one\ntwo"}') == {"description": "one\ntwo"}
 
 
+@pytest.mark.parametrize("tag", ["script", "SCRIPT", "Script"])
+def test_scripts_are_found_however_their_tag_is_written(tag: str) -> None:
+    page = f'<p>one</p><{tag} type="application/ld+json">{{"@type": "Car", "name": "A"}}</{tag}><p>two</p>'
+    scripts = find_scripts(page)
+    assert [block.data["name"] for block in linked_data(page, scripts)] == ["A"]
+    assert without_scripts(page, scripts) == f'<p>one</p><{tag} type="application/ld+json"></{tag}><p>two</p>'
+
+
 def test_one_broken_block_costs_only_itself() -> None:
     page = (
         '<script type="application/ld+json">{"name": </script>'
