@@ -28,6 +28,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -69,8 +70,10 @@ class Contender:
 
 
 ONE_CORE = Contender("drain, 1 shard, 1 core", "drain", workers=1, cores=1)
-ONE_SHARD = Contender("drain, 1 shard of 1", "drain", workers=1)
+ONE_SHARD = Contender("drain, 1 worker", "drain", workers=1)
 TWO_SHARDS = Contender("drain, 2 shards of 1", "drain", processes=2, workers=1)
+READING = Contender("reading, 1 process", "reading")
+READING_TWICE = Contender("reading, 2 processes", "reading", processes=2)
 
 
 @dataclass
@@ -173,6 +176,8 @@ class Bench:
         return job
 
     def _check(self, contender: Contender, pages: int) -> None:
+        if contender.run == "reading":
+            return  # it stores nothing
         if contender.run == "drain":
             question = (
                 "SELECT (SELECT count(*) FROM listing_records WHERE vin IS NOT NULL AND year IS NOT NULL), "
@@ -240,12 +245,13 @@ def contenders(workers: int, shards: bool) -> list[Contender]:
     """Who takes part, as far as what they need is installed."""
     everyone = [
         Contender("drain", "drain", workers=workers),
+        ONE_SHARD,
         Contender("floor", "floor", workers=workers),
         Contender("scrapy, 1 process", "scrapy", needs="scrapy"),
         Contender("scrapy, 2 processes", "scrapy", processes=2, needs="scrapy"),
     ]
     if shards:
-        everyone += [ONE_CORE, ONE_SHARD, TWO_SHARDS]
+        everyone += [ONE_CORE, TWO_SHARDS, READING, READING_TWICE]
     there = [c for c in everyone if not c.needs or importlib.util.find_spec(c.needs) is not None]
     for left_out in {c.needs for c in everyone if c not in there}:
         print(f"{left_out} is not installed and left out")
@@ -266,8 +272,8 @@ def stages(bench: Bench, contender: Contender, urls: Sequence[str]) -> dict[str,
 
 def report(bench: Bench, pages: int) -> dict[str, dict[str, float]]:
     """Print and return the figures of each contender: medians, worst, ratios to the drain."""
-    print(f"\n{'':22}{'vehicles/s':>18}{'CPU ms/vehicle':>20}{'+ PostgreSQL':>20}{'start-up CPU s':>16}")
-    print(f"{'':22}{'median    worst':>18}" + f"{'median    worst':>20}" * 2)
+    print(f"\n{'':24}{'vehicles/s':>18}{'CPU ms/vehicle':>20}{'+ PostgreSQL':>20}{'start-up CPU s':>16}")
+    print(f"{'':24}{'median    worst':>18}" + f"{'median    worst':>20}" * 2)
     figures: dict[str, dict[str, float]] = {}
     for title, runs in bench.runs.items():
         speeds = [pages / run.wall for run in runs]
@@ -286,7 +292,7 @@ def report(bench: Bench, pages: int) -> dict[str, dict[str, float]]:
             ),
         }
         print(
-            f"{title:22}{statistics.median(speeds):9.0f}{min(speeds):9.0f}{statistics.median(own):11.3f}{max(own):9.3f}"
+            f"{title:24}{statistics.median(speeds):9.0f}{min(speeds):9.0f}{statistics.median(own):11.3f}{max(own):9.3f}"
             f"{statistics.median(both):11.3f}{max(both):9.3f}{started:16.2f}"
         )
     print(
@@ -307,7 +313,7 @@ def report(bench: Bench, pages: int) -> dict[str, dict[str, float]]:
             "cpu_ratio_without_start": round(net, 2),
         }
         print(
-            f"  {title:20} speed {statistics.median(speed):6.2f} {min(speed):6.2f}   CPU {statistics.median(cpu):6.2f} "
+            f"  {title:22} speed {statistics.median(speed):6.2f} {min(speed):6.2f}   CPU {statistics.median(cpu):6.2f} "
             f"{min(cpu):6.2f}   with PostgreSQL {statistics.median(both):6.2f} {min(both):6.2f}   "
             f"without start {net:6.2f}"
         )
@@ -318,8 +324,10 @@ def scaling(bench: Bench) -> dict[str, float]:
     """Print and return how two shards on two cores compare with one on one.
 
     A shard is a process that fetches, its worker and PostgreSQL's processes for both, so that alone it keeps more than
-    one core busy: left to run on two, it leaves less than a core for the second. Told beside: the cores one keeps busy
-    and the most that two can gain then. The page server runs where there is room, and takes from both.
+    one core busy: left to run on two, it leaves less than a core for the second. Told beside: the cores one keeps busy,
+    the most that two can gain then, and what two processes gain that only read pages, share nothing and wait for
+    nobody: where cores are threads of one, or share caches, that is less than twice. The page server runs where there
+    is room, and takes from both.
     """
 
     def seconds(title: str) -> list[float]:
@@ -340,6 +348,7 @@ def scaling(bench: Bench) -> dict[str, float]:
         "two_shards_to_one_core_worst": min(to_core),
         "two_shards_to_one_core_without_start": net(ONE_CORE.title) / net(TWO_SHARDS.title),
         "two_shards_to_one_shard": statistics.median(to_shard),
+        "two_readers_to_one": net(READING.title) / net(READING_TWICE.title),
         "cores_of_one_shard": statistics.median(busy(run) for run in alone),
         "postgres_cores_of_one_shard": statistics.median(run.postgres / run.wall for run in alone),
         "server_cores_of_one_shard": statistics.median(run.server / run.wall for run in alone),
@@ -353,7 +362,8 @@ def scaling(bench: Bench) -> dict[str, float]:
         f" without start-up {figures['two_shards_to_one_core_without_start']})\n"
         f"  {figures['two_shards_to_one_shard']} times one shard that has all cores: alone it keeps"
         f" {figures['cores_of_one_shard']} busy (PostgreSQL {figures['postgres_cores_of_one_shard']},"
-        f" page server {figures['server_cores_of_one_shard']}), two keep {figures['cores_of_two_shards']}"
+        f" page server {figures['server_cores_of_one_shard']}), two keep {figures['cores_of_two_shards']}\n"
+        f"  the machine's own: two processes that only read pages are {figures['two_readers_to_one']} times one"
     )
     return figures
 
@@ -366,7 +376,7 @@ def main() -> None:
     parser.add_argument("--layout", choices=[str(layout) for layout in LAYOUTS], default="cards")
     parser.add_argument("--workers", type=int, default=2, help="reading processes of the drain and of the floor")
     parser.add_argument("--shards", action="store_true", help="also two drains of one worker against one, of two cores")
-    parser.add_argument("--only", default="", help="only contenders whose name begins so")
+    parser.add_argument("--only", default="*", help="only contenders of this name, such as 'drain*'")
     wanted = parser.parse_args()
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)
     with tempfile.TemporaryDirectory(prefix="bench-fill-") as home:
@@ -385,7 +395,7 @@ def main() -> None:
 def measure(bench: Bench, wanted: argparse.Namespace) -> None:
     """All rounds, then the stages."""
     urls = bench.site["urls"]
-    taking_part = [c for c in contenders(wanted.workers, wanted.shards) if c.title.startswith(wanted.only)]
+    taking_part = [c for c in contenders(wanted.workers, wanted.shards) if fnmatch(c.title, wanted.only)]
     for number in range(1, wanted.rounds + 1):
         for contender in taking_part:
             bench.idle[contender.title].append(bench.run(contender, urls[: contender.processes]))
@@ -393,13 +403,13 @@ def measure(bench: Bench, wanted: argparse.Namespace) -> None:
             bench.runs[contender.title].append(spent)
             each = [seconds / len(urls) * 1e3 for seconds in (spent.cpu, spent.postgres, spent.server)]
             print(
-                f"round {number} {contender.title:22} {len(urls) / spent.wall:7.0f}/s  CPU {each[0]:6.3f} ms"
+                f"round {number} {contender.title:24} {len(urls) / spent.wall:7.0f}/s  CPU {each[0]:6.3f} ms"
                 f"  PostgreSQL {each[1]:6.3f} ms  page server {each[2]:.3f} ms",
                 flush=True,
             )
     figures = report(bench, len(urls))
     result: dict[str, Any] = {"benchmark": "fill", "pages": len(urls), "rounds": wanted.rounds, "layout": wanted.layout}
-    if TWO_SHARDS in taking_part:
+    if {ONE_CORE, TWO_SHARDS, READING, READING_TWICE} <= set(taking_part):
         result["scaling"] = scaling(bench)
     by_stage = stages(bench, taking_part[0], urls)
     total = sum(by_stage.values())

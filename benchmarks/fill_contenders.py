@@ -17,6 +17,7 @@ from typing import Any
 CONNECTIONS = 64
 ROWS_PER_WRITE = 500
 PAGES_PER_BATCH = 50
+PAGES_TO_READ = 300
 FIELDS = ("year", "make", "model", "trim", "mileage", "body", "engine", "fuel", "transmission", "drivetrain", "colour",
           "interior", "doors", "vin")  # fmt: skip
 COLUMNS = ("url", "title", "price", "place", "description", "seller", "images", *FIELDS)
@@ -46,6 +47,27 @@ def run_drain(job: Job) -> None:
     nets = (ip_network("127.0.0.0/8"),)
     settings = Settings(home=home, allow_nets=nets, workers=workers, database_url=database)
     drain_queue(Work(settings, job["database"], job["cycle_id"], owner(job["shard"]), now, now() + timedelta(hours=1)))
+
+
+def run_reading(job: Job) -> None:
+    """Only reads, as many pages as it is given and nothing else: what the machine's cores can do side by side."""
+    from dataclasses import replace
+    from datetime import UTC, datetime
+
+    from fill_pipeline.drain.page import RawPage, Reading
+    from fill_pipeline.drain.read import read_pages
+    from fill_pipeline.settings import Settings
+
+    wanted, now = len(job["urls"]), datetime.now(UTC)
+    reading = Reading("bench", None, 0.0, Settings().core_fields)
+    pages = [
+        replace(RawPage.unkept(url, body, "text/html", now=now), content_encoding="gzip")
+        for url, body in _with_pycurl(job["urls"][:PAGES_TO_READ])
+    ]
+    while wanted > 0:
+        read = read_pages(pages[:wanted], {page.source_id: reading for page in pages}, now=now)
+        assert all(page.rows for page in read)
+        wanted -= len(read)
 
 
 def run_scrapy(job: Job) -> None:
@@ -252,7 +274,12 @@ def _mapped(url: str, record: dict[str, Any]) -> list[Any]:
     ]
 
 
-RUNS: dict[str, Callable[[Job], None]] = {"drain": run_drain, "scrapy": run_scrapy, "floor": run_floor}
+RUNS: dict[str, Callable[[Job], None]] = {
+    "drain": run_drain,
+    "scrapy": run_scrapy,
+    "floor": run_floor,
+    "reading": run_reading,
+}
 
 if stages := os.environ.get("FILL_BENCH_STAGES"):  # here, because worker processes import this file again
     import fill_stages
