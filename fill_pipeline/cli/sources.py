@@ -13,7 +13,8 @@ import typer
 from fill_pipeline.cli.database import open_database
 from fill_pipeline.cli.output import Json, console, fail, print_json, print_table, say, visible, working
 from fill_pipeline.crawl.choices import SourceKind
-from fill_pipeline.crawl.config import ConfigError, load_source_file, parse_source_config
+from fill_pipeline.crawl.config import ConfigError, parse_source_config
+from fill_pipeline.crawl.source_files import load_source_file
 from fill_pipeline.cycle.clock import utc_now
 from fill_pipeline.db import cycles, ledger, pace, registry, rules
 from fill_pipeline.db.connect import Connection

@@ -5,13 +5,11 @@ from __future__ import annotations
 import os
 import re
 from base64 import b64encode
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeGuard
 from urllib.parse import urlsplit
 
 import jmespath
 import orjson
-import yaml
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -330,54 +328,21 @@ def parse_source_config(data: dict[str, Any] | str | bytes) -> SourceConfig:
         except orjson.JSONDecodeError as error:
             raise ConfigError([f"config: is not JSON: {error}"]) from None
     if not isinstance(data, dict):
-        raise ConfigError([f"config: {_shown(data)} is not an object; write {{}} for the defaults"])
+        raise ConfigError([f"config: {in_short(data)} is not an object; write {{}} for the defaults"])
     try:
         return SourceConfig.model_validate(data)
     except ValidationError as error:
-        raise ConfigError([_line(detail, data, SourceConfig) for detail in error.errors()]) from None
+        raise ConfigError([problem_line(detail, data, SourceConfig) for detail in error.errors()]) from None
 
 
-def load_source_file(path: str | os.PathLike[str]) -> list[SourceDeclaration]:
-    """Read the sources a YAML file declares: a list, or a mapping with the key ``sources``.
-
-    Raises ConfigError whose lines name file, line, field, value and cure; OSError if unreadable.
-    """
-    name = Path(path).name
-    try:
-        root = yaml.compose(Path(path).read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
-        data = yaml.SafeLoader("").construct_document(root) if root is not None else []
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError([f"{name}: is not YAML: {' '.join(str(error).split())}"]) from None
-    items, items_node = data, root
-    if isinstance(data, dict) and isinstance(root, yaml.MappingNode):
-        if set(data) != {"sources"}:
-            raise ConfigError([f"{name}:1: the only key at the top is 'sources', a list; found {_shown(sorted(data))}"])
-        items, items_node = data["sources"], root.value[0][1]
-    if not isinstance(items, list):
-        raise ConfigError([f"{name}:1: is not a list of sources; start each source with '- name: …'"])
-    declarations: list[SourceDeclaration] = []
-    lines: list[str] = []
-    for position, item in enumerate(items):
-        node = items_node.value[position] if isinstance(items_node, yaml.SequenceNode) else None
-        lines += [f"{name}:{line}: {key!r} is written twice; keep one" for key, line in _repeated_keys(node)]
-        try:
-            declarations.append(SourceDeclaration.model_validate(item))
-        except ValidationError as error:
-            for detail in error.errors():
-                lines.append(f"{name}:{_node_line(node, detail['loc'])}: {_line(detail, item, SourceDeclaration)}")
-    if lines:
-        raise ConfigError(lines)
-    return declarations
-
-
-def _line(detail: ErrorDetails, data: object, model: type[BaseModel]) -> str:
+def problem_line(detail: ErrorDetails, data: object, model: type[BaseModel]) -> str:
     """One problem as 'field.path: value what is allowed'."""
     location = [part for part in detail["loc"] if part != "[key]"]
     path = ".".join(str(part) for part in location) or "source"
     of_key = "[key]" in detail["loc"]
     value = location[-1] if of_key else _value_at(data, location)
     secret = any(part in ("headers", "cookies", "auth") for part in location) and not of_key
-    shown = "the value given" if secret else _shown(value)
+    shown = "the value given" if secret else in_short(value)
     kind, context = detail["type"], detail.get("ctx", {})
     if kind == "extra_forbidden":
         allowed = _allowed_keys(model, location[:-1])
@@ -427,39 +392,7 @@ def _is_model(candidate: object) -> TypeGuard[type[BaseModel]]:
     return isinstance(candidate, type) and issubclass(candidate, BaseModel)
 
 
-def _shown(value: object) -> str:
+def in_short(value: object) -> str:
+    """A value as it stands in a message."""
     text = repr(value)
     return text if len(text) <= 80 else text[:77] + "..."
-
-
-def _node_line(node: yaml.Node | None, location: tuple[str | int, ...]) -> int:
-    """The line of the deepest YAML node on the way to a field."""
-    line = node.start_mark.line + 1 if node is not None else 1
-    for part in location:
-        child: yaml.Node | None = None
-        if isinstance(node, yaml.MappingNode):
-            for key, value in node.value:
-                if key.value == str(part):
-                    child, line = value, key.start_mark.line + 1
-        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
-            child = node.value[part]
-            line = child.start_mark.line + 1
-        if child is None:
-            break
-        node = child
-    return line
-
-
-def _repeated_keys(node: yaml.Node | None) -> list[tuple[str, int]]:
-    found: list[tuple[str, int]] = []
-    if isinstance(node, yaml.MappingNode):
-        seen: set[str] = set()
-        for key, value in node.value:
-            if key.value in seen:
-                found.append((key.value, key.start_mark.line + 1))
-            seen.add(key.value)
-            found += _repeated_keys(value)
-    elif isinstance(node, yaml.SequenceNode):
-        for value in node.value:
-            found += _repeated_keys(value)
-    return found

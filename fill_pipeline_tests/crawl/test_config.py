@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fill_pipeline.crawl.choices import DetailPolicy, PaginationType, RobotsPolicy, SourceKind
-from fill_pipeline.crawl.config import ConfigError, SourceConfig, load_source_file, parse_source_config
+from fill_pipeline.crawl.config import ConfigError, SourceConfig, parse_source_config
+from fill_pipeline.crawl.source_files import load_source_file
 
 EXAMPLE = {
     "headers": {

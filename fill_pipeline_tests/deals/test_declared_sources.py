@@ -13,8 +13,9 @@ from urllib.parse import urlsplit
 import pytest
 
 from fill_pipeline.crawl.choices import DetailPolicy
-from fill_pipeline.crawl.config import SourceDeclaration, load_source_file
+from fill_pipeline.crawl.config import SourceDeclaration
 from fill_pipeline.crawl.pagination import StopReason, Trail, next_url, query_value
+from fill_pipeline.crawl.source_files import load_source_file
 from fill_pipeline.db import registry
 from fill_pipeline.db.connect import Connection
 from fill_pipeline.drain.page import RawPage, Reading
