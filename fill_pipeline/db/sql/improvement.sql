@@ -82,11 +82,25 @@ WHERE body <> '' AND fetched_at > to_timestamp(:after) ORDER BY fetched_at LIMIT
 
 -- name: known_listings
 -- What we know of a source's listings, the most recently seen first, the last other price and mileage they had, and what
--- other listings state of the same vehicle. Besides those that stand also those that changed in some cycles.
+-- other listings state of the same vehicle. Besides those that stand also those that changed in some cycles. When each
+-- was seen has no index, as it changes with every look: of a source of more than ten times :n listings some are looked
+-- at, and those of its latest pages in the archive.
 SELECT r.url, r.remote_id, r.title, r.year, r.make, r.model, r.trim, r.vin, r.price, r.currency, r.mileage, r.mileage_unit, r.body_style, r.engine,
        r.fuel_type, r.transmission, r.drivetrain, r.exterior_color, r.interior_color, r.doors, r.city, r.region, r.postal_code,
        r.seller_name, r.raw, r.archive_id, s.last_seen_at, before.price, before.mileage, elsewhere.price, elsewhere.mileage
-FROM listing_records r JOIN listing_sightings s ON s.listing_id = r.id
+FROM (
+    SELECT one.id, s.last_seen_at FROM (
+        (SELECT id FROM listing_records WHERE source_id = :source_id AND status = 'active' LIMIT 10 * :n)
+        UNION
+        (SELECT id FROM listing_records WHERE source_id = :source_id AND changed_cycle = ANY((:changed)::text[]) LIMIT 10 * :n)
+        UNION
+        (SELECT l.id
+         FROM (SELECT url_hash FROM archive_pages WHERE source_id = :source_id ORDER BY cycle_id DESC, id DESC LIMIT :n) p
+         JOIN import_queue q ON q.source_id = :source_id AND q.url_hash = p.url_hash
+         JOIN listing_records l ON l.id = q.listing_id AND l.status = 'active')
+    ) one JOIN listing_sightings s ON s.listing_id = one.id
+    ORDER BY s.last_seen_at DESC, one.id DESC LIMIT :n
+) s JOIN listing_records r ON r.id = s.id
 LEFT JOIN LATERAL (
     SELECT (array_agg(h.price ORDER BY h.observed_at DESC, h.id DESC) FILTER (WHERE h.price IS DISTINCT FROM r.price AND h.price IS NOT NULL))[1] AS price,
            (array_agg(h.mileage ORDER BY h.observed_at DESC, h.id DESC) FILTER (WHERE h.mileage IS DISTINCT FROM r.mileage AND h.mileage IS NOT NULL))[1] AS mileage
@@ -95,8 +109,7 @@ LEFT JOIN LATERAL (
     SELECT (array_agg(o.price ORDER BY o.changed_at DESC, o.id) FILTER (WHERE o.price IS NOT NULL))[1] AS price,
            (array_agg(o.mileage ORDER BY o.changed_at DESC, o.id) FILTER (WHERE o.mileage IS NOT NULL))[1] AS mileage
     FROM listing_records o WHERE o.vehicle_id = r.vehicle_id AND o.vin = r.vin AND o.id <> r.id) elsewhere ON true
-WHERE r.source_id = :source_id AND (r.status = 'active' OR r.changed_cycle = ANY((:changed)::text[]))
-ORDER BY s.last_seen_at DESC, r.id DESC LIMIT :n;
+ORDER BY s.last_seen_at DESC, r.id DESC;
 
 -- name: numbers_like
 -- What listings of these makes and models state as price or mileage, each with its year and its currency or unit, and
