@@ -93,8 +93,11 @@ class Drain:
                 self._archives.close()
                 self.cut_off = conn.broken
                 if not self.cut_off:
-                    self.leave(conn)
-                    self._manners.save()
+                    try:
+                        self.leave(conn)
+                        self._manners.save()
+                    finally:  # it may be lost only now
+                        self.cut_off = conn.broken
 
     def leave(self, conn: Connection) -> None:
         """Give back what is still held, also what was claimed without our hearing of it, and write the account."""
