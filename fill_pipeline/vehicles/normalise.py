@@ -119,8 +119,7 @@ def normalise(listing: Listing) -> Listing:
     out = msgspec.structs.replace(listing, raw=_raw(listing.raw), provenance=dict(listing.provenance))
     for (field, longest), text in zip(_LONGEST.items(), _texts(out), strict=True):
         if text is not None:
-            read_text = _read_text if len(text) <= _LONGEST_REMEMBERED else clean_text
-            cleaned = read_text(text, longest)
+            cleaned = clean_text(text, longest)
             if cleaned != text:
                 setattr(out, field, cleaned)
     for (field, vocabulary), words in zip(_TERMS.items(), _words(out), strict=True):
@@ -149,9 +148,6 @@ def normalise(listing: Listing) -> Listing:
 def unknown_terms(listing: Listing) -> list[str]:
     """The fields of a normalised listing whose words no vocabulary knows, in field order."""
     return [f for f, term in zip(_NAMED, _names(listing), strict=True) if term is None and listing.raw.get(f)]
-
-
-_read_text = lru_cache(maxsize=_REMEMBERED)(clean_text)
 
 
 def _raw(words: dict[str, str]) -> dict[str, str]:
