@@ -409,7 +409,7 @@ def measure(bench: Bench, wanted: argparse.Namespace) -> None:
             )
     figures = report(bench, len(urls))
     result: dict[str, Any] = {"benchmark": "fill", "pages": len(urls), "rounds": wanted.rounds, "layout": wanted.layout}
-    if {ONE_CORE, TWO_SHARDS, READING, READING_TWICE} <= set(taking_part):
+    if {ONE_CORE, ONE_SHARD, TWO_SHARDS, READING, READING_TWICE} <= set(taking_part):
         result["scaling"] = scaling(bench)
     by_stage = stages(bench, taking_part[0], urls)
     total = sum(by_stage.values())

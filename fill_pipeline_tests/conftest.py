@@ -128,7 +128,8 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     Many look at the real clock, as Dagster's own processes do, and name the current window more than once.
     """
     room = ROOM_OF_SLOW_SECONDS if "slow" in item.keywords else ROOM_SECONDS
-    left = (window_at(utc_now()).end - utc_now()).total_seconds()
+    now = utc_now()
+    left = (window_at(now).end - now).total_seconds()
     if left < room:
         time.sleep(left + 1.0)
 

@@ -91,13 +91,12 @@ class Drain:
                 collect_as_usual()
                 self._workers.stop(0.0 if work.should_stop() else END_SECONDS)
                 self._archives.close()
-                self.cut_off = conn.broken
-                if not self.cut_off:
-                    try:
+                try:
+                    if not conn.broken:
                         self.leave(conn)
                         self._manners.save()
-                    finally:  # it may be lost only now
-                        self.cut_off = conn.broken
+                finally:  # it may be lost only now
+                    self.cut_off = conn.broken
 
     def leave(self, conn: Connection) -> None:
         """Give back what is still held, also what was claimed without our hearing of it, and write the account."""

@@ -160,7 +160,7 @@ def agreement(listing: Listing, facts: VinFacts) -> dict[str, bool]:
     result: dict[str, bool] = {}
     for field, said, decoded in zip(_COMPARED, _compared(listing), _compared(facts), strict=True):
         if said is not None and decoded is not None:
-            result[field] = said == decoded or same_value(field, said, decoded)
+            result[field] = same_value(field, said, decoded)
     return result
 
 

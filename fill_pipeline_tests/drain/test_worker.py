@@ -17,6 +17,7 @@ import pytest
 
 from fill_pipeline.drain import worker
 from fill_pipeline.drain.drain import drain_queue
+from fill_pipeline.drain.work import Work
 from fill_pipeline.drain.worker import WorkersDieError
 from fill_pipeline_tests.drain.conftest import OTHER_DEALER, Crawl
 
@@ -106,6 +107,13 @@ def dying(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str], No
     return lambda while_: monkeypatch.setattr(worker, "_serve", getattr(module, while_))
 
 
+def work_on(crawl: Crawl, pages: int) -> Work:
+    """Work in which so many pages of one site are to be fetched."""
+    source, work = crawl.declare(OTHER_DEALER), crawl.work()
+    crawl.put(source, pages, "/?page={}")
+    return work
+
+
 def attempts(crawl: Crawl) -> list[tuple[Any, ...]]:
     return crawl.conn.execute("SELECT status, attempts, count(*) FROM import_queue GROUP BY 1, 2 ORDER BY 1").fetchall()
 
@@ -113,9 +121,7 @@ def attempts(crawl: Crawl) -> list[tuple[Any, ...]]:
 def test_workers_that_die_at_their_start_end_the_drain_and_cost_no_page_an_attempt(
     crawl: Crawl, dying: Callable[[str], None]
 ) -> None:
-    source = crawl.declare(OTHER_DEALER)
-    work = crawl.work()
-    crawl.put(source, 5, "/?page={}")
+    work = work_on(crawl, 5)
     dying("waiting")
     with pytest.raises(WorkersDieError, match=r"^6 worker .* finished nothing; the last one: killed by SIGKILL"):
         drain_queue(work)
@@ -124,9 +130,7 @@ def test_workers_that_die_at_their_start_end_the_drain_and_cost_no_page_an_attem
 
 
 def test_what_workers_die_of_at_their_start_is_quoted(crawl: Crawl, dying: Callable[[str], None]) -> None:
-    source = crawl.declare(OTHER_DEALER)
-    work = crawl.work()
-    crawl.put(source, 1, "/?page={}")
+    work = work_on(crawl, 1)
     dying("importing")
     with pytest.raises(WorkersDieError, match=r"the last one: \w+Error: import of fill_pipeline.drain.service halted"):
         drain_queue(work)
@@ -135,9 +139,7 @@ def test_what_workers_die_of_at_their_start_is_quoted(crawl: Crawl, dying: Calla
 def test_pages_that_kill_their_worker_end_dead_and_the_drain_does_not(
     crawl: Crawl, dying: Callable[[str], None]
 ) -> None:
-    source = crawl.declare(OTHER_DEALER)
-    work = crawl.work()
-    crawl.put(source, 1, "/?page={}")
+    work = work_on(crawl, 1)
     crawl.conn.execute("UPDATE import_queue SET max_attempts = 2")
     dying("reading")
     drain_queue(work)
