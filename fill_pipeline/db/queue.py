@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -166,10 +166,10 @@ def fail(conn: Connection, failures: Sequence[Failure], *, owner: str, now: date
     return {row[0]: QueueStatus(row[1]) for row in rows}
 
 
-def release(conn: Connection, ids: Sequence[int], *, owner: str) -> None:
-    """Give untried rows back, neither their attempt nor their request counted."""
+def release(conn: Connection, ids: Collection[int], *, owner: str, asked: Collection[int] = ()) -> None:
+    """Give untried rows back, their attempt not counted, nor a request of today but for the pages ``asked`` for."""
     if ids:
-        _sql.release(conn, ids=list(ids), owner=owner)
+        _sql.release(conn, ids=list(ids), asked=list(asked), owner=owner)
 
 
 def held_by(conn: Connection, owner: str) -> set[int]:

@@ -65,6 +65,7 @@ class Drain:
         self._flying = 0
         self._awaiting_robots: dict[str, list[Errand]] = {}
         self._held: dict[int, ClaimedPage] = {}
+        self._asked: set[int] = set()  # for which of those their site was asked, and perhaps of some held before
         self._workers = Workers(
             lambda: Worker(work.url, work.settings, work.now_fn()), work.settings.workers or cores()
         )
@@ -181,6 +182,7 @@ class Drain:
         self._manners.look_up({page.source_id for page in pages})
         known = known_details(self._conn, pages, now)
         at = time.monotonic()
+        self._asked.intersection_update(self._held)
         for page in pages:
             self._held[page.queue_id] = page
             source = self._sources.get(page.source_id)
@@ -236,7 +238,7 @@ class Drain:
         self._give_back([errand.page.queue_id for errand in untried])
 
     def _give_back(self, ids: list[int]) -> None:
-        queue.release(self._conn, ids, owner=self._work.owner)
+        queue.release(self._conn, ids, owner=self._work.owner, asked=self._asked.intersection(ids))
         for queue_id in ids:
             self._held.pop(queue_id, None)
 
@@ -279,6 +281,7 @@ class Drain:
             self._fail(tag, FailureCategory.ROBOTS, "robots.txt forbids this page")
         else:
             self._flying += 1
+            self._asked.add(tag.page.queue_id)
             self._manners.in_flight[source.id] += 1
             self._fetcher.submit(
                 FetchRequest(

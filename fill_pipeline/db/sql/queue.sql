@@ -110,14 +110,14 @@ WHERE q.id = t.id AND q.lease_owner = t.owner AND q.status = t.held
 RETURNING q.id, q.status;
 
 -- name: release!
--- Give rows back untried: neither the attempt counts nor their place in the day's budget.
+-- Give rows back untried: neither the attempt counts nor, of a page never asked for, its place in the day's budget.
 WITH freed AS (
     UPDATE import_queue SET status = 'pending', attempts = greatest(attempts - 1, 0), lease_owner = NULL, lease_expires_at = NULL
     WHERE id = ANY(:ids) AND lease_owner = :owner AND status = 'processing'
-    RETURNING source_id
+    RETURNING id, source_id
 )
 UPDATE source_state st SET budget_used = greatest(st.budget_used - f.n, 0)
-FROM (SELECT source_id, count(*)::int AS n FROM freed GROUP BY 1) f WHERE st.source_id = f.source_id;
+FROM (SELECT source_id, count(*)::int AS n FROM freed WHERE id <> ALL(:asked) GROUP BY 1) f WHERE st.source_id = f.source_id;
 
 -- name: reap
 -- Take back rows whose holder died: pending again, or dead when the attempts are used up, so that a
