@@ -35,7 +35,7 @@ from fill_pipeline.extract.listing import Evidence, Layer, Listing
 from fill_pipeline.settings import Settings
 from fill_pipeline.vehicles.clean import clean
 from fill_pipeline.vehicles.store import ListingToWrite, write_listings
-from fill_pipeline.vehicles.vin import decode
+from fill_pipeline.vehicles.vin_decoder import decode
 
 NOW = datetime(2025, 6, 1, tzinfo=UTC)
 STATED = ("title", "year", "make", "model", "vin", "price", "mileage", "exterior_color", "city", "region", "images")
@@ -118,7 +118,7 @@ def measure_decoder(advertisements: list[Listing]) -> dict[str, object]:
 
 _DECODE_ALL = """
 import json, sys, time, psutil
-from fill_pipeline.vehicles.vin import decode, decoder_memory
+from fill_pipeline.vehicles.vin_decoder import decode, decoder_memory
 vins = sys.stdin.read().split()
 before = psutil.Process().memory_info()
 times = [time.process_time()]

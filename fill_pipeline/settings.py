@@ -186,6 +186,11 @@ class Settings(BaseSettings):
         return self.archive_url or str(self.home / "archive")
 
     @property
+    def decoded_vins(self) -> Path:
+        """The file of what VINs were found to decode to."""
+        return self.home / "decoded-vins.tsv"
+
+    @property
     def reports_folder(self) -> Path:
         """Where report files are written."""
         return self.home / "reports"

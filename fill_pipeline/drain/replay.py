@@ -8,6 +8,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import chain, islice
+from pathlib import Path
 
 import psycopg
 
@@ -23,6 +24,7 @@ from fill_pipeline.drain.work import Source, Work
 from fill_pipeline.drain.worker import begin_process, forks
 from fill_pipeline.drain.write import Commit, in_transaction, write_pages
 from fill_pipeline.quality.gate import Gate
+from fill_pipeline.vehicles import vin_decoder
 
 log = logging.getLogger(__name__)
 
@@ -77,7 +79,7 @@ def _batches(conn: Connection, work: Work, sources: Sequence[Source], windows: S
 
 def _replay_in_processes(work: Work, batches: Iterator[_Batch]) -> None:
     workers = work.settings.workers or cores()
-    begin = (work.url, work.settings.archive_root)
+    begin = (work.url, work.settings.archive_root, work.settings.decoded_vins, work.now_fn().year)
     with ProcessPoolExecutor(workers, forks(), initializer=_begin, initargs=begin) as pool:
         under_way: dict[Future[SourceStats], _Batch] = {}
         while True:
@@ -93,14 +95,17 @@ _conn: Connection
 _archived: ArchiveReader
 
 
-def _begin(url: str, archive_root: str) -> None:
+def _begin(url: str, archive_root: str, decoded_vins: Path, year: int) -> None:
     global _conn, _archived
     begin_process("fill replay")
+    vin_decoder.remember_in(decoded_vins, year)
     _conn, _archived = connect(url, name="fill replay worker"), ArchiveReader(archive_root)
 
 
 def _replay_here(batch: _Batch) -> SourceStats:
-    return _replay(_conn, _archived, batch)
+    stats = _replay(_conn, _archived, batch)
+    vin_decoder.keep()
+    return stats
 
 
 def _replay(conn: Connection, archived: ArchiveReader, batch: _Batch) -> SourceStats:

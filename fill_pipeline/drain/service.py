@@ -22,6 +22,7 @@ from fill_pipeline.drain.batch import Batch, BatchBegun, BatchDone
 from fill_pipeline.drain.read import ReadPage, read_page, read_pages
 from fill_pipeline.drain.write import Commit, in_transaction, write_pages
 from fill_pipeline.quality.gate import Gate
+from fill_pipeline.vehicles import vin_decoder
 
 if TYPE_CHECKING:
     from fill_pipeline.drain.ask import Asker
@@ -102,6 +103,7 @@ def serve(pipe: Pipe, url: str, rules: GateRules, asking: Settings | None) -> No
                 done = _work_again(conn, batch, gate, asker)
             if not _told(pipe, done):
                 return
+            vin_decoder.keep()
     finally:
         conn.close()
 

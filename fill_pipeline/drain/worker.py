@@ -65,7 +65,7 @@ class Worker:
         context = forks()
         self.pipe, child = context.Pipe()
         asking = settings if settings.model_url is not None else None
-        work = (child, url, GateRules.of(settings, now.year), asking)
+        work = (child, url, GateRules.of(settings, now.year), asking, settings.decoded_vins, now.year)
         self.process: ForkServerProcess = context.Process(target=_serve, args=work, daemon=True)
         try:
             self.process.start()
@@ -190,11 +190,13 @@ class Workers:
         return min(PAUSE_SECONDS * 2.0 ** (self._deaths - 1), MAX_PAUSE_SECONDS)
 
 
-def _serve(pipe: Pipe, url: str, rules: GateRules, asking: Settings | None) -> None:
+def _serve(pipe: Pipe, url: str, rules: GateRules, asking: Settings | None, decoded_vins: Path, year: int) -> None:
     begin_process("fill worker")
     try:
         from fill_pipeline.drain.service import serve
+        from fill_pipeline.vehicles.vin_decoder import remember_in
 
+        remember_in(decoded_vins, year)
         serve(pipe, url, rules, asking)
     except Exception as error:
         with contextlib.suppress(OSError):

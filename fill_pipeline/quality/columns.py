@@ -7,7 +7,7 @@ from typing import Any
 
 from fill_pipeline.db.checks import SampledVehicle
 from fill_pipeline.quality.expectations import Columns
-from fill_pipeline.vehicles import vin
+from fill_pipeline.vehicles import vin, vin_decoder
 from fill_pipeline.vehicles.completeness import filled, knowable
 from fill_pipeline.vehicles.identity import odometer_km
 from fill_pipeline.vehicles.source_rules import RuleKind
@@ -71,7 +71,7 @@ def vehicle_columns(vehicles: Sequence[SampledVehicle], core_fields: Sequence[st
 
 def agreement_of(record: Any) -> dict[str, bool]:
     """Whether the fields of a stored record are what its VIN decodes to, for those that both state."""
-    facts = vin.decode(record.vin) if record.vin else None
+    facts = vin_decoder.decode(record.vin) if record.vin else None
     if facts is None:
         return {}
     stated = [(name, getattr(record, name), getattr(facts, name)) for name in _DECODED]

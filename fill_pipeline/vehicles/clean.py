@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from fill_pipeline.extract.listing import Listing
-from fill_pipeline.vehicles import vin
+from fill_pipeline.vehicles import vin, vin_decoder
 from fill_pipeline.vehicles.completeness import CORE_FIELDS, completeness
 from fill_pipeline.vehicles.normalise import normalise, unknown_terms
 from fill_pipeline.vehicles.validate import validate
@@ -37,7 +37,7 @@ def clean(
     """Clean one extracted listing. Pure, bounded, never raises on what a page may contain."""
     normal = normalise(listing)
     issues = [(field, "unknown_term") for field in unknown_terms(normal)]
-    facts = vin.decode(normal.vin) if normal.vin else None
+    facts = vin_decoder.decode(normal.vin) if normal.vin else None
     checked = validate(normal, now=now, facts=facts, min_confidence=min_confidence)
     result, compared = checked.listing, checked.agreement
     if facts is not None:

@@ -13,7 +13,8 @@ from typing import Any
 import msgspec
 
 from fill_pipeline.extract.listing import Listing, ListingStatus, PriceKind
-from fill_pipeline.vehicles.vin import VinFacts, VinStatus, agreement, vin_status
+from fill_pipeline.vehicles.vin import VinStatus, agreement, vin_status
+from fill_pipeline.vehicles.vin_decoder import VinFacts
 
 
 class Verdict(StrEnum):

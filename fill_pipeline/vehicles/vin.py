@@ -1,19 +1,15 @@
-"""Vehicle identification numbers: what one is worth, and what it says about its vehicle."""
+"""Vehicle identification numbers: what one is worth, and whether its page says the same."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
-from functools import lru_cache
 from operator import attrgetter
 from typing import Any
 
-import msgspec
-
-from fill_pipeline.extract.gazetteer import canonical_make, canonical_model, fold
+from fill_pipeline.extract.gazetteer import fold
 from fill_pipeline.extract.listing import Evidence, Layer, Listing
 from fill_pipeline.extract.vin import VinKind, check_digit, classify_vin
-from fill_pipeline.vehicles.vocabulary import canonical_term
+from fill_pipeline.vehicles.vin_decoder import VinFacts
 
 
 class VinStatus(StrEnum):
@@ -49,20 +45,11 @@ _compared = attrgetter(*_COMPARED)
 _filled = attrgetter(*CONFIDENCE)
 
 _ALPHABET = frozenset("ABCDEFGHJKLMNPRSTUVWXYZ0123456789")  # 49 CFR 565.15: without I, O and Q
-_DECODER_CACHE = 8_192
 _FIRST_STANDARD_YEAR = 1981  # 17 characters since then (49 CFR 565)
 # Numbers of textbooks and form examples.
 _EXAMPLES = frozenset(
     ("1M8GDM9AXKP042788", "1HGCM82633A004352", "1HGCM82633A123456", "5GZCZ43D13S812715", "WBA00000000000000")
 )
-_ELECTRIFICATION = (
-    ("plug-in", "plug_in_hybrid"),
-    ("phev", "plug_in_hybrid"),
-    ("bev", "electric"),
-    ("hev", "hybrid"),
-    ("fcev", "hydrogen"),
-)
-_LAYOUT = {"V-Shaped": "V", "In-Line": "I", "Horizontally opposed (boxer)": "H", "W Shape": "W"}
 # Makes that one decoded name and one badge may both stand for.
 _SAME_MAKER = tuple(
     frozenset(group)
@@ -82,22 +69,6 @@ _SAME_MAKER = tuple(
         {"porsche", "volkswagen"},
     )
 )
-
-
-@dataclass(frozen=True, slots=True)
-class VinFacts:
-    """What a VIN decodes to, in canonical terms; None where it does not say."""
-
-    year: int | None = None
-    make: str | None = None
-    model: str | None = None
-    trim: str | None = None
-    body_style: str | None = None
-    engine: str | None = None
-    fuel_type: str | None = None
-    transmission: str | None = None
-    drivetrain: str | None = None
-    doors: int | None = None
 
 
 def vin_status(vin: str, year: int | None = None) -> VinStatus:
@@ -129,19 +100,6 @@ def corrected_vins(vin: str) -> list[str]:
         guesses = {vin[:i] + c + vin[i + 1 :] for i in range(17) for c in _ALPHABET}
         guesses |= {vin[:i] + vin[i + 1] + vin[i] + vin[i + 2 :] for i in range(16)}
     return sorted(guess for guess in guesses - {vin} if check_digit(guess) == guess[8])
-
-
-def decode(vin: str) -> VinFacts | None:
-    """What the VIN says, or None unless it has 17 characters and decodes without any error.
-
-    The decoder's data loads at the first call. Results are kept for the vehicle descriptor (the
-    characters that carry meaning), at most 8,192 of them, so memory stays bounded.
-    """
-    if len(vin) != 17 or check_digit(vin) != vin[8]:
-        return None
-    # Small makers (third character 9) are told apart by positions 12 to 14 (49 CFR 565.15 (d)).
-    serial = vin[11:14] if vin[2] == "9" else ""
-    return _decode_descriptor(vin[:8], vin[9:11], serial)
 
 
 def fill_from_vin(listing: Listing, facts: VinFacts) -> None:
@@ -203,83 +161,3 @@ _ALIKE: dict[str, tuple[frozenset[Any], ...]] = {
     "transmission": (frozenset(("automatic", "cvt", "dual_clutch")),),
     "doors": (frozenset((4, 5)), frozenset((2, 3))),
 }
-
-
-@lru_cache(maxsize=_DECODER_CACHE)
-def _decode_descriptor(front: str, back: str, serial: str) -> VinFacts | None:
-    import ultravin  # loads tens of megabytes of tables; only processes that decode pay for them
-
-    vin = f"{front}0{back}{serial or '000'}001"
-    vin = f"{front}{check_digit(vin)}{vin[9:]}"
-    try:
-        answer = ultravin.decode(vin)
-    except (ValueError, RuntimeError):
-        return None
-    if answer.get("error_codes") != [0]:
-        return None
-    return _facts(answer["attributes"])
-
-
-def _facts(said: dict[str, Any]) -> VinFacts:
-    make = canonical_make(said.get("Make")) or _title(said.get("Make"))
-    model = said.get("Model")
-    doors = said.get("Doors")
-    drive = _term("drivetrain", said.get("Drive Type"))
-    year = said.get("Model Year")
-    return VinFacts(
-        year=int(year) if year else None,
-        make=make,
-        model=canonical_model(make, model) or model,
-        trim=said.get("Trim"),
-        body_style=_term("body_style", said.get("Body Class")),
-        engine=_engine(said),
-        fuel_type=_fuel(said),
-        transmission=_term("transmission", said.get("Transmission Style")),
-        drivetrain=None if drive == "2wd" else drive,  # it does not say which two
-        doors=int(doors) if doors and doors.isdigit() else None,
-    )
-
-
-def _term(field: str, text: str | None) -> str | None:
-    return canonical_term(field, text) if text else None
-
-
-def _title(text: str | None) -> str | None:
-    return text.title() if text else None
-
-
-def _fuel(said: dict[str, Any]) -> str | None:
-    electrification = (said.get("Electrification Level") or "").lower()
-    for word, term in _ELECTRIFICATION:
-        if word in electrification and "mild" not in electrification:
-            return term
-    primary = _term("fuel_type", said.get("Fuel Type - Primary"))
-    secondary = said.get("Fuel Type - Secondary") or ""
-    if primary == "gasoline" and secondary.startswith(("Ethanol", "Flexible")):
-        return "flex_fuel"
-    if primary == "gasoline" and secondary == "Electric":
-        return "hybrid"
-    return primary
-
-
-def _engine(said: dict[str, Any]) -> str | None:
-    litres, cylinders = said.get("Displacement (L)"), said.get("Engine Number of Cylinders")
-    parts = []
-    if litres:
-        parts.append(f"{float(litres):.1f}L")
-    if cylinders:
-        layout = _LAYOUT.get(said.get("Engine Configuration") or "")
-        parts.append(f"{layout}{cylinders}" if layout else f"{cylinders}-cylinder")
-    return " ".join(parts) or None
-
-
-class DecoderMemory(msgspec.Struct, frozen=True):
-    """What the decoder costs a process: descriptors kept, of at most so many."""
-
-    kept: int
-    most: int
-
-
-def decoder_memory() -> DecoderMemory:
-    """How full the decoder's cache is in this process."""
-    return DecoderMemory(_decode_descriptor.cache_info().currsize, _DECODER_CACHE)

@@ -60,7 +60,7 @@ import os, sys
 from fill_pipeline.drain.worker import forks
 
 def tell():
-    decoder = sys.modules["fill_pipeline.vehicles.vin"].decoder_memory()
+    decoder = sys.modules["fill_pipeline.vehicles.vin_decoder"].decoder_memory()
     heavy = {"pydantic", "psutil", "pycurl", "fsspec", "yaml", "sqlalchemy"} & set(sys.modules)
     print(decoder.kept, len(os.listdir("/proc/self/task")), *heavy, flush=True)
 
@@ -76,6 +76,14 @@ def test_a_worker_is_forked_with_the_vin_decoder_loaded_no_thread_and_nothing_it
     script.write_text(TELLER)
     told = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=60, check=True)
     assert told.stdout.split() == ["1", "1"]
+
+
+def test_what_workers_found_vins_to_decode_to_is_kept_for_the_next_drain(crawl: Crawl) -> None:
+    crawl.fill("c1", crawl.declare(OTHER_DEALER))
+    vins = crawl.conn.execute("SELECT vin FROM listings WHERE vin_status = 'valid'").fetchall()
+    kept = crawl.settings.decoded_vins.read_text().splitlines()[1:]
+    assert vins
+    assert {vin[:8] + vin[9:11] for (vin,) in vins} <= {line.partition("\t")[0] for line in kept}
 
 
 DYING = """

@@ -23,7 +23,7 @@ from fill_pipeline.repair.judged import JudgedValue, Judgement
 from fill_pipeline.repair.learned import Proof, holds, learn_rules, objection, review_rules
 from fill_pipeline.simweb.catalog import load_catalog
 from fill_pipeline.vehicles.source_rules import RuleKind, SourceRule
-from fill_pipeline.vehicles.vin import decode
+from fill_pipeline.vehicles.vin_decoder import decode
 from fill_pipeline_tests.repair.conftest import Shop, drain_here, usual_form
 
 CARS = 104

@@ -13,7 +13,8 @@ import pytest
 
 from fill_pipeline.extract.listing import Listing
 from fill_pipeline.vehicles.clean import clean
-from fill_pipeline.vehicles.vin import VinStatus, decode, decoder_memory, same_value, vin_status
+from fill_pipeline.vehicles.vin import VinStatus, same_value, vin_status
+from fill_pipeline.vehicles.vin_decoder import decode
 from fill_pipeline.vehicles.vocabulary import canonical_term
 
 
@@ -49,21 +50,6 @@ def test_a_car_built_for_north_america_must_have_a_check_digit(fields: dict[str,
     result = clean(Listing(vin="WVWZZZ1KZ8W123450", price=9_000, **fields), now=now)
     assert (result.listing.vin is not None) == kept
     assert ("vin" in result.quarantine) != kept
-
-
-def test_only_a_perfect_vin_is_decoded() -> None:
-    assert decode("1HGCV1F39KA000018") is None, "wrong check digit"
-    assert decode("WVWZZZ1KZ8W123450") is None, "European"
-    assert decode("9F02C123450") is None, "too short"
-    assert decode("11111111111111111") is None, "no maker has that code"
-    facts = decode("1HGCV1F30KA000018")
-    assert facts is not None
-    assert (facts.year, facts.make, facts.model, facts.body_style) == (2019, "Honda", "Accord", "sedan")
-
-
-def test_vins_of_one_descriptor_cost_one_decoding() -> None:
-    assert decode("1HGCV1F30KA000018") is decode("1HGCV1F32KA000019")
-    assert decoder_memory().kept <= decoder_memory().most
 
 
 # What is achieved on 1,000 real VINs, a little rounded down. A site's body and drive are words for looks: it calls the
