@@ -25,6 +25,8 @@ from fill_pipeline.quality.gate import Gate
 from fill_pipeline.vehicles import vin_decoder
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from fill_pipeline.drain.ask import Asker
     from fill_pipeline.quality.suites import GateRules
     from fill_pipeline.settings import Settings
@@ -81,11 +83,12 @@ def _asker(conn: Connection, asking: Settings | None) -> Asker | None:
     return Asker(conn, asking)
 
 
-def serve(pipe: Pipe, url: str, rules: GateRules, asking: Settings | None) -> None:
+def serve(pipe: Pipe, url: str, rules: GateRules, asking: Settings | None, decoded_vins: Path, year: int) -> None:
     """The worker's life: batches in, answers out, until the pipe closes or the parent is gone.
 
-    ``asking`` are the settings of a language model to ask, if one is named.
+    ``asking`` are the settings of a language model to ask, if one is named; ``year`` is today's.
     """
+    vin_decoder.remember_in(decoded_vins, year)
     conn = connect_again(url, name="fill worker")
     asker, gate = _asker(conn, asking), Gate(rules)
     try:

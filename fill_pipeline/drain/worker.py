@@ -194,10 +194,8 @@ def _serve(pipe: Pipe, url: str, rules: GateRules, asking: Settings | None, deco
     begin_process("fill worker")
     try:
         from fill_pipeline.drain.service import serve
-        from fill_pipeline.vehicles.vin_decoder import remember_in
 
-        remember_in(decoded_vins, year)
-        serve(pipe, url, rules, asking)
+        serve(pipe, url, rules, asking, decoded_vins, year)
     except Exception as error:
         with contextlib.suppress(OSError):
             pipe.send(LastWords(" ".join(f"{type(error).__name__}: {error}".split())[:300]))

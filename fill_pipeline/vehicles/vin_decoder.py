@@ -148,11 +148,12 @@ def decoder_memory() -> DecoderMemory:
 
 @lru_cache(maxsize=_MOST_FACTS)
 def _decode_descriptor(front: str, back: str, serial: str) -> VinFacts | None:
-    answer = _recall(f"{front}{back}{serial}".encode())
+    descriptor = f"{front}{back}{serial}".encode()
+    answer = _recall(descriptor)
     if answer is None:
         answer = _ask(front, back, serial)
         if _memory is not None:
-            _memory.learned[f"{front}{back}{serial}".encode()] = msgspec.json.encode(answer)
+            _memory.learned[descriptor] = msgspec.json.encode(answer)
     return _facts(answer) if answer else None
 
 
