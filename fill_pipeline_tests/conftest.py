@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import shutil
+import signal
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -30,6 +31,11 @@ SPEC = Path(__file__).parents[2] / "shared" / "spec"
 LOCK_ATTEMPTS = 50
 ROOM_SECONDS = 20.0
 ROOM_OF_SLOW_SECONDS = 150.0
+
+
+def pytest_configure() -> None:
+    """Heed Ctrl-C, which a shell has its background jobs ignore; Dagster ignores SIGTERM where that is ignored."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

@@ -221,6 +221,7 @@ def begin_process(name: str) -> None:
     with contextlib.suppress(OSError):
         Path("/proc/self/comm").write_text(name)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # started in a shell's background, Dagster would have us ignore it
     collect_rarely()  # also that what was imported is not copied for it
     bound_arenas()
     _die_with_parent()

@@ -24,7 +24,7 @@ from fill_pipeline_tests.drain.conftest import OTHER_DEALER, Crawl
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="asks the kernel in Linux's way")
 
 STARTER = """
-import re, time
+import re, signal, time
 from fill_pipeline.drain.worker import begin_process, forks
 
 def hang():
@@ -33,6 +33,7 @@ def hang():
     re.match(r"(a+)+$", "a" * 60 + "b")  # never gives up the interpreter
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     process = forks().Process(target=hang)
     process.start()
     print(process.pid, flush=True)
@@ -40,7 +41,7 @@ if __name__ == "__main__":
 """
 
 
-def test_a_worker_that_hangs_ends_with_its_killed_parent(tmp_path: Path) -> None:
+def test_a_worker_that_hangs_ends_with_its_killed_parent_even_one_that_ignores_sigterm(tmp_path: Path) -> None:
     script = tmp_path / "starter.py"
     script.write_text(STARTER)
     with subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True) as starter:
