@@ -17,9 +17,10 @@ import pytest
 
 from fill_pipeline.drain import worker
 from fill_pipeline.drain.drain import drain_queue
+from fill_pipeline.drain.replay import replay_window
 from fill_pipeline.drain.work import Work
 from fill_pipeline.drain.worker import WorkersDieError
-from fill_pipeline_tests.drain.conftest import OTHER_DEALER, Crawl
+from fill_pipeline_tests.drain.conftest import DEALER, OTHER_DEALER, Crawl
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="asks the kernel in Linux's way")
 
@@ -79,12 +80,20 @@ def test_a_worker_is_forked_with_the_vin_decoder_loaded_no_thread_and_nothing_it
     assert told.stdout.split() == ["1", "1"]
 
 
-def test_what_workers_found_vins_to_decode_to_is_kept_for_the_next_drain(crawl: Crawl) -> None:
-    crawl.fill("c1", crawl.declare(OTHER_DEALER))
+def test_what_vins_decode_to_is_kept_by_every_drain_and_replay_for_the_next(crawl: Crawl) -> None:
+    sources = [crawl.declare(slug) for slug in (DEALER, OTHER_DEALER)]
+
+    def kept() -> set[str]:
+        return {line.partition("\t")[0] for line in crawl.settings.decoded_vins.read_text().splitlines()[1:]}
+
+    crawl.fill("c1", *sources)
     vins = crawl.conn.execute("SELECT vin FROM listings WHERE vin_status = 'valid'").fetchall()
-    kept = crawl.settings.decoded_vins.read_text().splitlines()[1:]
-    assert vins
-    assert {vin[:8] + vin[9:11] for (vin,) in vins} <= {line.partition("\t")[0] for line in kept}
+    descriptors = {vin[:8] + vin[9:11] for (vin,) in vins}
+    assert descriptors
+    assert descriptors <= kept()
+    crawl.settings.decoded_vins.unlink()
+    replay_window(crawl.work(), sources, ["c1"])
+    assert descriptors <= kept()
 
 
 DYING = """
