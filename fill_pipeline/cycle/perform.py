@@ -268,16 +268,18 @@ _DEEDS: dict[ActionKind, Callable[[Connection, Work, Action], Outcome]] = {
 def close(cycle_id: str, *, settings: Settings, now_fn: Callable[[], datetime] = utc_now) -> dict[str, Any]:
     """Write a cycle's report and its day's, week's and month's summaries, and close it; returns the report.
 
-    Then the watch looks: what is wrong is told. A closed cycle's report may be written again (a backfill does); it
-    then says when it was revised.
+    All of that or nothing: a cycle whose closing dies on the way is open, and is closed again. Then the watch looks:
+    what is wrong is told. A closed cycle's report may be written again (a backfill does); it then says when it was
+    revised.
     """
     now = now_fn()
     with connect(database_url(settings), name="fill close") as conn:
-        report = write_cycle_report(conn, settings, cycle_id, now=now)
-        cycle = cycles.cycle(conn, cycle_id)
-        assert cycle is not None
-        learn(conn, cycle_id, now=now)
-        write_summaries(conn, settings, cycle.window_start.date(), now=now)
+        with conn.transaction():
+            report = write_cycle_report(conn, settings, cycle_id, now=now)
+            cycle = cycles.cycle(conn, cycle_id)
+            assert cycle is not None
+            learn(conn, cycle_id, now=now)
+            write_summaries(conn, settings, cycle.window_start.date(), now=now)
         if is_first_of_its_day(conn, cycle_id):
             prune_archive(conn, settings, now=now)
         watch_after(conn, settings, now=now)

@@ -76,8 +76,8 @@ def register(conn: Connection, web: SimWeb, *slugs: str) -> None:
             )
 
 
-def start_cycle(world: Settings) -> subprocess.Popen[bytes]:
-    """``fill cycle`` as a process of its own on this world."""
+def start_cycle(world: Settings, *program: str) -> subprocess.Popen[bytes]:
+    """``fill cycle`` (or this program of Python's) as a process of its own on this world."""
     assert world.database_url is not None
     environment = os.environ | {
         "FILL_HOME": str(world.home),
@@ -88,7 +88,7 @@ def start_cycle(world: Settings) -> subprocess.Popen[bytes]:
         "FILL_RETRY_SECONDS": "0.1",
     }
     return subprocess.Popen(
-        [sys.executable, "-m", "fill_pipeline.cli", "cycle"],
+        [sys.executable, *(program or ("-m", "fill_pipeline.cli", "cycle"))],
         env=environment,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import signal
 import subprocess
 import time
 
@@ -10,10 +11,12 @@ import psutil
 import pytest
 
 from fill_pipeline.cycle.run import run_cycle
+from fill_pipeline.db import cycles
 from fill_pipeline.db.connect import Connection
 from fill_pipeline.settings import Settings
 from fill_pipeline.simweb import SimWeb
 from fill_pipeline_tests.end_to_end.conftest import register, start_cycle
+from fill_pipeline_tests.end_to_end.reconcile import in_tables
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("crash")]
 
@@ -50,6 +53,39 @@ def strike(process: subprocess.Popen[bytes], blow: str, db: Connection, chance: 
         except psutil.NoSuchProcess:  # that drain had just ended; the next one has workers of its own
             continue
         return
+
+
+KILLED_AT = """
+import os, signal, sys
+from fill_pipeline.cycle import perform
+from fill_pipeline.cycle.run import run_cycle
+from fill_pipeline.settings import Settings
+
+if __name__ == "__main__":
+    setattr(perform, sys.argv[1], lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL))
+    run_cycle(Settings())
+"""
+
+
+@pytest.mark.parametrize(("moment", "closed"), [("write_summaries", False), ("watch_after", True)])
+def test_a_cycle_killed_while_it_closes_is_closed_whole_or_still_open(
+    world: Settings, db: Connection, simweb: SimWeb, moment: str, closed: bool
+) -> None:
+    simweb.post("reset")
+    register(db, simweb, "pinecrest-auto-sales")
+    script = world.home / "killed.py"
+    script.write_text(KILLED_AT)
+    assert start_cycle(world, str(script), moment).wait(60) == -signal.SIGKILL
+
+    cycle = cycles.open_one(db) or cycles.latest(db, 1)[0]
+    ended = {action.status for action in cycles.actions(db, cycle.cycle_id)} == {"done"}
+    summary = cycles.report(db, "daily", f"{cycle.window_start:%Y-%m-%d}")
+    assert (cycle.status == "closed", cycle.report is not None, ended, summary is not None) == (closed,) * 4
+
+    report = run_cycle(world.model_copy(update={"target": 1}))
+    assert report is not None
+    assert report["reconciled"], report["errors"]
+    assert in_tables(db) == []
 
 
 def test_workers_killed_at_random_lose_no_row_and_count_no_vehicle_twice(

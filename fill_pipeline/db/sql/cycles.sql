@@ -39,6 +39,11 @@ FROM fill_cycles WHERE status = 'closed' ORDER BY window_start DESC, started_at 
 SELECT max(window_end) FROM fill_cycles;
 
 -- name: close_cycle
+-- The action that closes ends with it: whoever does both may be killed at any moment.
+WITH ended AS (
+    UPDATE cycle_actions SET status = 'done', finished_at = :now
+    WHERE cycle_id = :cycle_id AND action = 'close' AND status = 'running'
+)
 UPDATE fill_cycles
 SET status = 'closed', completed_at = coalesce(completed_at, :now), vehicles_added = :vehicles_added, vehicles_queued = :vehicles_queued,
     sources_active = :sources_active, sources_discovered = :sources_discovered, data_quality_score = :quality,
@@ -52,10 +57,11 @@ RETURNING completed_at;
 UPDATE fill_cycles SET metadata = metadata || :metadata::jsonb WHERE cycle_id = :cycle_id AND status = 'open';
 
 -- name: request_action
--- Asking twice for the same action of the same attempt gives no second row.
+-- Asking twice for the same action of the same attempt gives no second row; who asks while the cycle is being closed
+-- waits, and gets none.
 INSERT INTO cycle_actions (cycle_id, action, level, attempt, reason, parameters, requested_at)
 SELECT :cycle_id, :action, :level, :attempt, :reason, :parameters::jsonb, :now
-FROM fill_cycles WHERE cycle_id = :cycle_id AND status = 'open'
+FROM fill_cycles WHERE cycle_id = :cycle_id AND status = 'open' FOR SHARE
 ON CONFLICT DO NOTHING
 RETURNING id;
 
@@ -68,8 +74,9 @@ RETURNING id;
 UPDATE cycle_actions SET heartbeat_at = :now, outcome = outcome || :outcome::jsonb WHERE id = :id AND status = 'running';
 
 -- name: finish_action!
+-- A done one gets its outcome: it ended with its cycle.
 UPDATE cycle_actions SET status = :status, finished_at = :now, outcome = outcome || :outcome::jsonb, error = left(:error, 2000)
-WHERE id = :id AND status = 'running';
+WHERE id = :id AND status IN ('running', 'done');
 
 -- name: fail_run!
 -- A run that died takes its actions with it.
