@@ -159,6 +159,7 @@ def _start(data: Path) -> str:
 
     with (data.parent / "postgres.start").open("a") as starting:
         fcntl.flock(starting, fcntl.LOCK_EX)
+        _let_stop(data)
         if not is_running(data):  # what it left would pass for a server as long as another process has its number
             with suppress(FileNotFoundError):
                 (data / "postmaster.pid").replace(_died(data))
@@ -194,6 +195,16 @@ def _start(data: Path) -> str:
         env={**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
     )
     return embedded_url(data)
+
+
+def _let_stop(data: Path) -> None:
+    """Wait for the end of a server that is shutting down: it can be neither used nor started."""
+    until = time.monotonic() + STOP_SECONDS
+    with suppress(OSError, IndexError):
+        while is_running(data) and time.monotonic() < until:
+            if (data / "postmaster.pid").read_text().splitlines()[7].strip() != "stopping":
+                return
+            time.sleep(0.05)
 
 
 def _create_database(data: Path) -> None:

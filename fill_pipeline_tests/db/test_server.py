@@ -128,6 +128,24 @@ def test_a_server_that_recovers_from_a_crash_is_waited_for(
     wakes.join()
 
 
+def test_a_server_that_is_shutting_down_is_waited_for_and_started_again(
+    own_home: Path, start_user: Callable[[], subprocess.Popen[str]]
+) -> None:
+    start_user()
+    file = own_home / "postgres" / "postmaster.pid"
+    postmaster = psutil.Process(int(file.read_text().split()[0]))
+    slow = next(child for child in postmaster.children() if "checkpointer" in child.cmdline()[0])
+    slow.suspend()  # the last to end
+    postmaster.send_signal(signal.SIGINT)
+    assert wait_until(lambda: "stopping" in file.read_text())
+    wakes = threading.Timer(3.0, os.kill, (slow.pid, signal.SIGCONT))
+    wakes.start()
+    with psycopg.connect(database_url(Settings(home=own_home))) as conn:
+        assert conn.execute("SELECT 1").fetchone() == (1,)
+    assert int(file.read_text().split()[0]) != postmaster.pid
+    wakes.join()
+
+
 def test_any_postgresql_of_the_operators_will_do() -> None:
     """Debian's PostgreSQL 15 takes the schema and a claim through the queue like the embedded one."""
     binaries = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
