@@ -28,6 +28,8 @@ def connect(url: str, *, name: str = "fill", autocommit: bool = True) -> Connect
         application_name=name,
         connect_timeout=10,
         keepalives_idle=30,
+        keepalives_interval=10,
+        tcp_user_timeout=60_000,  # milliseconds: a server whose machine vanished does not even refuse
         options="-c timezone=UTC -c jit=off -c lock_timeout=30s -c idle_in_transaction_session_timeout=120s",
     )
 
