@@ -32,6 +32,7 @@ _CYCLE = re.compile(r"\d{4}-\d\d-\d\d-\d\d_00(_\d+)?")  # the folder of a cycle;
 # A body is kept without the transfer coding it came in; the header that announced it keeps its place under this name.
 _TRANSFER_ENCODING = re.compile(rb"(?im)^(transfer-encoding[ \t]*:)")
 _RENAMED = rb"X-Archive-\1"
+_BLANK_LINE = re.compile(rb"\n\r?\n")  # servers end their lines with LF alone too (RFC 9112, section 2.2)
 
 
 class ArchiveFullError(OSError):
@@ -106,9 +107,10 @@ class ArchiveWriter:
         """Add a response; raises ArchiveFullError when the store is full or away."""
         record = _response_record(response, fetched_at, next(self._ids))
         try:
-            stream = self._stream or self._open(fetched_at)
-            for piece in record:
-                stream.write(piece)
+            with _one_error():
+                stream = self._stream or self._open(fetched_at)
+                for piece in record:
+                    stream.write(piece)
         except OSError as error:
             raise self._abandoned(error) from error
         length = sum(map(len, record))
@@ -121,11 +123,12 @@ class ArchiveWriter:
         if self._stream is None:
             return
         try:
-            if self._local:
-                self._stream.flush()
-            else:
-                self._stream.close()
-                self._stream = None
+            with _one_error():
+                if self._local:
+                    self._stream.flush()
+                else:
+                    self._stream.close()
+                    self._stream = None
         except OSError as error:
             raise self._abandoned(error) from error
 
@@ -133,7 +136,7 @@ class ArchiveWriter:
         """Finish the file. What was not flushed is lost where the store is full: no row points to it."""
         stream, self._stream = self._stream, None
         if stream is not None:
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError), _one_error():
                 stream.close()
 
     def __enter__(self) -> ArchiveWriter:
@@ -164,6 +167,17 @@ class ArchiveWriter:
             f"the archive {self._root} takes no more pages: {error.strerror or error}; "
             "free space there, or name another folder or store in FILL_ARCHIVE_URL"
         )
+
+
+@contextlib.contextmanager
+def _one_error() -> Iterator[None]:
+    """Whatever a store's driver raises when it is away or refuses becomes an OSError, as of a local disk."""
+    try:
+        yield
+    except (OSError, ArchiveError):
+        raise
+    except Exception as error:  # each driver has its own kinds: those of boto are no OSError
+        raise OSError(f"{type(error).__name__}: {error}") from error
 
 
 def _record_ids() -> Iterator[bytes]:
@@ -220,7 +234,8 @@ class ArchiveReader:
         if self._local:
             data = os.pread(self._descriptor(path), ref.length, ref.offset)
         else:
-            data = cast("bytes", self._filesystem.cat_file(path, start=ref.offset, end=end))
+            with _one_error():
+                data = cast("bytes", self._filesystem.cat_file(path, start=ref.offset, end=end))
         if len(data) < ref.length:
             raise ArchiveError(f"{ref.file} ends inside the record at {ref.offset}")
         page, _ = _page(data, 0, ref.file, ref.offset)
@@ -257,45 +272,49 @@ def read_record(root: str, ref: ArchiveRef) -> ArchivedPage:
 
 
 def iterate(root: str, file: str) -> Iterator[ArchivedPage]:
-    """All pages of one file in order, read in large pieces; a torn last record is left out."""
+    """All pages of one file in order, read in large pieces; a torn last record is left out.
+
+    Raises OSError if the file is away.
+    """
     filesystem, base = fsspec.core.url_to_fs(root)
-    with filesystem.open(f"{base}/{file}", "rb") as stream:
+    with _one_error(), filesystem.open(f"{base}/{file}", "rb") as stream:
         yield from _pages(cast("IO[bytes]", stream), file)
 
 
 def files(root: str, source: str, cycle_id: str | None = None) -> list[str]:
-    """The archive's files of a source, of one cycle or all, sorted."""
+    """The archive's files of a source, of one cycle or all, sorted; raises OSError if the store is away."""
     filesystem, base = fsspec.core.url_to_fs(root)
     folder = f"{base}/{_plain(source)}" + (f"/{_plain(cycle_id)}" if cycle_id else "")
-    if not filesystem.exists(folder):
-        return []
-    return sorted(_below(base, path) for path in filesystem.find(folder) if path.endswith(".warc"))
+    with _one_error():
+        if not filesystem.exists(folder):
+            return []
+        return sorted(_below(base, path) for path in filesystem.find(folder) if path.endswith(".warc"))
 
 
 def remove(root: str, file: str) -> None:
-    """Delete a file of the archive; one that is gone already is fine."""
+    """Delete a file of the archive; one that is gone already is fine. Raises OSError if it cannot be deleted."""
     filesystem, base = fsspec.core.url_to_fs(root)
-    if filesystem.exists(f"{base}/{file}"):
-        filesystem.rm(f"{base}/{file}")
+    with _one_error():
+        if filesystem.exists(f"{base}/{file}"):
+            filesystem.rm(f"{base}/{file}")
 
 
 def remove_cycles(root: str, *, before: str, known: Iterable[str]) -> int:
     """Delete the folders of all cycles before one, except those of ``known`` files; returns how many files were there.
 
-    Lists the folders of every source, once.
+    Lists the folders of every source, once. Raises OSError if one cannot be deleted.
     """
     filesystem, base = fsspec.core.url_to_fs(root)
     filesystem.invalidate_cache()
-    if not filesystem.exists(base):
-        return 0
     kept = {file.rpartition("/")[0] for file in known}
     gone = 0
-    for source in filesystem.ls(base, detail=False):
-        for folder in filesystem.ls(source, detail=False):
-            cycle = os.path.basename(folder.rstrip("/"))
-            if _CYCLE.fullmatch(cycle) and cycle < _plain(before) and _below(base, folder) not in kept:
-                gone += len(filesystem.find(folder))
-                filesystem.rm(folder, recursive=True)
+    with _one_error():
+        for source in filesystem.ls(base, detail=False) if filesystem.exists(base) else ():
+            for folder in filesystem.ls(source, detail=False):
+                cycle = os.path.basename(folder.rstrip("/"))
+                if _CYCLE.fullmatch(cycle) and cycle < _plain(before) and _below(base, folder) not in kept:
+                    gone += len(filesystem.find(folder))
+                    filesystem.rm(folder, recursive=True)
     return gone
 
 
@@ -342,8 +361,8 @@ def _page(data: bytes, start: int, file: str, offset: int) -> tuple[ArchivedPage
     size = block_end + 4 - start
     if fields.get(b"warc-type") != b"response":
         return None, size
-    head_end = data.find(b"\r\n\r\n", block_start, block_end)
-    head_end = block_end if head_end < 0 else head_end + 4
+    blank_line = _BLANK_LINE.search(data, block_start, block_end)
+    head_end = blank_line.end() if blank_line else block_end
     head = data[block_start:head_end]
     status, _ = read_head(head.splitlines(keepends=True)[:1])
     page = ArchivedPage(

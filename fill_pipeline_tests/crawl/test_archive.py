@@ -112,6 +112,15 @@ def test_http_2_heads_are_kept_and_read(tmp_path):
                 assert record.content_stream().read() == b"x"
 
 
+@pytest.mark.parametrize("head", [HEAD.replace(b"\r\n", b"\n"), HEAD[:-2] + b"\n"])
+@pytest.mark.parametrize("body", [b"<html>\r\n\r\na car</html>", b"no blank line", b""])
+def test_a_head_whose_lines_end_without_a_carriage_return_stays_apart_from_the_body(tmp_path, head, body):
+    (ref,) = written(tmp_path, [body], head=head)
+    for found in (read_record(str(tmp_path), ref), *iterate(str(tmp_path), ref.file)):
+        assert (found.head, found.body_received) == (head, body)
+        assert found.content_encoding == "gzip"
+
+
 def test_a_torn_last_record_is_left_out_and_nothing_else(tmp_path):
     refs = written(tmp_path, [os.urandom(1000) for _ in range(10)])
     path = tmp_path / refs[0].file

@@ -13,7 +13,8 @@ import pytest
 from moto.server import ThreadedMotoServer
 
 from fill_pipeline.cli.cycle import replay
-from fill_pipeline.crawl.archive import files
+from fill_pipeline.crawl.archive import ArchiveFullError, ArchiveReader, ArchiveWriter, files, remove
+from fill_pipeline.crawl.response import FetchRequest, FetchResponse
 from fill_pipeline.cycle.clock import utc_now
 from fill_pipeline.cycle.perform import Outcome, perform_by_hand
 from fill_pipeline.cycle.retention import prune_archive
@@ -23,31 +24,34 @@ from fill_pipeline.settings import Settings
 from fill_pipeline.simweb import SimWeb
 from fill_pipeline_tests.end_to_end.conftest import register
 
-BUCKET = "pages"
 LISTINGS = "SELECT source, remote_id, title, price, mileage, vin, status FROM listings ORDER BY 1, 2"
 
 
 @pytest.fixture
-def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """The URL of an archive on a local S3 server."""
-    import s3fs
-
+def server() -> Iterator[ThreadedMotoServer]:
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
-    try:
-        host, port = server.get_host_and_port()
-        for name, value in (
-            ("AWS_ENDPOINT_URL", f"http://{host}:{port}"),
-            ("AWS_ACCESS_KEY_ID", "test"),
-            ("AWS_SECRET_ACCESS_KEY", "test"),
-            ("AWS_DEFAULT_REGION", "us-east-1"),
-        ):
-            monkeypatch.setenv(name, value)
-        s3fs.S3FileSystem(skip_instance_cache=True).mkdir(BUCKET)
-        yield f"s3://{BUCKET}/archive"
-    finally:
-        server.stop()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def s3(server: ThreadedMotoServer, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The URL of an archive on a local S3 server."""
+    import s3fs
+
+    host, port = server.get_host_and_port()
+    for name, value in (
+        ("AWS_ENDPOINT_URL", f"http://{host}:{port}"),
+        ("AWS_ACCESS_KEY_ID", "test"),
+        ("AWS_SECRET_ACCESS_KEY", "test"),
+        ("AWS_DEFAULT_REGION", "us-east-1"),
+    ):
+        monkeypatch.setenv(name, value)
+    s3fs.S3FileSystem.clear_instance_cache()  # its connections go to the server of the test before
+    s3fs.S3FileSystem().mkdir(bucket := f"pages-{port}")
+    return f"s3://{bucket}/archive"
 
 
 def fill(world: Settings, db: Connection, web: SimWeb) -> tuple[str, Callable[[], Outcome]]:
@@ -113,3 +117,32 @@ def test_a_torn_last_record_costs_only_itself(world: Settings, db: Connection, s
     after = db.execute(LISTINGS).fetchall()
     assert len(after) == len(before) > 20
     assert sum(a != b for a, b in zip(after, before, strict=True)) <= 1
+
+
+def test_a_store_that_is_away_is_told_as_a_full_disk_is_and_takes_pages_again_when_it_is_back(
+    world: Settings, db: Connection, server: ThreadedMotoServer, s3: str
+) -> None:
+    url, now = "https://cars.example/1", utc_now()
+    car = FetchResponse(request=FetchRequest(url=url), status=200, body_received=b"a car", final_url=url)
+    with ArchiveWriter(s3, "cars", window_at(now).key, "w1") as writer, ArchiveReader(s3) as reader:
+        first = writer.append(car, now)
+        writer.flush()
+        host, port = server.get_host_and_port()
+        writer.append(car, now)
+        server.stop()
+        with pytest.raises(ArchiveFullError, match="takes no more pages"):
+            writer.flush()
+        with pytest.raises(OSError, match="connect"):
+            reader.read(first)
+        with pytest.raises(OSError, match="connect"):
+            remove(s3, first.file)
+        stored = world.model_copy(update={"archive_url": s3})
+        assert prune_archive(db, stored, now=now + timedelta(days=stored.archive_days + 1)).files == 0
+        again = ThreadedMotoServer(ip_address=host, port=port, verbose=False)
+        again.start()
+        try:
+            second = writer.append(car, now)
+            writer.flush()
+            assert reader.read(first).body_received == reader.read(second).body_received == b"a car"
+        finally:
+            again.stop()
