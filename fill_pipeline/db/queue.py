@@ -127,9 +127,12 @@ def claim(
     return sorted((ClaimedPage(*row) for row in rows), key=lambda page: page.slot_at)
 
 
-def extend_leases(conn: Connection, ids: Sequence[int], *, owner: str, now: datetime, lease: timedelta) -> None:
-    """Say that these rows are still being worked on."""
-    _sql.extend_leases(conn, ids=list(ids), owner=owner, now=now, lease_seconds=lease.total_seconds())
+def extend_leases(conn: Connection, ids: Collection[int], *, owner: str, now: datetime, lease: timedelta) -> set[int]:
+    """Say that these rows are still being worked on; returns the ids that are still ours."""
+    if not ids:
+        return set()
+    rows = _sql.extend_leases(conn, ids=list(ids), owner=owner, now=now, lease_seconds=lease.total_seconds())
+    return {row[0] for row in rows}
 
 
 def complete(conn: Connection, ends: Sequence[Completion], *, owner: str, now: datetime) -> set[int]:

@@ -9,7 +9,7 @@ import logging
 import random
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from datetime import timedelta
 from itertools import count
@@ -59,6 +59,7 @@ class Drain:
         self._feeding = feeding
         self._random = random.Random(seed)
         self._lease = timedelta(seconds=work.settings.lease_seconds)
+        self._beaten = work.now_fn()
         self._sources: dict[UUID, Source] = {}
         self._archives = OpenArchives(work)
         self._waiting = Waiting()
@@ -106,7 +107,7 @@ class Drain:
         self._flush_stats()
 
     def _loop(self) -> None:
-        turn = beat = collect = until = 0.0
+        turn = collect = until = 0.0
         dry = False
         while True:
             now = time.monotonic()
@@ -114,16 +115,11 @@ class Drain:
                 turn = now + TURN_SECONDS
                 self._sources = load_sources(self._conn, known=self._sources)
                 self._drop_stopped()
-                for source_id in self._manners.look_up({page.source_id for page in self._held.values()}):
-                    self._hold_off(source_id)
+                self._hold_off(self._manners.look_up({page.source_id for page in self._held.values()}))
                 self._manners.save()
                 self._flush_stats()
                 dry = False
-            if now >= beat:
-                beat = now + self._lease.total_seconds() / 3
-                queue.extend_leases(
-                    self._conn, list(self._held), owner=self._work.owner, now=self._work.now_fn(), lease=self._lease
-                )
+            self._beat()
             stopping = self._work.stopping()
             if stopping:
                 self._stop_fetching()
@@ -201,41 +197,60 @@ class Drain:
         time.sleep(min(0.2, max(0.0, (ready_at - now).total_seconds())))
         return True
 
+    def _beat(self) -> None:
+        """Keep what is held for another lease, if that is due; what others took over meanwhile is left to them.
+
+        Due by the time of day: the sleep of a machine shows in no other clock.
+        """
+        now = self._work.now_fn()
+        if abs(now - self._beaten) < self._lease / 3:
+            return
+        self._beaten = now
+        ours = queue.extend_leases(self._conn, self._held, owner=self._work.owner, now=now, lease=self._lease)
+        self._forget(self._held.keys() - ours)
+
+    def _forget(self, lost: set[int]) -> None:
+        """Drop pages that are no longer ours: taken over by others, or finished by a worker we have not yet heard."""
+        if not lost:
+            return
+        for queue_id in lost:
+            del self._held[queue_id]
+        self._ready = [page for page in self._ready if page.queue_id not in lost]
+        self._singles = [page for page in self._singles if page.queue_id not in lost]
+        self._unchanged = [page for page in self._unchanged if page.queue_id not in lost]
+        unanswered = self._call_off(lambda errand: errand.page.queue_id in lost)
+        if unanswered:
+            log.warning("%d leases ran out, as where a process stands still; others have their pages", len(unanswered))
+
     def _drop_stopped(self) -> None:
         """Give back what belongs to sources that were switched off meanwhile, also what is on its way."""
-        waiting = self._waiting.sources()
-        waiting |= {errand.source.id for errands in self._awaiting_robots.values() for errand in errands}
-        for source_id in waiting - self._sources.keys():
-            self._hold_off(source_id)
-        flying = {source_id for source_id, n in self._manners.in_flight.items() if n} - self._sources.keys()
-        if flying:
-            self._drop_in_flight(flying)
+        stopped = self._call_off(lambda errand: errand.source.id not in self._sources)
+        self._give_back([errand.page.queue_id for errand in stopped])
 
-    def _drop_in_flight(self, source_ids: set[UUID]) -> None:
-        def is_theirs(request: FetchRequest) -> bool:
-            return isinstance(request.tag, Errand) and request.tag.source.id in source_ids
-
-        tags: list[Errand] = [request.tag for request in self._fetcher.abort(is_theirs)]
-        self._flying -= len(tags)
-        self._manners.in_flight.subtract(tag.source.id for tag in tags)
-        self._give_back([tag.page.queue_id for tag in tags if tag.page.queue_id in self._held])
-
-    def _hold_off(self, source_id: UUID) -> None:
-        """Give back what is still to be asked of a source that is left alone from now on."""
-        mine = self._waiting.take_all(source_id)
-        for of_origin, errands in self._awaiting_robots.items():
-            mine += [errand for errand in errands if errand.source.id == source_id]
-            self._awaiting_robots[of_origin] = [errand for errand in errands if errand.source.id != source_id]
-        self._give_back([errand.page.queue_id for errand in mine])
+    def _hold_off(self, source_ids: Collection[UUID]) -> None:
+        """Give back what is still to be asked of sources that are left alone from now on."""
+        if source_ids:
+            unsent = self._call_off(lambda errand: errand.source.id in source_ids, sent=False)
+            self._give_back([errand.page.queue_id for errand in unsent])
 
     def _stop_fetching(self) -> None:
-        untried = [errand for source_id in self._waiting.sources() for errand in self._waiting.take_all(source_id)]
-        untried += [errand for errands in self._awaiting_robots.values() for errand in errands]
-        untried += [request.tag for request in self._fetcher.abort() if isinstance(request.tag, Errand)]
+        unanswered = self._call_off(lambda _: True)
+        self._fetcher.abort()  # what robots.txt files were asked for
         self._awaiting_robots.clear()
-        self._manners.in_flight.clear()
-        self._flying = 0
-        self._give_back([errand.page.queue_id for errand in untried])
+        self._give_back([errand.page.queue_id for errand in unanswered])
+
+    def _call_off(self, which: Callable[[Errand], bool], *, sent: bool = True) -> list[Errand]:
+        """Take back errands that wait and, unless ``sent`` is false, those that are on their way."""
+        off = self._waiting.take(which)
+        for of_origin, errands in self._awaiting_robots.items():
+            off += [errand for errand in errands if which(errand)]
+            self._awaiting_robots[of_origin] = [errand for errand in errands if not which(errand)]
+        if sent:
+            dropped = self._fetcher.abort(lambda request: isinstance(request.tag, Errand) and which(request.tag))
+            self._flying -= len(dropped)
+            self._manners.in_flight.subtract(request.tag.source.id for request in dropped)
+            off += [request.tag for request in dropped]
+        return off
 
     def _give_back(self, ids: list[int]) -> None:
         queue.release(self._conn, ids, owner=self._work.owner, asked=self._asked.intersection(ids))
@@ -266,6 +281,9 @@ class Drain:
                 self._waiting.add(replace(errand, slot=slot))
 
     def _start(self, tag: Errand) -> None:
+        self._beat()  # we may just have woken up
+        if tag.page.queue_id not in self._held:
+            return
         source, url, known = tag.source, tag.page.url, tag.known
         rules = self._manners.rules(source, url)
         if rules is None:
@@ -276,7 +294,7 @@ class Drain:
         elif rules.forbids_all:
             self._manners.hold_for_robots(source)
             self._give_back([tag.page.queue_id])
-            self._hold_off(source.id)
+            self._hold_off({source.id})
         elif not rules.allowed(url):
             self._fail(tag, FailureCategory.ROBOTS, "robots.txt forbids this page")
         else:
@@ -315,7 +333,7 @@ class Drain:
         if response.failure is not None:
             self._fail(tag, response.failure, response.error or "", response.retry_after)
             if leave_alone:
-                self._hold_off(tag.source.id)
+                self._hold_off({tag.source.id})
             return
         if response.not_modified and tag.known is None:
             self._fail(tag, FailureCategory.PROTOCOL, "not modified, though nothing was said to be known")

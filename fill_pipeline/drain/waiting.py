@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import count
 from uuid import UUID
@@ -37,10 +38,6 @@ class Waiting:
         entry = (errand.slot, next(self._order), errand)
         heapq.heappush(self._by_source.setdefault(errand.source.id, []), entry)
 
-    def sources(self) -> set[UUID]:
-        """Whose errands wait."""
-        return set(self._by_source)
-
     def later(self, now: float) -> int:
         """How many errands are not yet due."""
         return sum(slot > now for errands in self._by_source.values() for slot, _, _ in errands)
@@ -62,3 +59,19 @@ class Waiting:
     def take_all(self, source_id: UUID) -> list[Errand]:
         """Take out all of a source's errands, in the order of their slots."""
         return [errand for _, _, errand in sorted(self._by_source.pop(source_id, []))]
+
+    def take(self, which: Callable[[Errand], bool]) -> list[Errand]:
+        """Take out the errands that ``which`` says."""
+        taken: list[Errand] = []
+        for source_id, errands in list(self._by_source.items()):
+            mine = [errand for _, _, errand in errands if which(errand)]
+            if not mine:
+                continue
+            taken += mine
+            left = [entry for entry in errands if not which(entry[2])]
+            heapq.heapify(left)
+            if left:
+                self._by_source[source_id] = left
+            else:
+                del self._by_source[source_id]
+        return taken

@@ -202,6 +202,21 @@ def test_a_dead_workers_pages_come_back_and_its_late_answer_counts_for_nothing(c
     assert queue.complete(conn, late, owner="dead", now=after) == {pages[0].queue_id}
 
 
+def test_a_heartbeat_says_which_pages_are_still_ours(conn: Connection, source: UUID) -> None:
+    put(conn, source, *numbered(5))
+    finished, failed, released, reaped, ours = (page.queue_id for page in take(conn, "slow"))
+    queue.complete(conn, [Completion(finished, QueueStatus.COMPLETE)], owner="slow", now=NOW)
+    queue.fail(conn, [Failure(failed, "timeout", "too slow")], owner="slow", now=NOW)
+    queue.release(conn, [released], owner="slow")
+    assert queue.extend_leases(conn, [ours], owner="slow", now=NOW + LEASE, lease=LEASE) == {ours}
+    after = NOW + LEASE + timedelta(seconds=1)
+    assert set(queue.reap(conn, now=after)) == {reaped}
+    assert reaped in {page.queue_id for page in take(conn, "other", now=after)}
+    held = [finished, failed, released, reaped, ours]
+    assert queue.extend_leases(conn, held, owner="slow", now=after, lease=LEASE) == {ours}
+    assert queue.extend_leases(conn, [], owner="slow", now=after, lease=LEASE) == set()
+
+
 def test_a_page_that_kills_every_worker_ends_dead(conn: Connection, source: UUID) -> None:
     put(conn, source, *numbered(1))
     now = NOW

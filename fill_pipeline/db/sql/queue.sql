@@ -78,10 +78,11 @@ WHERE q.id = c.id AND q.status = c.status
 RETURNING q.id, q.source_id, q.listing_url, q.url_hash, q.listing_id, q.hint, q.attempts, q.max_attempts,
           r.first_slot + (c.place - 1) * r.delay_ms * interval '1 millisecond' AS slot_at;
 
--- name: extend_leases!
--- The heartbeat: rows still held by this owner stay its own for another lease.
+-- name: extend_leases
+-- The heartbeat: rows still held by this owner stay its own for another lease. Returns which these are.
 UPDATE import_queue SET lease_expires_at = (:now)::timestamptz + :lease_seconds * interval '1 second'
-WHERE id = ANY(:ids) AND lease_owner = :owner AND status = 'processing';
+WHERE id = ANY(:ids) AND lease_owner = :owner AND status = 'processing'
+RETURNING id;
 
 -- name: complete
 -- Finish rows this owner still holds; a row whose lease went to somebody else is theirs to finish.
