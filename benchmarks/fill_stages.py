@@ -42,7 +42,7 @@ STAGES = {
     "listings": ("fill_pipeline.drain.write:write_listings",),
     "copy rows": ("fill_pipeline.db.copying:RowCopy.write",),
     "accounts": ("fill_pipeline.db.ledger:add_stats", "fill_pipeline.db.ledger:add_tallies"),
-    "transaction, the rest": ("fill_pipeline.drain.service:in_transaction",),
+    "transaction, the rest": ("fill_pipeline.drain.service:in_open_cycle",),
 }
 
 

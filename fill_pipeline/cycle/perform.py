@@ -105,10 +105,15 @@ def perform(
             return Outcome(cycle_id, action, details={"note": "already taken by another process"})
         cycle = cycles.cycle(conn, cycle_id)
         assert cycle is not None
-        work = _work(_turned(settings, action), url, cycle, action.key, now_fn, should_stop)
+        lost = threading.Event()
+
+        def stop() -> bool:
+            return lost.is_set() or should_stop()
+
+        work = _work(_turned(settings, action), url, cycle, action.key, now_fn, stop)
         before = _cpu_seconds()
         try:
-            with _beating(work, action_id, progress):
+            with _beating(work, progress, action_id, lost):
                 outcome = _DEEDS[action.kind](conn, work, action)
         except BaseException as error:
             _finish(work, action_id, outcome={}, error=in_a_line(error))
@@ -163,7 +168,7 @@ def perform_by_hand(
         if window.start < window_at(now).start:
             work = Work(settings, url, window.key, owner("replay"), now_fn, now + timedelta(days=1), should_stop)
             chosen = _chosen(conn, slugs, crawlable_only=False)
-            with _beating(work, None, progress):
+            with _beating(work, progress):
                 replay_window(work, chosen, [window.key])
             return _outcome(work, chosen)
         cycle = open_by_hand(conn, settings, now=now, limited=True)
@@ -268,13 +273,14 @@ _DEEDS: dict[ActionKind, Callable[[Connection, Work, Action], Outcome]] = {
 def close(cycle_id: str, *, settings: Settings, now_fn: Callable[[], datetime] = utc_now) -> dict[str, Any]:
     """Write a cycle's report and its day's, week's and month's summaries, and close it; returns the report.
 
-    All of that or nothing: a cycle whose closing dies on the way is open, and is closed again. Then the watch looks:
-    what is wrong is told. A closed cycle's report may be written again (a backfill does); it then says when it was
-    revised.
+    All of that or nothing: a cycle whose closing dies on the way is open, and is closed again. Batches on their way
+    into it are waited for, later ones are refused. Then the watch looks: what is wrong is told. A closed cycle's report
+    may be written again (a backfill does); it then says when it was revised.
     """
     now = now_fn()
     with connect(database_url(settings), name="fill close") as conn:
         with conn.transaction():
+            cycles.shut_out_writers(conn, cycle_id)
             report = write_cycle_report(conn, settings, cycle_id, now=now)
             cycle = cycles.cycle(conn, cycle_id)
             assert cycle is not None
@@ -341,12 +347,17 @@ def _chosen(conn: Connection, slugs: Sequence[str], *, crawlable_only: bool = Tr
 
 
 @contextmanager
-def _beating(work: Work, action_id: int | None, progress: Progress | None) -> Iterator[None]:
-    """While the work runs, show signs of life: to the database (of an action on record) and to whoever watches."""
-    done = threading.Event()
+def _beating(
+    work: Work, progress: Progress | None, action_id: int | None = None, lost: threading.Event | None = None
+) -> Iterator[None]:
+    """While the work runs, show signs of life: to the database (of an action on record) and to whoever watches.
+
+    ``lost`` is set where the record says that the action runs no more: it was silent for so long that it was given up.
+    """
+    done, lost = threading.Event(), lost or threading.Event()
 
     def beat() -> None:
-        beaten = 0.0
+        beaten = work.now_fn()
         with work.connect("beat") as conn:
             while not done.wait(0.5):
                 so_far = {
@@ -355,10 +366,13 @@ def _beating(work: Work, action_id: int | None, progress: Progress | None) -> It
                 }
                 if progress is not None:
                     progress(so_far)
-                beaten += 0.5
-                if beaten >= BEAT_SECONDS and action_id is not None:
-                    beaten = 0.0
-                    cycles.beat(conn, action_id, now=work.now_fn(), outcome=so_far)
+                now = work.now_fn()
+                if action_id is None or lost.is_set() or abs((now - beaten).total_seconds()) < BEAT_SECONDS:
+                    continue
+                beaten = now
+                if not cycles.beat(conn, action_id, now=now, outcome=so_far):
+                    log.warning("action %d of cycle %s was given up as dead; it is stopped", action_id, work.cycle_id)
+                    lost.set()
 
     def keep_beating() -> None:
         while not done.is_set():

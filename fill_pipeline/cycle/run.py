@@ -18,6 +18,7 @@ from fill_pipeline.cycle.perform import Outcome, in_a_line, perform
 from fill_pipeline.cycle.state import Action, ActionKind
 from fill_pipeline.db import cycles
 from fill_pipeline.db.connect import connect_again
+from fill_pipeline.db.cycles import CycleClosedError
 from fill_pipeline.db.migrate import migrate
 from fill_pipeline.db.server import DatabaseUnavailableError, database_url
 from fill_pipeline.drain.arenas import bound_arenas, forget_pages
@@ -27,7 +28,13 @@ from fill_pipeline.settings import Settings
 log = logging.getLogger(__name__)
 IDLE_SECONDS = 1.0
 GLANCE_SECONDS = 0.1  # how soon an idle cycle sees that it should stop
-TOLD_IN_A_LINE = (psycopg.OperationalError, DatabaseUnavailableError, ArchiveFullError, WorkersDieError)
+TOLD_IN_A_LINE = (
+    psycopg.OperationalError,
+    DatabaseUnavailableError,
+    ArchiveFullError,
+    WorkersDieError,
+    CycleClosedError,
+)
 """What is wrong around us, and the line says it; of a fault of ours the traceback is needed."""
 
 

@@ -15,6 +15,10 @@ from fill_pipeline.db.connect import Connection, queries
 _sql = queries("cycles")
 
 
+class CycleClosedError(RuntimeError):
+    """A cycle was closed before all was written that was meant for it; the message says which."""
+
+
 @dataclass(frozen=True, slots=True)
 class CycleRow:
     """A row of ``fill_cycles``; times in UTC."""
@@ -135,6 +139,25 @@ def latest_window_end(conn: Connection) -> datetime | None:
     return value
 
 
+def keep_open(conn: Connection, cycle_id: str) -> None:
+    """Let nobody close a cycle until the transaction ends that writes into it; the first thing such a transaction does.
+
+    Raises:
+        CycleClosedError: it is closed already, and what was to be written is the next one's.
+    """
+    _sql.share_cycle(conn, cycle_id=cycle_id)
+    if _sql.status(conn, cycle_id=cycle_id) == "closed":
+        raise CycleClosedError(f"cycle {cycle_id} was closed meanwhile; what is left is the next one's")
+
+
+def shut_out_writers(conn: Connection, cycle_id: str) -> None:
+    """Wait for the transactions that write into a cycle, and let no other begin until this one ends.
+
+    The first thing a closing transaction does: who still waits holds nothing that others may wait for.
+    """
+    _sql.shut_out_writers(conn, cycle_id=cycle_id)
+
+
 def close_cycle(
     conn: Connection,
     cycle_id: str,
@@ -211,9 +234,9 @@ def start_action(
     return int(rows[0][0]) if rows else None
 
 
-def beat(conn: Connection, action_id: int, *, now: datetime, outcome: dict[str, Any]) -> None:
-    """A running action's sign of life, with what it has done so far."""
-    _sql.beat(conn, id=action_id, now=now, outcome=orjson.dumps(outcome).decode())
+def beat(conn: Connection, action_id: int, *, now: datetime, outcome: dict[str, Any]) -> bool:
+    """A running action's sign of life, with what it has done so far; False where it was given up as dead."""
+    return bool(list(_sql.beat(conn, id=action_id, now=now, outcome=orjson.dumps(outcome).decode())))
 
 
 def finish_action(

@@ -45,3 +45,5 @@ class BatchDone:
     queue_ids: list[int] = field(default_factory=list)
     stats: dict[UUID, SourceStats] = field(default_factory=dict)
     unwritten: list[tuple[int, str]] = field(default_factory=list)
+    too_late: bool = False
+    """The cycle was closed meanwhile: what is not written yet is still held, and the next one's."""

@@ -19,9 +19,10 @@ from uuid import UUID
 import psycopg
 
 from fill_pipeline.crawl.fetch import RETRYABLE, FailureCategory, Fetcher, FetchRequest, FetchResponse
-from fill_pipeline.db import ledger, pace, queue
+from fill_pipeline.db import cycles, ledger, pace, queue
 from fill_pipeline.db.archive import ArchivedKind
 from fill_pipeline.db.connect import Connection, connect_again
+from fill_pipeline.db.cycles import CycleClosedError
 from fill_pipeline.db.ledger import SourceStats
 from fill_pipeline.db.queue import ClaimedPage, Failure
 from fill_pipeline.drain.archives import OpenArchives
@@ -82,7 +83,11 @@ class Drain:
         """Whether ``run`` ended with its connection lost; ``leave`` is then still to be called."""
 
     def run(self) -> None:
-        """Work until nothing is ready any more, time is up or we are told to stop. Counts are in ``work.totals``."""
+        """Work until nothing is ready any more, time is up or we are told to stop. Counts are in ``work.totals``.
+
+        Raises:
+            CycleClosedError: the cycle was closed meanwhile; what was held is given back.
+        """
         work = self._work
         with work.connect("drain") as conn, Fetcher(work.fetch_settings()) as fetcher:
             self._conn, self._fetcher, self._manners = conn, fetcher, Manners(conn, work)
@@ -442,6 +447,8 @@ class Drain:
             if isinstance(heard, Loss):
                 self._take_back(heard)
                 continue
+            if heard.too_late:
+                raise CycleClosedError(f"cycle {self._work.cycle_id} was closed while pages of its were on their way")
             self._refuse(heard.unwritten)
             for queue_id in heard.queue_ids:
                 self._held.pop(queue_id, None)
@@ -470,9 +477,14 @@ class Drain:
 
     def _flush_stats(self) -> None:
         stats, self._stats = self._stats, defaultdict(SourceStats)
+        if not stats:
+            return
         now = self._work.now_fn()
-        for source_id, part in sorted(stats.items()):
-            ledger.add_stats(self._conn, source_id, self._work.cycle_id, part, now=now)
+        with self._conn.transaction():
+            cycles.keep_open(self._conn, self._work.cycle_id)
+            for source_id, part in sorted(stats.items()):
+                ledger.add_stats(self._conn, source_id, self._work.cycle_id, part, now=now)
+        for source_id, part in stats.items():
             self._work.totals.add(source_id, part)
 
 

@@ -22,6 +22,7 @@ from fill_pipeline.crawl.urls import join, url_hash
 from fill_pipeline.db import learning, ledger, queue, registry
 from fill_pipeline.db.archive import ArchivedKind
 from fill_pipeline.db.connect import Connection
+from fill_pipeline.db.cycles import CycleClosedError
 from fill_pipeline.db.ledger import SourceStats
 from fill_pipeline.db.queue import PageToQueue
 from fill_pipeline.drain.manners import heed
@@ -30,7 +31,7 @@ from fill_pipeline.drain.read import ReadPage, hint_of, rows_of_cards, says_enou
 from fill_pipeline.drain.revisit import IndexMemory
 from fill_pipeline.drain.robots import load_robots, obey_delay, save_robots
 from fill_pipeline.drain.work import Source, Work, reserve_slot
-from fill_pipeline.drain.write import Commit, in_transaction, write_pages
+from fill_pipeline.drain.write import Commit, in_open_cycle, write_pages
 from fill_pipeline.quality.gate import Gate
 from fill_pipeline.vehicles.lifecycle import mark_absent, mark_seen
 
@@ -62,7 +63,7 @@ class SourceHarvest:
             return
         try:
             self.take(page)
-        except (psycopg.OperationalError, ArchiveFullError):
+        except (psycopg.OperationalError, ArchiveFullError, CycleClosedError):
             raise
         except Exception as error:
             self.broken = True
@@ -74,7 +75,11 @@ class SourceHarvest:
             self._work.totals.add(self.source.id, stats)
 
     def take(self, page: HarvestPage) -> None:
-        """Archive one index page, write its complete cards, queue the rest: all or nothing."""
+        """Archive one index page, write its complete cards, queue the rest: all or nothing.
+
+        Raises:
+            CycleClosedError: the cycle was closed meanwhile.
+        """
         now = self._work.now_fn()
         stats = SourceStats(cards_seen=self._new_on(page), expected_count=page.expected_count)
         if page.expected_count is not None:
@@ -125,7 +130,7 @@ class SourceHarvest:
             ledger.add_stats(self._conn, self.source.id, commit.cycle_id, done, now=now)
             return done
 
-        self._work.totals.add(self.source.id, in_transaction(self._conn, write))
+        self._work.totals.add(self.source.id, in_open_cycle(self._conn, commit.cycle_id, write))
 
     def close(self) -> None:
         """Finish the archive file."""
@@ -187,6 +192,9 @@ def harvest_sources(work: Work, sources: Sequence[Source], *, limit_factor: int 
     """Harvest these sources side by side over one fetcher, each at its own pace.
 
     ``limit_factor`` raises the bounds on pages and listings per run. What each gave is in ``work.totals``.
+
+    Raises:
+        CycleClosedError: the cycle was closed meanwhile.
     """
     with work.connect("harvest") as conn, Fetcher(work.fetch_settings()) as fetcher:
         robots = RobotsCache(work.fetch_settings().product_token())

@@ -18,7 +18,7 @@ from fill_pipeline.db.ledger import SourceStats
 from fill_pipeline.db.queue import ClaimedPage, Completion, QueueStatus
 from fill_pipeline.drain.known import INDEX_READ_EVERY
 from fill_pipeline.drain.page import WRITTEN
-from fill_pipeline.drain.write import in_transaction
+from fill_pipeline.drain.write import in_open_cycle
 from fill_pipeline.vehicles.lifecycle import mark_seen
 
 
@@ -34,6 +34,9 @@ def see_again(
     """Finish unchanged pages in one transaction: their listings are seen again, nothing is read or archived.
 
     Returns what was added to each source's account.
+
+    Raises:
+        CycleClosedError: the cycle was closed meanwhile; the pages are still held.
     """
 
     def write() -> dict[UUID, SourceStats]:
@@ -53,7 +56,7 @@ def see_again(
             ledger.add_stats(conn, source_id, cycle_id, stats[source_id], now=now)
         return stats
 
-    return in_transaction(conn, write)
+    return in_open_cycle(conn, cycle_id, write)
 
 
 class IndexMemory:

@@ -18,6 +18,7 @@ from fill_pipeline.crawl.urls import url_hash
 from fill_pipeline.db import incidents, registry
 from fill_pipeline.db import searches as db
 from fill_pipeline.db.connect import Connection
+from fill_pipeline.db.cycles import CycleClosedError
 from fill_pipeline.db.incidents import Incident, IncidentKind
 from fill_pipeline.db.searches import Search, SearchJob
 from fill_pipeline.drain.harvest import SourceHarvest
@@ -50,6 +51,7 @@ class _Run:
     filtered_out: int = 0
     failure: str | None = None
     out_of_time: bool = False
+    too_late: bool = False
     leased: bool = True
     unused: list[str] = field(default_factory=list)
     seen: set[str] = field(default_factory=set)
@@ -64,9 +66,9 @@ def run_search_job(work: Work, job: SearchJob, *, run_id: str | None = None) -> 
     """Run one job: ask the source, store what matches; returns the result written, None where somebody else has it.
 
     The job is leased, so that a killed worker's job is taken up again, and ends in ``error`` when that
-    happens three times; one that ``work`` has no time for is given back. Listings whose pages must be
-    fetched are queued for the cycle's drain. Never raises for what a site does; an error of our own is
-    written to the job and raised.
+    happens three times; one that ``work`` has no time for, or whose cycle closes, is given back. Listings
+    whose pages must be fetched are queued for the cycle's drain. Never raises for what a site does; an error of our
+    own is written to the job and raised.
     """
     return _run(work, job, run_id)
 
@@ -86,12 +88,14 @@ def _run(work: Work, job: SearchJob | None, run_id: str | None) -> dict[str, Any
         assert search is not None
         try:
             error = _crawl(conn, own, search, claimed, run)
+        except CycleClosedError as closed:
+            error, run.too_late = str(closed), True
         except BaseException as problem:
             error = f"{type(problem).__name__}: {problem}"
             raise
         finally:
             result = _result(own, run, round((time.monotonic() - began) * 1000))
-            if error is not None and run.out_of_time and work.stopping():
+            if run.too_late or (error is not None and run.out_of_time and work.stopping()):
                 db.release_job(conn, claimed.id, owner=work.owner)
             else:
                 db.finish_job(

@@ -17,10 +17,11 @@ import psycopg
 
 from fill_pipeline.db import ledger, queue
 from fill_pipeline.db.connect import Connection, connect_again
+from fill_pipeline.db.cycles import CycleClosedError
 from fill_pipeline.db.ledger import SourceStats
 from fill_pipeline.drain.batch import Batch, BatchBegun, BatchDone
 from fill_pipeline.drain.read import ReadPage, read_page, read_pages
-from fill_pipeline.drain.write import Commit, in_transaction, write_pages
+from fill_pipeline.drain.write import Commit, in_open_cycle, write_pages
 from fill_pipeline.quality.gate import Gate
 from fill_pipeline.vehicles import vin_decoder
 
@@ -35,7 +36,15 @@ log = logging.getLogger(__name__)
 
 
 def work_batch(conn: Connection, batch: Batch, gate: Gate, asker: Asker | None = None) -> BatchDone:
-    """Read and write one batch; pages that break the transaction are found by writing one at a time."""
+    """Read and write one batch, unless its cycle was closed meanwhile."""
+    try:
+        return _work(conn, batch, gate, asker)
+    except CycleClosedError:
+        return BatchDone(batch.number, too_late=True)
+
+
+def _work(conn: Connection, batch: Batch, gate: Gate, asker: Asker | None) -> BatchDone:
+    """Read and write; pages that break the transaction are found by writing one at a time."""
     done = BatchDone(batch.number, [page.queue_id for page in batch.pages if page.queue_id is not None])
     if asker is None:
         read = read_pages(batch.pages, batch.readings, now=batch.now)
@@ -44,7 +53,7 @@ def work_batch(conn: Connection, batch: Batch, gate: Gate, asker: Asker | None =
             read = [read_page(page, batch.readings[page.source_id], now=batch.now, ask=asker) for page in batch.pages]
     try:
         done.stats = _write(conn, read, batch, gate)
-    except psycopg.OperationalError:
+    except (psycopg.OperationalError, CycleClosedError):
         raise
     except Exception as error:
         if len(read) == 1:
@@ -52,7 +61,7 @@ def work_batch(conn: Connection, batch: Batch, gate: Gate, asker: Asker | None =
             return done
         log.warning("a batch of %d pages could not be written (%s); writing them one by one", len(read), error)
         for one in batch.pages:
-            part = work_batch(conn, replace(batch, pages=[one]), gate, asker)
+            part = _work(conn, replace(batch, pages=[one]), gate, asker)
             done.unwritten += part.unwritten
             for source_id, stats in part.stats.items():
                 _merge(done.stats, source_id, stats)
@@ -68,7 +77,7 @@ def _write(conn: Connection, read: list[ReadPage], batch: Batch, gate: Gate) -> 
             ledger.add_stats(conn, source_id, batch.cycle_id, part, now=batch.now)
         return stats
 
-    return in_transaction(conn, write)
+    return in_open_cycle(conn, batch.cycle_id, write)
 
 
 def _merge(sums: dict[UUID, SourceStats], source_id: UUID, part: SourceStats) -> None:

@@ -12,7 +12,7 @@ from uuid import UUID
 import psycopg
 
 from fill_pipeline.crawl.urls import url_hash
-from fill_pipeline.db import archive, holds, ledger, queue
+from fill_pipeline.db import archive, cycles, holds, ledger, queue
 from fill_pipeline.db import vehicles as vehicles_db
 from fill_pipeline.db.archive import PageRow
 from fill_pipeline.db.connect import Connection
@@ -63,6 +63,22 @@ def in_transaction(conn: Connection, deed: Callable[[], T]) -> T:
             if attempt == ATTEMPTS - 1:
                 raise
     raise AssertionError("unreachable")
+
+
+def in_open_cycle(conn: Connection, cycle_id: str, deed: Callable[[], T]) -> T:
+    """As ``in_transaction``, of a deed that writes into a cycle, which stays open until that is committed.
+
+    A replay goes without: it writes into cycles long closed.
+
+    Raises:
+        CycleClosedError: the cycle was closed before; nothing is written.
+    """
+
+    def write() -> T:
+        cycles.keep_open(conn, cycle_id)
+        return deed()
+
+    return in_transaction(conn, write)
 
 
 def write_pages(conn: Connection, read: Sequence[ReadPage], commit: Commit) -> dict[UUID, SourceStats]:

@@ -8,7 +8,7 @@ from datetime import datetime
 
 import psycopg
 
-from fill_pipeline.db import holds, ledger
+from fill_pipeline.db import cycles, holds, ledger
 from fill_pipeline.db import listings as listings_db
 from fill_pipeline.db.connect import Connection
 from fill_pipeline.db.holds import Waiting
@@ -51,12 +51,16 @@ def release_held(conn: Connection, settings: Settings, *, cycle_id: str, now: da
     source gives sound listings in this cycle, those that break no rule by themselves are. The others wait for the
     next call, or for their page to be read again, by a harvest or a replay. Vehicles that come of it count for this
     cycle. A second call finds nothing new to promote. What other writers keep busy is left for the next call.
+
+    Raises:
+        CycleClosedError: the cycle was closed meanwhile; what is still held is the next one's.
     """
     done = Released()
     rules = GateRules.of(settings, now.year)
     for waiting in holds.waiting(conn, cycle_id, now=now, most=MOST, least=settings.gate_least):
         try:
             with conn.transaction():
+                cycles.keep_open(conn, cycle_id)
                 part = _release(conn, waiting, rules, settings, cycle_id, now)
         except _BUSY:
             continue

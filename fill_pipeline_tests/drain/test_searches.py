@@ -355,3 +355,14 @@ def test_work_without_time_left_gives_the_job_back(conn: Connection, work: Work,
     late = Work(work.settings, database_url, CYCLE, "late", lambda: NOW, NOW - timedelta(minutes=1))
     run_next_job(late)
     assert _status(conn) == [("pending", None, 0)]
+
+
+def test_a_search_whose_cycle_was_closed_is_given_back_and_writes_nothing_into_it(conn: Connection, work: Work) -> None:
+    search = _search(conn)
+    run_now(conn, search.id, now=NOW)
+    conn.execute("UPDATE fill_cycles SET status = 'closed' WHERE cycle_id = %s", [CYCLE])
+    result = run_next_job(work)
+    assert result is not None
+    assert CYCLE in result["error"]
+    assert _status(conn) == [("pending", None, 0)]
+    assert conn.execute("SELECT count(*) FROM listings").fetchone() == (0,)

@@ -10,8 +10,9 @@ from uuid import UUID
 import pytest
 
 from fill_pipeline.cycle.accounting import mismatches
-from fill_pipeline.db import holds, ledger
+from fill_pipeline.db import cycles, holds, ledger
 from fill_pipeline.db.connect import Connection
+from fill_pipeline.db.cycles import CycleClosedError
 from fill_pipeline.quality.health import Diagnosis, HealthStatus, judge
 from fill_pipeline.quality.metrics import evidence_of, issues, quality_rows
 from fill_pipeline.quality.release import release_held
@@ -120,6 +121,20 @@ def test_what_todays_rules_find_good_is_released_once(
     assert mismatches(conn, NEXT) == []
     sightings = conn.execute("SELECT DISTINCT seen_count, last_cycle FROM listing_sightings").fetchall()
     assert sightings == [(1, CYCLE)]  # a release is no sighting
+
+
+def test_nothing_is_released_into_a_cycle_that_was_closed(
+    conn: Connection, settings: Settings, drain: Drain, add_source: Callable[[str], UUID], vehicles: Any
+) -> None:
+    source = add_source("a")
+    drain({source: [car(n, price=6_000_000 + n) for n in range(22)]})
+    lenient = settings.model_copy(update={"gate_tolerance": 1.0})
+    cycles.record_missed(conn, [(NEXT, LATER, LATER + timedelta(hours=2))], now=LATER, target=0)
+    conn.execute("UPDATE fill_cycles SET status = 'closed'")
+    with pytest.raises(CycleClosedError, match=NEXT):
+        release_held(conn, lenient, cycle_id=NEXT, now=LATER)
+    assert (vehicles(source), held(conn)) == ([], 22)
+    assert release_held(conn, lenient, cycle_id="2025-06-01-16:00", now=LATER).released == 22
 
 
 def test_once_a_source_is_sound_its_held_listings_that_break_no_rule_are_released_and_the_wrong_ones_wait(

@@ -38,6 +38,18 @@ FROM fill_cycles WHERE status = 'closed' ORDER BY window_start DESC, started_at 
 -- name: latest_window_end$
 SELECT max(window_end) FROM fill_cycles;
 
+-- name: share_cycle!
+-- Who writes into a cycle shares this lock until the transaction ends, who closes it has it alone. Not the row's own
+-- lock: writers that overlap hand that on to each other, and who closes would wait for ever.
+SELECT pg_advisory_xact_lock_shared(7301004, hashtext(:cycle_id));
+
+-- name: shut_out_writers!
+SELECT pg_advisory_xact_lock(7301004, hashtext(:cycle_id));
+
+-- name: status$
+-- Asked for after the lock: a statement sees what was committed before it began.
+SELECT status FROM fill_cycles WHERE cycle_id = :cycle_id;
+
 -- name: close_cycle
 -- The action that closes ends with it: whoever does both may be killed at any moment.
 WITH ended AS (
@@ -70,8 +82,11 @@ UPDATE cycle_actions SET status = 'running', started_at = :now, heartbeat_at = :
 WHERE cycle_id = :cycle_id AND action = :action AND level = :level AND attempt = :attempt AND status = 'requested'
 RETURNING id;
 
--- name: beat!
-UPDATE cycle_actions SET heartbeat_at = :now, outcome = outcome || :outcome::jsonb WHERE id = :id AND status = 'running';
+-- name: beat
+-- A done one still beats: it ended with its cycle, and tidies up.
+UPDATE cycle_actions SET heartbeat_at = :now, outcome = outcome || :outcome::jsonb
+WHERE id = :id AND status IN ('running', 'done')
+RETURNING id;
 
 -- name: finish_action!
 -- A done one gets its outcome: it ended with its cycle.
