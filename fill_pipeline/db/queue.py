@@ -201,7 +201,7 @@ def requeue_dead(conn: Connection, *, source_id: UUID | None, now: datetime, max
 
 
 def next_ready(conn: Connection, *, now: datetime) -> datetime | None:
-    """When the earliest waiting page may be fetched (UTC); None when nothing waits."""
+    """When the earliest waiting page may be fetched (UTC): ``now`` where one is ready; None when nothing waits."""
     rows = list(_sql.next_ready(conn, now=now))
     value: datetime | None = rows[0][0] if rows else None
     return value

@@ -334,3 +334,42 @@ def test_a_page_of_a_source_never_fetched_is_ready_now(conn: Connection, source:
     assert queue.next_ready(conn, now=NOW) is None
     put(conn, source, *numbered(1))
     assert queue.next_ready(conn, now=NOW) == NOW
+
+
+def test_a_page_to_be_tried_later_hides_none_that_is_ready(conn: Connection, source: UUID) -> None:
+    put(conn, source, *numbered(2))
+    had = [Completion(page.queue_id, QueueStatus.COMPLETE) for page in take(conn)]
+    queue.complete(conn, had, owner="w", now=NOW - HOUR)
+    put(conn, source, "https://s.example/new")
+    (new,) = take(conn)
+    queue.fail(conn, [Failure(new.queue_id, "timeout", "too slow", 7200.0)], owner="w", now=NOW)
+    assert queue.next_ready(conn, now=NOW) == NOW + 2 * HOUR
+    assert put(conn, source, *numbered(2), now=NOW + HOUR / 2) == 2
+    assert queue.next_ready(conn, now=NOW + HOUR / 2) == NOW + HOUR / 2
+
+
+def test_of_pages_that_all_wait_the_earliest_says_when(conn: Connection, source: UUID) -> None:
+    put(conn, source, *numbered(3))
+    delays = zip(take(conn), (60.0, 20.0, 40.0), strict=True)
+    queue.fail(conn, [Failure(page.queue_id, "timeout", "slow", delay) for page, delay in delays], owner="w", now=NOW)
+    assert queue.next_ready(conn, now=NOW) == NOW + timedelta(seconds=20)
+
+
+@pytest.mark.parametrize("ready", [True, False])
+def test_when_a_page_is_ready_costs_the_same_in_a_deep_queue(conn: Connection, source: UUID, ready: bool) -> None:
+    conn.execute(
+        "INSERT INTO import_queue (source_id, listing_url, url_hash, cycle_id, priority) "
+        "SELECT %s, 'https://s.example/' || g, gen_random_uuid(), 'c', -10 FROM generate_series(1, 30000) g",
+        [source],
+    )
+    put(conn, source, *numbered(20))
+    conn.execute("ANALYZE import_queue")
+    failures = [Failure(page.queue_id, "timeout", "slow", 60.0) for page in take(conn, batch=20)]
+    queue.fail(conn, failures, owner="w", now=NOW)
+    if not ready:  # of which the statistics know nothing
+        conn.execute("UPDATE import_queue SET status = 'complete' WHERE priority = -10")
+    with conn.transaction():
+        before = _rows_read(conn)
+        at = queue.next_ready(conn, now=NOW)
+        assert _rows_read(conn) - before <= 100
+    assert at == (NOW if ready else NOW + timedelta(minutes=1))

@@ -164,16 +164,22 @@ RETURNING id;
 -- name: next_ready
 -- When the earliest waiting page may be fetched: the latest of now, its source's slot, its own delay, every hold and
 -- pause, and tomorrow where today's budget is spent;
--- null when nothing waits that this cycle could fetch.
+-- null when nothing waits that this cycle could fetch. Of a source with a page that is ready only rows before it are
+-- read; of one with none ten thousand at most, which says "later" rather than "sooner" where more have failed lately.
+-- Both in the order of the index, or old statistics would have the whole table read.
 SELECT min(greatest(:now, st.next_slot_at, st.hold_until, p.not_before, CASE WHEN st.breaker <> 'closed' THEN st.breaker_until END,
                     CASE WHEN st.budget_day = (:now)::date AND st.budget_used >= st.daily_requests
                          THEN ((:now)::date + 1)::timestamptz END))
 FROM source_state st JOIN scrape_sources s ON s.id = st.source_id
 CROSS JOIN LATERAL (
-    SELECT not_before FROM import_queue q WHERE q.source_id = st.source_id AND q.status = 'pending'
-    ORDER BY priority DESC, id LIMIT 1
+    SELECT coalesce(
+        (SELECT not_before FROM import_queue
+         WHERE source_id = st.source_id AND status = 'pending' AND not_before <= :now ORDER BY priority DESC, id LIMIT 1),
+        (SELECT min(not_before) FROM (
+            SELECT not_before FROM import_queue WHERE source_id = st.source_id AND status = 'pending'
+            ORDER BY priority DESC, id LIMIT 10000) failed)) AS not_before
 ) p
-WHERE s.active AND s.status IN ('live', 'trial') AND s.config_error IS NULL;
+WHERE p.not_before IS NOT NULL AND s.active AND s.status IN ('live', 'trial') AND s.config_error IS NULL;
 
 -- name: failures_by_category
 -- What went wrong in this cycle, by source and category, from the sources' own accounts.
