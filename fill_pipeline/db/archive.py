@@ -30,13 +30,15 @@ _COLUMNS = [
     "length",
     "body_hash",
     "listings",
+    "card_number",
+    "card_written",
 ]
 _COPY = (
     "COPY archive_pages (id, source_id, cycle_id, kind, url, url_hash, fetched_at, http_status, content_type, etag, "
-    'last_modified, file, "offset", length, body_hash, listings) FROM STDIN (FORMAT BINARY)'
+    'last_modified, file, "offset", length, body_hash, listings, card_number, card_written) FROM STDIN (FORMAT BINARY)'
 )
 _COPY_TYPES = ["int8", "uuid", *["text"] * 3, "uuid", "timestamptz", "int2", *["text"] * 4, "int8", "int4"]
-_COPY_TYPES += ["uuid", "int4"]
+_COPY_TYPES += ["uuid", "int4", "text", "bool"]
 
 
 class ArchivedKind(StrEnum):
@@ -51,7 +53,8 @@ class PageRow:
     """One archived page.
 
     ``file``, ``offset`` and ``length`` (bytes) say where its record lies in the archive; ``listings`` is how
-    many it gave when it was first read.
+    many it gave when it was first read. ``card_number`` is the number that the card leading to it gave its listing;
+    ``card_written`` whether that listing was stored from the card.
     """
 
     source_id: UUID
@@ -69,6 +72,8 @@ class PageRow:
     last_modified: str | None = None
     body_hash: UUID | None = None
     listings: int = 0
+    card_number: str | None = None
+    card_written: bool = False
     id: int | None = None
 
 
@@ -122,6 +127,8 @@ def insert_pages(conn: Connection, rows: Sequence[PageRow]) -> list[int]:
                     row.length,
                     row.body_hash,
                     row.listings,
+                    row.card_number,
+                    row.card_written,
                 )
             )
     return ids

@@ -29,6 +29,8 @@ _PAGE = (
     "file",
     "offset",
     "length",
+    "card_number",
+    "card_written",
 )
 
 Seller = tuple[UUID, str]

@@ -133,7 +133,7 @@ _VALUES = (
 
 _PAGE = (
     "id", "source_id", "cycle_id", "kind", "url", "url_hash", "fetched_at", "http_status", "content_type", "etag",
-    "last_modified", "file", "offset", "length", "body_hash",
+    "last_modified", "file", "offset", "length", "body_hash", "card_number", "card_written",
 )  # fmt: skip
 
 

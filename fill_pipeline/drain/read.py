@@ -125,11 +125,9 @@ def listings_on(page: RawPage, reading: Reading) -> list[Listing]:
     body = _decoded(page)
     if isinstance(body, ReadPage):
         return []
-    kind = "search" if page.kind == ArchivedKind.INDEX else "auto"
-    found = extract_page(body, url=page.url, content_type=page.content_type, kind=kind, rules=reading.rules)
-    if len(found.listings) == 1 and found.kind is PageKind.DETAIL:
-        number_by_address(found.listings[0], page.url)
-    return found.listings
+    if page.kind != ArchivedKind.INDEX:
+        return _extracted(body, page, reading).listings
+    return extract_page(body, url=page.url, content_type=page.content_type, kind="search", rules=reading.rules).listings
 
 
 def _has_gaps(listings: Sequence[Listing], rows: Sequence[ListingToWrite], reading: Reading) -> bool:

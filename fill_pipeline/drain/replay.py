@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import chain, islice
 from pathlib import Path
+from typing import Any
 
 import psycopg
 
@@ -18,7 +19,7 @@ from fill_pipeline.db.archive import ArchivedKind, PageRow
 from fill_pipeline.db.connect import Connection, connect
 from fill_pipeline.db.ledger import SourceStats
 from fill_pipeline.drain.owner import cores
-from fill_pipeline.drain.page import RawPage, Reading, reading_of
+from fill_pipeline.drain.page import WRITTEN, RawPage, Reading, reading_of
 from fill_pipeline.drain.read import ReadPage, read_cards, read_page
 from fill_pipeline.drain.work import Source, Work
 from fill_pipeline.drain.worker import begin_process, forks
@@ -159,7 +160,15 @@ def raw_of(row: PageRow, page: ArchivedPage) -> RawPage:
         offset=row.offset,
         length=row.length,
         archive_id=row.id,
+        hint=_hint(row),
     )
+
+
+def _hint(row: PageRow) -> dict[str, Any] | None:
+    """Of what the card had said only whose page this is: its values may be withdrawn since."""
+    if row.card_number is None:
+        return None
+    return {"remote_id": row.card_number} | ({WRITTEN: True} if row.card_written else {})
 
 
 def _read(page: RawPage, source: Source, reading: Reading) -> ReadPage:

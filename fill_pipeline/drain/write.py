@@ -180,6 +180,8 @@ def _page_row(one: ReadPage, commit: Commit) -> PageRow:
         etag=page.etag,
         last_modified=page.last_modified,
         listings=len(one.rows),
+        card_number=page.hint.get("remote_id") if page.hint else None,
+        card_written=bool(page.hint and WRITTEN in page.hint),
     )
 
 

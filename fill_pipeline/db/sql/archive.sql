@@ -3,7 +3,7 @@
 -- name: find_page^
 -- The latest archived page of a URL of a source, optionally of one kind.
 SELECT id, source_id, cycle_id, kind, url, url_hash, fetched_at, http_status, content_type, etag, last_modified,
-       file, "offset", length, body_hash, listings
+       file, "offset", length, body_hash, listings, card_number, card_written
 FROM archive_pages
 WHERE source_id = :source_id AND url_hash = :url_hash AND ((:kind)::text IS NULL OR kind = :kind)
 ORDER BY id DESC
@@ -12,7 +12,7 @@ LIMIT 1;
 -- name: pages_of_cycle
 -- A source's pages of one cycle after the given id, in the order they were archived (one index scan).
 SELECT id, source_id, cycle_id, kind, url, url_hash, fetched_at, http_status, content_type, etag, last_modified,
-       file, "offset", length, body_hash, listings
+       file, "offset", length, body_hash, listings, card_number, card_written
 FROM archive_pages
 WHERE source_id = :source_id AND cycle_id = :cycle_id AND id > :after_id AND ((:kind)::text IS NULL OR kind = :kind)
 ORDER BY id

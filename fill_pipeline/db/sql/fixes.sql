@@ -42,7 +42,7 @@ HAVING count(*) >= 3
 -- name: pages_of_listings
 -- The archived pages that show these listings: each one's own page archived last, and the page it was last read from.
 SELECT w.listing_id, p.id = r.archive_id, p.id, p.source_id, p.cycle_id, p.kind, p.url, p.url_hash, p.fetched_at,
-       p.http_status, p.content_type, p.file, p."offset", p.length
+       p.http_status, p.content_type, p.file, p."offset", p.length, p.card_number, p.card_written
 FROM unnest((:listing_ids)::bigint[], (:source_ids)::uuid[], (:hashes)::uuid[]) AS w (listing_id, source_id, url_hash)
 JOIN listing_records r ON r.id = w.listing_id
 CROSS JOIN LATERAL (

@@ -70,7 +70,8 @@ ON CONFLICT (channel, subject) DO UPDATE SET position = excluded.position, mark 
 
 -- name: recent_pages
 -- A source's pages of its latest cycles after the given id, the newest first (index scans of those cycles only).
-SELECT id, source_id, cycle_id, kind, url, url_hash, fetched_at, http_status, content_type, etag, last_modified, file, "offset", length, body_hash
+SELECT id, source_id, cycle_id, kind, url, url_hash, fetched_at, http_status, content_type, etag, last_modified, file, "offset", length, body_hash,
+       card_number, card_written
 FROM archive_pages
 WHERE source_id = :source_id AND id > :after_id AND (:kind::text IS NULL OR kind = :kind)
   AND cycle_id IN (SELECT cycle_id FROM source_cycle_stats WHERE source_id = :source_id ORDER BY last_at DESC LIMIT :cycles)
