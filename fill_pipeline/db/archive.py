@@ -141,10 +141,15 @@ def find_page(conn: Connection, source_id: UUID, url_hash: UUID, *, kind: Archiv
 
 
 def pages_of_cycle(
-    conn: Connection, source_id: UUID, cycle_id: str, *, kind: ArchivedKind | None = None, batch: int = _PAGE_ROWS
+    conn: Connection,
+    source_id: UUID,
+    cycle_id: str,
+    *,
+    kind: ArchivedKind | None = None,
+    batch: int = _PAGE_ROWS,
+    after_id: int = 0,
 ) -> Iterator[list[PageRow]]:
     """A source's pages of one cycle in batches, in the order they were archived; no transaction stays open between."""
-    after_id = 0
     while True:
         rows = [
             _page_row(row)

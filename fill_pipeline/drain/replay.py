@@ -3,31 +3,39 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import partial
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+from uuid import UUID
 
 import psycopg
 
 from fill_pipeline.crawl.archive import ArchivedPage, ArchiveError, ArchiveReader, ArchiveRef
 from fill_pipeline.db import archive, cycles, ledger
 from fill_pipeline.db.archive import ArchivedKind, PageRow
-from fill_pipeline.db.connect import Connection, connect
+from fill_pipeline.db.connect import Connection, connect_again
 from fill_pipeline.db.ledger import SourceStats
 from fill_pipeline.drain.owner import cores
 from fill_pipeline.drain.page import WRITTEN, RawPage, Reading, reading_of
 from fill_pipeline.drain.read import ReadPage, read_cards, read_page
 from fill_pipeline.drain.work import Source, Work
-from fill_pipeline.drain.worker import begin_process, forks
+from fill_pipeline.drain.worker import MOST_DEATHS, WorkersDieError, begin_process, forks
 from fill_pipeline.drain.write import Commit, in_transaction, write_pages
 from fill_pipeline.quality.gate import Gate
 from fill_pipeline.vehicles import vin_decoder
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
+_NAME = "fill replay"
+_TRIES = 3
 
 PAGES_PER_BATCH = 200
 SOON_AFTER = timedelta(minutes=1)
@@ -52,23 +60,47 @@ def replay_window(work: Work, sources: Sequence[Source], windows: Sequence[str])
     A replay with better rules changes values, one without changes nothing. Vehicles that come of it are
     added to the cycle whose page showed them. A process per core reads, but for a window of one batch.
     """
-    with work.connect("replay") as conn:
-        batches = _batches(conn, work, sources, windows)
+    with closing(_Line(work.url)) as line:
+        batches = _batches(line, work, sources, windows)
         first = list(islice(batches, 2))
         if len(first) < 2:
             with ArchiveReader(work.settings.archive_root) as archived:
                 for batch in first:
-                    work.totals.add(batch.source.id, _replay(conn, archived, batch))
+                    work.totals.add(batch.source.id, line.ask(partial(_replay, archived=archived, batch=batch)))
             return
         _replay_in_processes(work, chain(first, batches))
 
 
-def _batches(conn: Connection, work: Work, sources: Sequence[Source], windows: Sequence[str]) -> Iterator[_Batch]:
+class _Line:
+    """A connection that is opened again when it is cut. What it is asked may be asked several times."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._conn = connect_again(url, name=_NAME)
+
+    def ask(self, question: Callable[[Connection], T]) -> T:
+        """The answer, of another connection where one is lost; the third loss is raised: the question may be why."""
+        for _ in range(_TRIES - 1):
+            try:
+                return question(self._conn)
+            except psycopg.OperationalError as error:
+                if not self._conn.broken:
+                    raise
+                log.warning("the connection to the database was lost (%s); it is opened again", error)
+                self._conn = connect_again(self._url, name=_NAME)
+        return question(self._conn)
+
+    def close(self) -> None:
+        """Hang up."""
+        self._conn.close()
+
+
+def _batches(line: _Line, work: Work, sources: Sequence[Source], windows: Sequence[str]) -> Iterator[_Batch]:
     for window in windows:
-        for cycle_id in cycles.cycles_of_window(conn, window):
+        for cycle_id in line.ask(partial(cycles.cycles_of_window, key=window)):
             for source in sources:
                 reading = reading_of(source, work.settings)
-                for rows in archive.pages_of_cycle(conn, source.id, cycle_id, batch=PAGES_PER_BATCH):
+                for rows in _pages(line, source, cycle_id):
                     if work.stopping():
                         return
                     now = work.now_fn()
@@ -78,33 +110,68 @@ def _batches(conn: Connection, work: Work, sources: Sequence[Source], windows: S
                     yield _Batch(source, rows, reading, commit, now)
 
 
+def _pages(line: _Line, source: Source, cycle_id: str) -> Iterator[list[PageRow]]:
+    last: int | None = 0
+    while last is not None:
+        rows = line.ask(partial(_next_pages, source_id=source.id, cycle_id=cycle_id, after_id=last))
+        if rows:
+            yield rows
+        last = rows[-1].id if len(rows) == PAGES_PER_BATCH else None
+
+
+def _next_pages(conn: Connection, *, source_id: UUID, cycle_id: str, after_id: int) -> list[PageRow]:
+    return next(archive.pages_of_cycle(conn, source_id, cycle_id, batch=PAGES_PER_BATCH, after_id=after_id), [])
+
+
 def _replay_in_processes(work: Work, batches: Iterator[_Batch]) -> None:
+    """Let processes read; one that is killed takes nothing with it, as what it was at is read by the next.
+
+    Raises:
+        WorkersDieError: they are killed one after another, and none finishes anything.
+    """
     workers = work.settings.workers or cores()
     begin = (work.url, work.settings.archive_root, work.settings.decoded_vins, work.now_fn().year)
-    with ProcessPoolExecutor(workers, forks(), initializer=_begin, initargs=begin) as pool:
+    to_do: deque[_Batch] = deque()
+    killed = 0
+    while True:
         under_way: dict[Future[SourceStats], _Batch] = {}
-        while True:
-            for batch in islice(batches, 2 * workers - len(under_way)):
-                under_way[pool.submit(_replay_here, batch)] = batch
-            if not under_way:
+        try:
+            with ProcessPoolExecutor(workers, forks(), initializer=_begin, initargs=begin) as pool:
+                while True:
+                    to_do.extend(islice(batches, 2 * workers - len(under_way) - len(to_do)))
+                    while to_do:
+                        begun = pool.submit(_replay_here, to_do[0])
+                        under_way[begun] = to_do.popleft()
+                    if not under_way:
+                        return
+                    for done in wait(under_way, return_when=FIRST_COMPLETED).done:
+                        stats = done.result()
+                        work.totals.add(under_way.pop(done).source.id, stats)
+                        killed = 0
+        except BrokenProcessPool as error:
+            to_do.extendleft(under_way.values())
+            killed += 1
+            at = ", ".join(sorted({f"{batch.source.slug} of {batch.commit.cycle_id}" for batch in to_do}))
+            if killed == MOST_DEATHS:
+                raise WorkersDieError(f"processes are killed that read pages again: {at}") from error
+            log.warning("a process was killed that reads pages again (%s); another one takes its place", at)
+            if work.stopping():
                 return
-            for done in wait(under_way, return_when=FIRST_COMPLETED).done:
-                work.totals.add(under_way.pop(done).source.id, done.result())
 
 
-_conn: Connection
+_line: _Line
 _archived: ArchiveReader
 
 
 def _begin(url: str, archive_root: str, decoded_vins: Path, year: int) -> None:
-    global _conn, _archived
-    begin_process("fill replay")
+    global _line, _archived
+    begin_process(_NAME)
     vin_decoder.remember_in(decoded_vins, year)
-    _conn, _archived = connect(url, name="fill replay worker"), ArchiveReader(archive_root)
+    _line, _archived = _Line(url), ArchiveReader(archive_root)
 
 
 def _replay_here(batch: _Batch) -> SourceStats:
-    stats = _replay(_conn, _archived, batch)
+    stats = _line.ask(partial(_replay, archived=_archived, batch=batch))
     vin_decoder.keep()
     return stats
 
