@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from fill_pipeline.crawl.archive import remove, remove_cycles
-from fill_pipeline.db.archive import expired_files, files_before, forget_file
+from fill_pipeline.db.archive import ArchiveFile, expired_files, files_before, forget_file
 from fill_pipeline.db.connect import Connection
 
+log = logging.getLogger(__name__)
+_AWAY = 3  # files in a row that cannot be deleted
 _STILL_WRITTEN = timedelta(hours=2)  # a cycle's length: a file this young may have a writer
 
 
@@ -27,16 +30,30 @@ def prune(
 ) -> Pruned:
     """Delete the files that are too old, then each source's oldest until the rest fits into ``keep_bytes``.
 
-    Each goes from index and store together: one that cannot be deleted stays in both. A file written to within the
-    last two hours always stays. By age only the index of cycles before ``first_kept`` is read; their folders go with
-    what the index never knew: the file of a drain that was killed before its first commit.
+    Each goes from index and store together: one that cannot be deleted stays in both, and the others go. A file
+    written to within the last two hours always stays. By age only the index of cycles before ``first_kept`` is read;
+    their folders go with what the index never knew: the file of a drain that was killed before its first commit.
+
+    Raises:
+        OSError: several in a row could not be deleted: the store is away. What was deleted before is gone from both.
     """
     before = first_kept if keep_bytes is None else None
     young = now - _STILL_WRITTEN
-    gone = expired_files(conn, old=now - keep_for, young=young, keep_bytes=keep_bytes, before=before)
-    for file in gone:
-        with conn.transaction():
-            forget_file(conn, file)
-            remove(root, file.file)
+    gone: list[ArchiveFile] = []
+    expired = expired_files(conn, old=now - keep_for, young=young, keep_bytes=keep_bytes, before=before)
+    in_a_row = 0
+    for file in expired:
+        try:
+            with conn.transaction():
+                forget_file(conn, file)
+                remove(root, file.file)
+        except OSError as error:
+            in_a_row += 1
+            log.warning("the archive file %s could not be deleted: %s", file.file, error)
+            if in_a_row == _AWAY:
+                raise
+            continue
+        in_a_row = 0
+        gone.append(file)
     unknown = remove_cycles(root, before=first_kept, known=files_before(conn, first_kept))
     return Pruned(len(gone), sum(file.pages for file in gone), sum(file.size for file in gone), unknown)

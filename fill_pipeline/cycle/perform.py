@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -21,7 +21,7 @@ from fill_pipeline.cycle.lifecycle import open_by_hand
 from fill_pipeline.cycle.plan import BY_HAND
 from fill_pipeline.cycle.replacement import recover, retire
 from fill_pipeline.cycle.report import write_cycle_report
-from fill_pipeline.cycle.retention import is_first_of_its_day, prune_archive
+from fill_pipeline.cycle.retention import prune_archive, prunes
 from fill_pipeline.cycle.schedule import learn
 from fill_pipeline.cycle.state import Action, ActionKind
 from fill_pipeline.cycle.summary import write_summaries
@@ -45,6 +45,10 @@ REVISED_CYCLES = 13  # as far back as a repair reads again
 MOST_BY_HAND = 50  # asked for at the same moment
 
 Progress = Callable[[dict[str, Any]], None]
+
+
+class UnusableSourceError(ValueError):
+    """None of the sources that something was asked of can be read; the message says why and what to do."""
 
 
 @dataclass(slots=True)
@@ -160,7 +164,11 @@ def perform_by_hand(
 
     The current window's open cycle takes part in the account; when it is closed already an extra cycle is
     opened and left for the plan to close. A replay reads the window's archive with today's rules and needs
-    no network; what it finds is counted in that window's own cycle.
+    no network; what it finds is counted in that window's own cycle, and told by its report.
+
+    Raises:
+        UnusableSourceError: a past window is asked for, and the configuration of none of the sources can be used.
+        WorkersDieError: the processes that read that window again are killed one after another.
     """
     now = now_fn()
     url = database_url(settings)
@@ -168,8 +176,11 @@ def perform_by_hand(
         if window.start < window_at(now).start:
             work = Work(settings, url, window.key, owner("replay"), now_fn, now + timedelta(days=1), should_stop)
             chosen = _chosen(conn, slugs, crawlable_only=False)
+            if slugs and not chosen:
+                raise UnusableSourceError(_why_unusable(conn, slugs))
             with _beating(work, progress):
                 replay_window(work, chosen, [window.key])
+            revise_reports(conn, settings, cycles.closed_of_window(conn, window.key), now=now_fn())
             return _outcome(work, chosen)
         cycle = open_by_hand(conn, settings, now=now, limited=True)
         # On record like any action of the plan, so that the plan does not close the cycle meanwhile.
@@ -183,6 +194,13 @@ def perform_by_hand(
         should_stop=should_stop,
         progress=progress,
     )
+
+
+def _why_unusable(conn: Connection, slugs: Sequence[str]) -> str:
+    rows = [registry.find_source(conn, slug) for slug in slugs]
+    errors = [f"{row.slug}: {' '.join((row.config_error or '').split())}" for row in rows if row is not None]
+    told = "; ".join(errors) or f"{', '.join(slugs)}: not registered"
+    return f"nothing can be read again with a configuration that cannot be used ({told}); declare it again, mended"
 
 
 def _by_hand_action(conn: Connection, cycle_id: str, slugs: Sequence[str], now: datetime) -> Action:
@@ -224,7 +242,7 @@ def _repair(conn: Connection, work: Work, action: Action) -> Outcome:
     slugs = list(action.parameters.get("slugs", ()))
     repairs = repair_sources(conn, work, slugs)
     if repairs.replayed_pages:
-        revise_reports(conn, work.settings, now=work.now_fn())
+        revise_reports(conn, work.settings, cycles.latest(conn, REVISED_CYCLES), now=work.now_fn())
     back = recover(conn, slugs)
     return Outcome(work.cycle_id, gained=repairs.promoted + len(back), details=repairs.as_json() | {"back": back})
 
@@ -286,19 +304,19 @@ def close(cycle_id: str, *, settings: Settings, now_fn: Callable[[], datetime] =
             assert cycle is not None
             learn(conn, cycle_id, now=now)
             write_summaries(conn, settings, cycle.window_start.date(), now=now)
-        if is_first_of_its_day(conn, cycle_id):
+        if prunes(conn, cycle_id):
             prune_archive(conn, settings, now=now)
         watch_after(conn, settings, now=now)
     return report
 
 
-def revise_reports(conn: Connection, settings: Settings, *, now: datetime) -> list[str]:
-    """Write the reports of a day's closed cycles again that have more vehicles than they told; returns their ids.
+def revise_reports(conn: Connection, settings: Settings, closed: Iterable[CycleRow], *, now: datetime) -> list[str]:
+    """Write the reports of those closed cycles again that have more vehicles than they told; returns their ids.
 
-    A repair reads again what was fetched while a source was broken, and what it finds belongs to those cycles.
+    Pages read again, by hand or after a repair, give vehicles that belong to the cycles in which they were fetched.
     """
     revised = []
-    for cycle in cycles.latest(conn, REVISED_CYCLES):
+    for cycle in closed:
         told = cycle.report or {}
         own = counters.of_scope(conn, ("cycle.vehicles_added", "cycle.vehicles_merged"), cycle.cycle_id)
         if sum(own.values()) > told.get("vehicles_added", 0) + told.get("vehicles_merged", 0):

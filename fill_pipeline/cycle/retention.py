@@ -12,6 +12,7 @@ from fill_pipeline.db.connect import Connection
 from fill_pipeline.settings import Settings
 
 log = logging.getLogger(__name__)
+_NO_LEAP = timedelta(days=2)
 
 
 def prune_archive(conn: Connection, settings: Settings, *, now: datetime) -> Pruned:
@@ -35,7 +36,15 @@ def prune_archive(conn: Connection, settings: Settings, *, now: datetime) -> Pru
     return gone
 
 
-def is_first_of_its_day(conn: Connection, cycle_id: str) -> bool:
-    """Whether a closed cycle is the latest, and the one before it was of another day (UTC)."""
-    days = [window_of_key(row.cycle_id).start.date() for row in cycles.last_ended(conn, 2)]
-    return window_of_key(cycle_id).start.date() == days[0] and len(set(days)) == len(days) if days else False
+def prunes(conn: Connection, cycle_id: str) -> bool:
+    """Whether the archive is pruned after this closed cycle: the latest, and the first of its day (UTC).
+
+    Not after one that comes days after the one before it: a clock that is wrong must not cost the archive. One that
+    is right still is so a day later.
+    """
+    starts = [window_of_key(row.cycle_id).start for row in cycles.last_ended(conn, 2)]
+    if not starts or window_of_key(cycle_id).start.date() != starts[0].date():
+        return False
+    if len(starts) == 1:
+        return True
+    return starts[0].date() != starts[1].date() and starts[0] - starts[1] <= _NO_LEAP

@@ -123,6 +123,12 @@ def cycles_of_window(conn: Connection, key: str) -> list[str]:
     return [row[0] for row in _sql.cycles_of_window(conn, key=key)]
 
 
+def closed_of_window(conn: Connection, key: str) -> list[CycleRow]:
+    """A window's closed cycles, in order."""
+    rows = [cycle(conn, cycle_id) for cycle_id in cycles_of_window(conn, key)]
+    return [row for row in rows if row is not None and row.status == "closed"]
+
+
 def latest(conn: Connection, n: int, statuses: Iterable[str] = ("closed",)) -> list[CycleRow]:
     """The last ``n`` cycles, newest first."""
     return [CycleRow(*row) for row in _sql.latest(conn, n=n, statuses=list(statuses))]

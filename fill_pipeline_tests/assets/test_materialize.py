@@ -11,7 +11,7 @@ from dagster import AssetKey, DagsterInstance, ExecuteInProcessResult
 
 from fill_pipeline.cycle.clock import utc_now
 from fill_pipeline.cycle.lifecycle import ensure_open
-from fill_pipeline.cycle.perform import perform_by_hand
+from fill_pipeline.cycle.perform import UnusableSourceError, perform_by_hand
 from fill_pipeline.cycle.window import window_at
 from fill_pipeline.db import cycles, ledger, registry
 from fill_pipeline.db.connect import Connection
@@ -104,6 +104,20 @@ def test_a_past_window_is_replayed_from_its_archive_without_the_network(
     assert result.success
     assert facts(result, f"sources/{one}")["found"] == len(before) > 0
     assert conn.execute("SELECT id, title, price, last_seen_at FROM listings ORDER BY id").fetchall() == before
+    cycle = cycles.cycle(conn, past.key)
+    assert cycle is not None
+    assert cycle.report is not None
+    assert cycle.report["vehicles_added"] == len(before), "it was closed with a report that told of none"
+
+
+def test_a_past_window_of_a_source_whose_configuration_cannot_be_used_is_not_read_as_nothing(
+    edge: Settings, conn: Connection, web: SimWeb
+) -> None:
+    (one,) = declare(conn, web, "dealer")
+    conn.execute("""UPDATE source_config_versions SET config = '{"detail": "sometimes"}'""")
+    conn.execute("""UPDATE scrape_sources SET config = '{"detail": "sometimes"}'""")
+    with pytest.raises(UnusableSourceError, match=rf"{one}: .*detail.*sometimes"):
+        perform_by_hand([one], window=window_at(utc_now() - timedelta(hours=6)), settings=edge)
 
 
 def test_a_source_that_gives_nothing_has_its_result_and_sources_that_share_an_asset_a_row_each(

@@ -99,13 +99,39 @@ def test_a_file_that_the_index_never_knew_goes_with_its_age_and_so_do_empty_fold
 def test_a_store_that_is_away_does_not_keep_a_cycle_from_closing(
     conn: Connection, world: Settings, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    old = archived(conn, world, NOW - timedelta(days=31))
+    old = [archived(conn, world, NOW - timedelta(days=days)) for days in (34, 33, 32, 31)]
     with monkeypatch.context() as broken:
         broken.setattr("fill_pipeline.crawl.retention.remove", _refuse)
-        assert closed(conn, world, NOW) == [old]
+        assert closed(conn, world, NOW) == old
+    assert caplog.text.count("could not be deleted: the store is away") == 3, "the fourth is not even tried"
     assert closed(conn, world, NOW + timedelta(days=1)) == []
     assert "could not be pruned: the store is away" in caplog.text
 
 
 def _refuse(*_: object) -> None:
     raise OSError("the store is away")
+
+
+def test_a_clock_that_leaps_ahead_does_not_cost_the_archive_until_a_day_has_passed_by_it(
+    conn: Connection, world: Settings
+) -> None:
+    stored = archived(conn, world, NOW - timedelta(days=2))
+    assert closed(conn, world, NOW) == [stored]
+    ahead = NOW + timedelta(days=400)
+    assert closed(conn, world, ahead) == [stored]
+    assert closed(conn, world, ahead + timedelta(hours=2)) == [stored]
+    assert closed(conn, world, ahead + timedelta(days=1)) == []
+
+
+def test_a_file_that_cannot_be_deleted_stays_and_the_others_go(conn: Connection, world: Settings) -> None:
+    stuck, *others = (archived(conn, world, NOW - timedelta(days=days)) for days in (40, 39, 38))
+    path = Path(world.archive_root) / stuck
+    path.rename(path.with_suffix(".away"))
+    path.mkdir()  # a folder is not deleted as a file
+    pruned = prune_archive(conn, world, now=NOW)
+    assert pruned.files == len(others)
+    assert conn.execute("SELECT file FROM archive_pages").fetchall() == [(stuck,)]
+    path.rmdir()
+    path.with_suffix(".away").rename(path)
+    assert prune_archive(conn, world, now=NOW).files == 1
+    assert files(world.archive_root, "cars") == []
