@@ -373,3 +373,34 @@ def test_when_a_page_is_ready_costs_the_same_in_a_deep_queue(conn: Connection, s
         at = queue.next_ready(conn, now=NOW)
         assert _rows_read(conn) - before <= 100
     assert at == (NOW if ready else NOW + timedelta(minutes=1))
+
+
+DEEP = 30_000
+
+
+@pytest.mark.parametrize("counted", ["waiting", "done", "mostly done"])
+@pytest.mark.parametrize("waiting", [20, DEEP])
+def test_a_claim_reads_what_it_takes_whatever_the_statistics_remember(
+    conn: Connection, source: UUID, counted: str, waiting: int
+) -> None:
+    others = [registry.declare_source(conn, name=f"o{n}", base_url=f"https://o{n}.example", config={}, kind="dealer")
+              for n in range(5)]  # fmt: skip
+    for other in others:
+        pace.set_pace(conn, other.id, delay_ms=0, max_concurrency=4, daily_requests=100_000)
+    conn.execute(
+        "INSERT INTO import_queue (source_id, listing_url, url_hash, cycle_id)"
+        " SELECT (%s::uuid[])[1 + g %% 6], 'https://s.example/' || g, gen_random_uuid(), 'c'"
+        " FROM generate_series(1, %s) g",
+        [[source, *(other.id for other in others)], DEEP],
+    )
+    share = {"waiting": 1, "done": DEEP + 1, "mostly done": 100}[counted]
+    conn.execute("UPDATE import_queue SET status = 'complete' WHERE id %% %s <> 0", [share])
+    conn.execute("VACUUM ANALYZE import_queue")
+    conn.execute("UPDATE import_queue SET status = 'complete' WHERE status = 'pending'")
+    conn.execute(
+        "UPDATE import_queue SET status = 'pending' WHERE id IN (SELECT id FROM import_queue LIMIT %s)", [waiting]
+    )
+    with conn.transaction():
+        before = _rows_read(conn)
+        assert len(take(conn, batch=100)) == min(waiting, 100)
+        assert _rows_read(conn) - before <= 1_500

@@ -27,6 +27,7 @@ RETURNING q.id;
 -- source's next_slot_at moves on by n delays, so any number of claimers together keep one rate.
 -- Sources somebody else is claiming from are left to them, so that their rows need no locks of their own; and so many
 -- sources at most are claimed from at once, those first whose turn it is longest, that others find some to claim from.
+-- Whether a source has a page is asked in the order of the index, or old statistics would have the whole table read.
 -- slot_at says when to fetch. Nobody waits for the disk: a server that crashes in the second after it forgets the lease,
 -- and whoever holds it is told that the row is not his when he finishes it.
 WITH ready AS (
@@ -45,7 +46,8 @@ WITH ready AS (
       AND st.next_slot_at < :horizon AND (st.hold_until IS NULL OR st.hold_until <= :now)
       AND (st.breaker = 'closed' OR st.breaker_until <= :now)
       AND (st.budget_day IS DISTINCT FROM (:now)::date OR st.budget_used < st.daily_requests)
-      AND EXISTS (SELECT FROM import_queue q WHERE q.source_id = st.source_id AND q.status = 'pending' AND q.not_before <= :now)
+      AND (SELECT true FROM import_queue
+           WHERE source_id = st.source_id AND status = 'pending' AND not_before <= :now ORDER BY priority DESC, id LIMIT 1)
     ORDER BY st.next_slot_at
     LIMIT :sources
     FOR UPDATE OF st SKIP LOCKED
