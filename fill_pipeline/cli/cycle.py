@@ -17,7 +17,7 @@ from rich.table import Table
 from fill_pipeline.cli import demo as simulated
 from fill_pipeline.cli.output import AlwaysJson, console, fail, in_words, print_json, visible, working
 from fill_pipeline.cycle.clock import utc_now
-from fill_pipeline.cycle.perform import Outcome, UnusableSourceError, perform_by_hand
+from fill_pipeline.cycle.perform import Outcome, perform_by_hand
 from fill_pipeline.cycle.run import run_cycle
 from fill_pipeline.cycle.state import Action, ActionKind
 from fill_pipeline.cycle.window import window_at, window_of_key
@@ -25,7 +25,6 @@ from fill_pipeline.db import registry
 from fill_pipeline.db.connect import connect
 from fill_pipeline.db.migrate import migrate
 from fill_pipeline.db.server import database_url
-from fill_pipeline.drain.worker import WorkersDieError
 from fill_pipeline.settings import Settings
 
 
@@ -81,10 +80,7 @@ def replay(
         fail(f"window {chosen.key} is not over; name a past one")
     began = time.monotonic()
     with working(f"reading {source}'s pages of {chosen.key} again") as told:
-        try:
-            outcome = perform_by_hand([source], window=chosen, settings=settings, progress=told)
-        except (UnusableSourceError, WorkersDieError) as error:
-            fail(str(error))
+        outcome = perform_by_hand([source], window=chosen, settings=settings, progress=told)
     seconds = time.monotonic() - began
     rate = {"seconds": round(seconds, 2), "pages_per_second": round(outcome.details["pages_fetched"] / seconds, 1)}
     print_json({"window": chosen.key, "source": source, **outcome.details, **rate})

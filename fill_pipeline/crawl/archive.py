@@ -291,12 +291,19 @@ def files(root: str, source: str, cycle_id: str | None = None) -> list[str]:
         return sorted(_below(base, path) for path in filesystem.find(folder) if path.endswith(".warc"))
 
 
-def remove(root: str, file: str) -> None:
-    """Delete a file of the archive; one that is gone already is fine. Raises OSError if it cannot be deleted."""
+def remove(root: str, *names: str) -> None:
+    """Delete files of the archive, of a store in as few requests as it takes; one that is gone already is fine.
+
+    Raises OSError if one cannot be deleted; others may be gone then.
+    """
     filesystem, base = fsspec.core.url_to_fs(root)
     with _one_error():
-        if filesystem.exists(f"{base}/{file}"):
-            filesystem.rm(f"{base}/{file}")
+        try:
+            filesystem.rm([f"{base}/{name}" for name in names])
+        except FileNotFoundError:  # the rest was not tried
+            for name in names:
+                with contextlib.suppress(FileNotFoundError):
+                    filesystem.rm(f"{base}/{name}")
 
 
 def remove_cycles(root: str, *, before: str, known: Iterable[str]) -> int:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from uuid import UUID
 
 from fill_pipeline.crawl.archive import remove, remove_cycles
-from fill_pipeline.db.archive import ArchiveFile, expired_files, files_before, forget_file
+from fill_pipeline.db.archive import ArchiveFile, expired_files, files_before, forget_files
 from fill_pipeline.db.connect import Connection
 
 log = logging.getLogger(__name__)
@@ -40,20 +43,32 @@ def prune(
     before = first_kept if keep_bytes is None else None
     young = now - _STILL_WRITTEN
     gone: list[ArchiveFile] = []
-    expired = expired_files(conn, old=now - keep_for, young=young, keep_bytes=keep_bytes, before=before)
+    of_cycles: dict[tuple[UUID, str], list[ArchiveFile]] = {}
+    for file in expired_files(conn, old=now - keep_for, young=young, keep_bytes=keep_bytes, before=before):
+        of_cycles.setdefault((file.source_id, file.cycle_id), []).append(file)
     in_a_row = 0
-    for file in expired:
-        try:
-            with conn.transaction():
-                forget_file(conn, file)
-                remove(root, file.file)
-        except OSError as error:
-            in_a_row += 1
-            log.warning("the archive file %s could not be deleted: %s", file.file, error)
-            if in_a_row == _AWAY:
-                raise
+    for together in of_cycles.values():
+        with suppress(OSError):
+            _delete(conn, root, together)
+            gone += together
             continue
-        in_a_row = 0
-        gone.append(file)
+        for file in together:
+            try:
+                _delete(conn, root, [file])
+            except OSError as error:
+                log.warning("the archive file %s could not be deleted: %s", file.file, error)
+                in_a_row += 1
+                if in_a_row == _AWAY:
+                    raise
+            else:
+                in_a_row = 0
+                gone.append(file)
     unknown = remove_cycles(root, before=first_kept, known=files_before(conn, first_kept))
     return Pruned(len(gone), sum(file.pages for file in gone), sum(file.size for file in gone), unknown)
+
+
+def _delete(conn: Connection, root: str, files: Sequence[ArchiveFile]) -> None:
+    """Delete files of one cycle of a source: the index forgets them, or none."""
+    with conn.transaction():
+        forget_files(conn, files)
+        remove(root, *(file.file for file in files))

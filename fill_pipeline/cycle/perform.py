@@ -47,7 +47,7 @@ MOST_BY_HAND = 50  # asked for at the same moment
 Progress = Callable[[dict[str, Any]], None]
 
 
-class UnusableSourceError(ValueError):
+class UnusableSourceError(LookupError):
     """None of the sources that something was asked of can be read; the message says why and what to do."""
 
 

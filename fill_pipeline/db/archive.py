@@ -210,9 +210,12 @@ def files_before(conn: Connection, cycle_id: str) -> list[str]:
     return [row[0] for row in _sql.files_before(conn, before=cycle_id)]
 
 
-def forget_file(conn: Connection, file: ArchiveFile) -> int:
-    """Drop a file's pages from the index and return how many; then the file itself may go."""
-    return int(_sql.forget_file(conn, source_id=file.source_id, cycle_id=file.cycle_id, file=file.file))
+def forget_files(conn: Connection, files: Sequence[ArchiveFile]) -> int:
+    """Drop the pages of files of one cycle of a source from the index and return how many; then the files may go."""
+    of = files[0]
+    return int(
+        _sql.forget_files(conn, source_id=of.source_id, cycle_id=of.cycle_id, files=[file.file for file in files])
+    )
 
 
 def _page_row(row: tuple[Any, ...]) -> PageRow:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from psycopg.conninfo import conninfo_to_dict
 
 from fill_pipeline.db.connect import connect
+from fill_pipeline.db.server import DatabaseUnavailableError
 
 if TYPE_CHECKING:
     from sqlalchemy import URL, Engine
@@ -17,10 +18,24 @@ _LOCK = 7_301_001
 _MIGRATIONS = Path(__file__).parent / "migrations"
 
 
+class NewerSchemaError(DatabaseUnavailableError):
+    """The database is of a later version of the program."""
+
+
 def migrate(url: str) -> str:
-    """Apply every migration not yet applied and return the schema's revision; one process at a time does it."""
+    """Apply every migration not yet applied and return the schema's revision; one process at a time does it.
+
+    Raises:
+        NewerSchemaError: the database was brought to a schema that this version of the program does not know.
+    """
     newest = max(file.name.partition("_")[0] for file in _MIGRATIONS.glob("versions/[0-9]*_*.py"))
-    if _revision(url) != newest:
+    has = _revision(url)
+    if has is not None and has > newest:
+        raise NewerSchemaError(
+            f"the database has schema {has}, and this version of fill_pipeline knows {newest} at most: "
+            "run a version at least as new as the one that was here before"
+        )
+    if has != newest:
         _upgrade(url)
     return newest
 

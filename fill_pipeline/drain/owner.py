@@ -3,22 +3,37 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from datetime import datetime
+from functools import cache
 
 from fill_pipeline.db import cycles, queue
 from fill_pipeline.db.connect import Connection
 
+_MACHINE = 0xEFFFFFFC
+"""The number of a Linux machine's own process namespace (``PROC_PID_INIT_INO``, include/linux/proc_ns.h)."""
+
 
 def owner(name: str) -> str:
     """This process's name in leases and archive files: ``host:pid:name``."""
-    return f"{os.uname().nodename}:{os.getpid()}:{name}"
+    return f"{_host()}:{os.getpid()}:{name}"
+
+
+@cache
+def _host() -> str:
+    """Where a process number means one process: the machine, or a container of it, whatever name that was given."""
+    name = os.uname().nodename
+    with suppress(OSError):
+        processes = os.stat("/proc/self/ns/pid").st_ino
+        return name if processes == _MACHINE else f"{name}-{processes}"
+    return name
 
 
 def is_dead(owner: str) -> bool:
     """Whether the owner ran on this machine and is gone; False for owners elsewhere, whose leases must run out."""
     host, _, rest = owner.partition(":")
     pid = rest.partition(":")[0]
-    if host != os.uname().nodename or not pid.isdigit():
+    if host != _host() or not pid.isdigit():
         return False
     try:
         os.kill(int(pid), 0)

@@ -6,11 +6,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 
 import fill_pipeline.db
-from fill_pipeline.db.migrate import migrate
+from fill_pipeline.db.connect import Connection
+from fill_pipeline.db.migrate import NewerSchemaError, migrate
 
 
 def test_the_newest_revision_is_the_one_the_chain_of_migrations_ends_in(database_url: str) -> None:
@@ -27,3 +29,13 @@ def test_a_schema_that_is_up_to_date_needs_no_alembic(database_url: str) -> None
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_schema_of_a_later_version_is_left_alone_and_named(conn: Connection, database_url: str) -> None:
+    newest = migrate(database_url)
+    conn.execute("UPDATE fill_schema_version SET version_num = '9999'")
+    try:
+        with pytest.raises(NewerSchemaError, match=f"schema 9999.*knows {newest}"):
+            migrate(database_url)
+    finally:
+        conn.execute("UPDATE fill_schema_version SET version_num = %s", [newest])

@@ -67,6 +67,6 @@ SELECT f.file
 FROM scrape_sources s
 CROSS JOIN LATERAL (SELECT DISTINCT file FROM archive_pages WHERE source_id = s.id AND cycle_id < :before) f;
 
--- name: forget_file!
--- Drop a file's pages from the index (before the file itself is deleted).
-DELETE FROM archive_pages WHERE source_id = :source_id AND cycle_id = :cycle_id AND file = :file;
+-- name: forget_files!
+-- Drop the pages of files of one cycle of a source from the index (before the files themselves are deleted).
+DELETE FROM archive_pages WHERE source_id = :source_id AND cycle_id = :cycle_id AND file = ANY(:files);
