@@ -14,7 +14,7 @@ from typing import Any
 
 from fill_pipeline.vehicles.clean import Cleaned
 from fill_pipeline.vehicles.completeness import CORE_FIELDS, completeness
-from fill_pipeline.vehicles.validate import Finding, Verdict
+from fill_pipeline.vehicles.validate import Finding, Verdict, drop_lone_units
 
 
 class RuleKind(StrEnum):
@@ -94,6 +94,7 @@ def set_aside(cleaned: Cleaned, rules: Sequence[SourceRule], core_fields: Sequen
         cleaned.issues.append((rule.field, found.rule))
         refused = True
     if refused:
+        drop_lone_units(listing)
         cleaned.completeness = completeness(listing, core_fields)
 
 

@@ -352,9 +352,18 @@ def _currency_missing(result: Validated, context: _Context) -> None:
     listing = result.listing
     if listing.price is not None and listing.currency is None:
         result.fixes.append(Finding("currency_missing", Verdict.FIX, "currency", None, "a price without a currency"))
-    elif listing.price is None and listing.currency is not None:
-        listing.currency = None
-        listing.provenance.pop("currency", None)
+
+
+def drop_lone_units(listing: Listing) -> None:
+    """Take out the currency of a price that is set aside, and the unit of a mileage; changes the listing in place."""
+    for amount, unit in (("price", "currency"), ("mileage", "mileage_unit")):
+        if getattr(listing, amount) is None and getattr(listing, unit) is not None:
+            setattr(listing, unit, None)
+            listing.provenance.pop(unit, None)
+
+
+def _lone_units(result: Validated, context: _Context) -> None:
+    drop_lone_units(result.listing)
 
 
 RULES: tuple[Callable[[Validated, _Context], None], ...] = (
@@ -370,5 +379,6 @@ RULES: tuple[Callable[[Validated, _Context], None], ...] = (
     _geography,
     _counts,
     _currency_missing,
+    _lone_units,
 )
 """The rules in the order in which they are applied; later ones see what earlier ones left."""

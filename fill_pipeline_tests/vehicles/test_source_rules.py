@@ -133,3 +133,12 @@ def test_a_number_is_kept_where_no_address_could_stand_for_it() -> None:
         cleaned = clean(Listing(make="Volvo", remote_id="7", url=url), now=NOW)
         set_aside(cleaned, rules)
         assert cleaned.listing.remote_id == kept
+
+
+def test_an_amount_that_is_set_aside_takes_its_unit_with_it() -> None:
+    car = Listing(make="Volvo", model="V70", year=2015, price=150, currency="USD", mileage=123_456, mileage_unit="mi")
+    cleaned = clean(car, now=NOW)
+    assert (cleaned.listing.mileage, cleaned.listing.mileage_unit) == (None, None), "nobody drove just that far"
+    assert cleaned.listing.currency == "USD"
+    set_aside(cleaned, [SourceRule(RuleKind.RANGE, "price", (2_000, 90_000))])
+    assert (cleaned.listing.price, cleaned.listing.currency) == (None, None)
