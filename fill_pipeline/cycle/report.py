@@ -14,6 +14,7 @@ from fill_pipeline.cycle.assess import assess
 from fill_pipeline.cycle.plan import next_actions
 from fill_pipeline.cycle.replacement import LOSS_MEMORY
 from fill_pipeline.cycle.report_html import report_html
+from fill_pipeline.cycle.state import ActionKind
 from fill_pipeline.cycle.window import window_at
 from fill_pipeline.db import cycles, language_model, learning
 from fill_pipeline.db.connect import Connection
@@ -91,9 +92,10 @@ def _language_model(conn: Connection, settings: Settings, cycle_id: str) -> dict
 def _action_line(action: cycles.ActionRow) -> dict[str, Any]:
     """An action; of one that turned a lever also how far, what was expected of it, and what it gave and cost; of one
     that learned or reviewed sources' rules what became of them."""
+    closes = action.action == ActionKind.CLOSE and action.status == "running"  # done with the report that says so
     line: dict[str, Any] = {
         "action": f"{action.action}/{action.level}",
-        "status": action.status,
+        "status": "done" if closes else action.status,
         "reason": action.reason,
     }
     if "lever" in action.parameters:

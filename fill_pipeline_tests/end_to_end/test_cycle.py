@@ -73,6 +73,9 @@ def test_a_cycle_fills_the_database_and_its_report_reconciles_with_the_tables(fi
     assert report["on_target"] is True
     assert report["reconciled"] is True, report["errors"]
     assert report["errors"] == []
+    stored = db.execute("SELECT action || '/' || level, status FROM cycle_actions ORDER BY id").fetchall()
+    assert [(line["action"], line["status"]) for line in report["actions"]] == stored
+    assert stored[-1] == ("close/0", "done")
     assert float(str(report["data_quality"])) >= 0.90
     unsettled = db.execute("SELECT count(*) FROM import_queue WHERE status IN ('pending', 'processing')").fetchone()
     assert unsettled == (0,)
