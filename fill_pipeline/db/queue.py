@@ -169,10 +169,20 @@ def fail(conn: Connection, failures: Sequence[Failure], *, owner: str, now: date
     return {row[0]: QueueStatus(row[1]) for row in rows}
 
 
-def release(conn: Connection, ids: Collection[int], *, owner: str, asked: Collection[int] = ()) -> None:
-    """Give untried rows back, their attempt not counted, nor a request of today but for the pages ``asked`` for."""
+def release(
+    conn: Connection,
+    ids: Collection[int],
+    *,
+    owner: str,
+    asked: Collection[int] = (),
+    not_before: datetime | None = None,
+) -> None:
+    """Give untried rows back, their attempt not counted, nor a request of today but for the pages ``asked`` for.
+
+    They wait until ``not_before`` (UTC), if that is given.
+    """
     if ids:
-        _sql.release(conn, ids=list(ids), asked=list(asked), owner=owner)
+        _sql.release(conn, ids=list(ids), asked=list(asked), owner=owner, not_before=not_before)
 
 
 def held_by(conn: Connection, owner: str) -> set[int]:

@@ -11,7 +11,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Collection
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from itertools import count
 from multiprocessing.connection import wait
 from uuid import UUID
@@ -19,6 +19,8 @@ from uuid import UUID
 import psycopg
 
 from fill_pipeline.crawl.fetch import RETRYABLE, FailureCategory, Fetcher, FetchRequest, FetchResponse
+from fill_pipeline.crawl.robots import RETRY_AFTER_ERROR
+from fill_pipeline.crawl.urls import origin
 from fill_pipeline.db import cycles, ledger, pace, queue
 from fill_pipeline.db.archive import ArchivedKind
 from fill_pipeline.db.connect import Connection, connect_again
@@ -257,8 +259,10 @@ class Drain:
             off += [request.tag for request in dropped]
         return off
 
-    def _give_back(self, ids: list[int]) -> None:
-        queue.release(self._conn, ids, owner=self._work.owner, asked=self._asked.intersection(ids))
+    def _give_back(self, ids: list[int], *, until: datetime | None = None) -> None:
+        """Give pages back untried, to be asked for at once or from a moment on (UTC)."""
+        asked = self._asked.intersection(ids)
+        queue.release(self._conn, ids, owner=self._work.owner, asked=asked, not_before=until)
         for queue_id in ids:
             self._held.pop(queue_id, None)
 
@@ -296,6 +300,9 @@ class Drain:
             if request.tag.origin not in self._awaiting_robots:
                 self._fetcher.submit(request)
             self._awaiting_robots.setdefault(request.tag.origin, []).append(tag)
+        elif rules.forbids_all and origin(url) != source.origin:
+            self._give_back([tag.page.queue_id], until=self._work.now_fn() + RETRY_AFTER_ERROR)
+            self._stats[source.id].add(SourceStats(notes=[f"{origin(url)}: its robots.txt cannot be had"]))
         elif rules.forbids_all:
             self._manners.hold_for_robots(source)
             self._give_back([tag.page.queue_id])

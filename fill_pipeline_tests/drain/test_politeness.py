@@ -12,8 +12,10 @@ from uuid import UUID
 
 import pytest
 
-from fill_pipeline.db import pace
+from fill_pipeline.crawl.urls import url_hash
+from fill_pipeline.db import pace, queue
 from fill_pipeline.db.pace import Breaker, Pace
+from fill_pipeline.db.queue import PageToQueue
 from fill_pipeline.drain.drain import drain_queue
 from fill_pipeline.drain.harvest import harvest_sources
 from fill_pipeline.drain.work import Work
@@ -207,6 +209,28 @@ def test_a_site_whose_robots_txt_cannot_be_had_waits_until_it_can(crawl: Crawl) 
     crawl.later = timedelta(minutes=31)
     with draining(crawl):
         wait_until(lambda: crawl.rows() == {"failed": 20})
+
+
+def test_a_host_whose_robots_txt_cannot_be_had_holds_up_its_own_pages_and_no_others_of_the_source(
+    crawl: Crawl,
+) -> None:
+    crawl.web.post("robots", slug=OTHER_DEALER, status=503)
+    source, elsewhere = crawl.declare(DEALER), crawl.declare(OTHER_DEALER)
+    links = [f"{elsewhere.row.base_url}/no-such-page/{n}" for n in range(5)]
+    pages = [PageToQueue(source.id, url, url_hash(url), priority=1) for url in links]
+    queue.enqueue(crawl.conn, pages, cycle_id="c1", now=crawl.now(), revisit=timedelta(hours=1))
+    crawl.put(source, 20)
+    began = crawl.now()
+    drain_queue(crawl.work())
+    assert crawl.rows() == {"failed": 20, "pending": 5}
+    assert crawl.log(OTHER_DEALER) == []
+    waiting = crawl.conn.execute("SELECT attempts, not_before FROM import_queue WHERE status = 'pending'").fetchall()
+    assert all(tried == 0 and until > began + timedelta(minutes=29) for tried, until in waiting)
+    assert how(crawl, source.id).hold_until is None
+    crawl.web.post("heal", slug=OTHER_DEALER)
+    crawl.later = timedelta(minutes=31)
+    drain_queue(crawl.work())
+    assert crawl.rows() == {"failed": 25}
 
 
 def test_robots_txt_binds_page_by_page_and_its_delay_sets_the_pace(crawl: Crawl) -> None:

@@ -115,7 +115,8 @@ RETURNING q.id, q.status;
 -- name: release!
 -- Give rows back untried: neither the attempt counts nor, of a page never asked for, its place in the day's budget.
 WITH freed AS (
-    UPDATE import_queue SET status = 'pending', attempts = greatest(attempts - 1, 0), lease_owner = NULL, lease_expires_at = NULL
+    UPDATE import_queue SET status = 'pending', attempts = greatest(attempts - 1, 0), lease_owner = NULL, lease_expires_at = NULL,
+        not_before = coalesce((:not_before)::timestamptz, not_before)
     WHERE id = ANY(:ids) AND lease_owner = :owner AND status = 'processing'
     RETURNING id, source_id
 )
