@@ -140,23 +140,23 @@ def find_page(conn: Connection, source_id: UUID, url_hash: UUID, *, kind: Archiv
     return _page_row(row) if row is not None else None
 
 
+def pages_after(
+    conn: Connection, source_id: UUID, cycle_id: str, after_id: int, *, kind: ArchivedKind | None = None, most: int
+) -> list[PageRow]:
+    """A source's next pages of one cycle, in the order they were archived; from the first one after id 0."""
+    rows = _sql.pages_of_cycle(
+        conn, source_id=source_id, cycle_id=cycle_id, after_id=after_id, kind=kind, max_rows=most
+    )
+    return [_page_row(row) for row in rows]
+
+
 def pages_of_cycle(
-    conn: Connection,
-    source_id: UUID,
-    cycle_id: str,
-    *,
-    kind: ArchivedKind | None = None,
-    batch: int = _PAGE_ROWS,
-    after_id: int = 0,
+    conn: Connection, source_id: UUID, cycle_id: str, *, kind: ArchivedKind | None = None, batch: int = _PAGE_ROWS
 ) -> Iterator[list[PageRow]]:
     """A source's pages of one cycle in batches, in the order they were archived; no transaction stays open between."""
+    after_id = 0
     while True:
-        rows = [
-            _page_row(row)
-            for row in _sql.pages_of_cycle(
-                conn, source_id=source_id, cycle_id=cycle_id, after_id=after_id, kind=kind, max_rows=batch
-            )
-        ]
+        rows = pages_after(conn, source_id, cycle_id, after_id, kind=kind, most=batch)
         if rows:
             yield rows
         if len(rows) < batch:

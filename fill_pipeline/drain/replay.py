@@ -14,7 +14,6 @@ from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any, TypeVar
-from uuid import UUID
 
 import psycopg
 
@@ -113,14 +112,11 @@ def _batches(line: _Line, work: Work, sources: Sequence[Source], windows: Sequen
 def _pages(line: _Line, source: Source, cycle_id: str) -> Iterator[list[PageRow]]:
     last: int | None = 0
     while last is not None:
-        rows = line.ask(partial(_next_pages, source_id=source.id, cycle_id=cycle_id, after_id=last))
+        of_cycle = partial(archive.pages_after, source_id=source.id, cycle_id=cycle_id, most=PAGES_PER_BATCH)
+        rows = line.ask(partial(of_cycle, after_id=last))
         if rows:
             yield rows
         last = rows[-1].id if len(rows) == PAGES_PER_BATCH else None
-
-
-def _next_pages(conn: Connection, *, source_id: UUID, cycle_id: str, after_id: int) -> list[PageRow]:
-    return next(archive.pages_of_cycle(conn, source_id, cycle_id, batch=PAGES_PER_BATCH, after_id=after_id), [])
 
 
 def _replay_in_processes(work: Work, batches: Iterator[_Batch]) -> None:

@@ -112,6 +112,17 @@ def a_page_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(replay, "PAGES_PER_BATCH", 1)
 
 
+def replayed_under(blow: Callable[[], bool], conn: Connection, work: Work, source: Source) -> None:
+    """What was crawled is replayed whole and changes nothing, though it is hit twice."""
+    crawled(conn, work, source)
+    before = stored(conn)
+    hurt = hit(work, blow, times=2)
+    replay_window(hurt, [source], [CYCLE])
+    assert hurt.totals.sum("pages_fetched") == CARS
+    assert hurt.totals.sum("found") == CARS
+    assert stored(conn) == before
+
+
 def kill_a_reader() -> bool:
     for process in psutil.Process().children(recursive=True):
         if process.name() == "fill replay":
@@ -131,25 +142,13 @@ def test_connections_that_are_cut_cost_a_replay_nothing(conn: Connection, work: 
             > 1
         )
 
-    crawled(conn, work, source)
-    before = stored(conn)
-    hurt = hit(work, cut, times=2)
-    replay_window(hurt, [source], [CYCLE])
-    assert hurt.totals.sum("pages_fetched") == CARS
-    assert hurt.totals.sum("found") == CARS
-    assert stored(conn) == before
+    replayed_under(cut, conn, work, source)
 
 
 @pytest.mark.usefixtures("a_page_at_a_time")
 @pytest.mark.skipif(sys.platform != "linux", reason="knows a process by the name Linux keeps")
 def test_a_killed_reader_costs_a_replay_nothing(conn: Connection, work: Work, source: Source) -> None:
-    crawled(conn, work, source)
-    before = stored(conn)
-    hurt = hit(work, kill_a_reader, times=2)
-    replay_window(hurt, [source], [CYCLE])
-    assert hurt.totals.sum("pages_fetched") == CARS
-    assert hurt.totals.sum("found") == CARS
-    assert stored(conn) == before
+    replayed_under(kill_a_reader, conn, work, source)
 
 
 def _die(*_: object) -> None:
