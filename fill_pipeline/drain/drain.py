@@ -63,13 +63,14 @@ class Drain:
         self._random = random.Random(seed)
         self._lease = timedelta(seconds=work.settings.lease_seconds)
         self._beaten = work.now_fn()
+        self._day = self._beaten.date()
         self._sources: dict[UUID, Source] = {}
         self._archives = OpenArchives(work)
         self._waiting = Waiting()
         self._flying = 0
         self._awaiting_robots: dict[str, list[Errand]] = {}
         self._held: dict[int, ClaimedPage] = {}
-        self._asked: set[int] = set()  # for which of those their site was asked, and perhaps of some held before
+        self._asked: set[int] = set()  # which of those, and perhaps of some held before, no budget gets back
         self._workers = Workers(
             lambda: Worker(work.url, work.settings, work.now_fn()), work.settings.workers or cores()
         )
@@ -170,6 +171,7 @@ class Drain:
 
     def _claim(self, monotonic: float) -> bool:
         now = self._work.now_fn()
+        self._begin_day(now)
         batch = self._work.settings.batch_size
         pages = queue.claim(
             self._conn,
@@ -210,11 +212,18 @@ class Drain:
         Due by the time of day: the sleep of a machine shows in no other clock.
         """
         now = self._work.now_fn()
+        self._begin_day(now)
         if abs(now - self._beaten) < self._lease / 3:
             return
         self._beaten = now
         ours = queue.extend_leases(self._conn, self._held, owner=self._work.owner, now=now, lease=self._lease)
         self._forget(self._held.keys() - ours)
+
+    def _begin_day(self, now: datetime) -> None:
+        """What was claimed on another day came from that day's budget; today's gets none of it back."""
+        if now.date() != self._day:
+            self._day = now.date()
+            self._asked.update(self._held)
 
     def _forget(self, lost: set[int]) -> None:
         """Drop pages that are no longer ours: taken over by others, or finished by a worker we have not yet heard."""

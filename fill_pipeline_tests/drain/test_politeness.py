@@ -137,6 +137,21 @@ def test_a_days_budget_is_spent_to_the_last_request_and_no_further(crawl: Crawl)
     assert crawl.rows() == {"failed": 7, "pending": 13}
 
 
+def test_what_was_taken_from_yesterdays_budget_is_not_given_back_to_todays(crawl: Crawl) -> None:
+    source = crawl.declare(DEALER, rate_limit={"requests_per_minute": 60})
+    crawl.put(source, 100)
+    midnight = (crawl.now() + timedelta(days=1)).replace(hour=0, minute=0, second=0, microsecond=0)
+    crawl.later = midnight - crawl.now() - timedelta(seconds=1)
+    spent_by_others = 50
+    with draining(crawl):
+        wait_until(lambda: crawl.rows().get("processing", 0) > 10)
+        wait_until(lambda: 0 < how(crawl, source.id).budget_used < 10)  # a day has begun, and with it another budget
+        crawl.conn.execute("UPDATE source_state SET budget_used = budget_used + %s", [spent_by_others])
+        crawl.stop.set()
+    assert crawl.rows().keys() == {"failed", "pending"}
+    assert how(crawl, source.id).budget_used == spent_by_others
+
+
 @pytest.mark.parametrize("how_stopped", ["switched off", "told to stop"])
 def test_a_stop_takes_effect_at_once_and_loses_nothing(crawl: Crawl, how_stopped: str) -> None:
     source = crawl.declare(DEALER, rate_limit={"requests_per_minute": 600})
