@@ -13,6 +13,8 @@ _HEADER = re.compile(r"charset\s*=\s*[\"']?([\w\-]{2,20})", re.I)
 _LEADING = bytes(range(0xC2, 0x100))  # first bytes of UTF-8 sequences
 _BOMS = {codecs.BOM_UTF8: "utf-8", codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
 _MARKS = tuple(_BOMS)
+# Python's codecs that no page is in; that of host names takes the square of a body's length.
+_NO_CHARSETS = frozenset({"punycode", "idna", "unicode-escape", "raw-unicode-escape", "undefined"})
 
 
 def _unpacked(body: bytes) -> bytes:
@@ -57,7 +59,7 @@ def decode_body(body: bytes, content_type: str | None = None) -> str:
     for name in declared:
         try:
             codec = codecs.lookup(name).name
-            if codec in ("utf-8", "ascii", "iso8859-1") or codec.startswith(("utf-16", "utf-32")):
+            if codec in ("utf-8", "ascii", "iso8859-1", *_NO_CHARSETS) or codec.startswith(("utf-16", "utf-32")):
                 continue
             return body.decode(codec, "replace")
         except (LookupError, ValueError):

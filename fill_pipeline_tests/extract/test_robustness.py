@@ -86,6 +86,13 @@ def test_hostile_pages_are_bounded_in_time(body: bytes) -> None:
     _timed(body, kind="detail", structured=False)
 
 
+@pytest.mark.parametrize("name", ["punycode", "idna", "unicode_escape", "raw_unicode_escape", "undefined"])
+def test_a_charset_that_no_page_is_in_costs_no_time_and_hides_nothing(name: str) -> None:
+    body = f"<meta charset={name}><h1>2019 Citro\xebn C3</h1><p>9.500 \x80</p>".encode("latin-1")
+    _timed(body + b"<p>a-" + b"b99a" * 1_000_000)
+    assert extract_page(body, url=URL, kind="detail").listings[0].make == "Citroën"
+
+
 def test_charsets_are_told_from_header_page_and_bytes() -> None:
     page = "<h1>2019 Citroën C3</h1><p>Preis: 9.500 €</p><p>42.592 km</p>"
     for body, header in [
