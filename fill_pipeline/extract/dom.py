@@ -48,6 +48,15 @@ _UNCLOSED = 3_000  # so many elements that may be open: worth a look at the nest
 _STRETCH = 32_768  # characters
 _DEEPEST = 1_000  # open elements; real pages stay below a hundred
 _TAG = re.compile(r"<(/?)([A-Za-z][A-Za-z0-9]*)")
+_MOST_TAGS = 400_000  # real pages stay below a tenth of it
+_ROOMY = 128_000  # characters; a shorter page cannot hold so many attributes that it matters
+_MOST_ATTRIBUTES = 1_000  # of one element
+_CROWDED = re.compile(  # a tag with all its attributes, and one that is too many
+    r"</?[A-Za-z][^\s/>]*+(?:[\s/]*+[^\s/>][^\s/>=]*+(?:\s*+=\s*+(?:\"[^\"]*+\"|'[^']*+'|[^\s>]*+))?+){0,%d}+"
+    r"(?:[\s/]*+([^\s/>]))?" % _MOST_ATTRIBUTES
+)
+_ROOT = re.compile(r"<[HhBb][TtOo][MmDd][LlYy][\s/]")  # <html or <body: all of them are one element
+_MOST_ROOTS = 10
 _NEVER_OPEN = frozenset(
     ("img", "br", "hr", "meta", "link", "input", "area", "base", "col", "embed", "source", "track", "wbr", "param",
      "li", "p", "option", "dt", "dd", "path", "tr", "td", "th", "tbody", "thead")
@@ -157,12 +166,18 @@ def _lines_with(pattern: re.Pattern[str], text: str) -> list[int]:
 
 
 def parse(page: str) -> LexborHTMLParser:
-    """The page's tree. Lexbor accepts anything, but its time grows with the square of the nesting: a page nested
-    deeper than any real one is cut off there. NUL characters are taken out."""
+    """The page's tree. Lexbor accepts anything, but its time grows with the square of the nesting and of an element's
+    attributes, and its memory with the elements: a page with more of any than a real one has is cut off there. NUL
+    characters are taken out."""
     if "\x00" in page:
         page = page.replace("\x00", "")
-    if page.count("<") > _UNCLOSED and _may_be_deep(page):
+    tags = page.count("<")
+    if tags > _MOST_TAGS:
+        page = "<".join(page.split("<", _MOST_TAGS)[:_MOST_TAGS])
+    if tags > _UNCLOSED and _may_be_deep(page):
         page = _cut_nesting(page)
+    if len(page) > _ROOMY:
+        page = _cut_attributes(page)
     return LexborHTMLParser(page)
 
 
@@ -187,6 +202,15 @@ def _cut_nesting(page: str) -> str:
         if depth > _DEEPEST:
             return page[: match.start()]
     return page
+
+
+def _cut_attributes(page: str) -> str:
+    """The page up to an element with more than :data:`_MOST_ATTRIBUTES` attributes."""
+    root = next(islice(_ROOT.finditer(page), _MOST_ROOTS, None), None)
+    if root is not None:
+        page = page[: root.start()]
+    crowded = next((match for match in _CROWDED.finditer(page) if match[1] is not None), None)
+    return page[: crowded.start()] if crowded is not None else page
 
 
 def strip_noise(tree: LexborHTMLParser) -> None:

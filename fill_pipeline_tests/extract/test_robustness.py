@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fill_pipeline.extract.dom import parse
 from fill_pipeline.extract.page import PageKind, extract_page
 from fill_pipeline_tests.extract.mutation import mutate
 
@@ -84,6 +85,26 @@ def test_no_bytes_make_it_raise(body: bytes, kind: str) -> None:
 def test_hostile_pages_are_bounded_in_time(body: bytes) -> None:
     _timed(body)
     _timed(body, kind="detail", structured=False)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"<div " + b"".join(b"a%d=1 " % at for at in range(300_000)),
+        b"<div " + b"".join(b'a%d=">"' % at for at in range(300_000)),
+        b"</div " + b"".join(b"a%d " % at for at in range(300_000)),
+        b"".join(b"<body " + b"".join(b"a%d_%d " % (at, n) for n in range(900)) + b">" for at in range(300)),
+    ],
+    ids=["many attributes", "with tags' ends in them", "of an end tag", "of many bodies"],
+)
+def test_elements_with_ever_more_attributes_are_bounded_in_time(body: bytes) -> None:
+    _timed(b"<h1>2019 Ford F-150 $5,000</h1>" + body)
+
+
+def test_a_page_of_nothing_but_tags_is_bounded_in_memory() -> None:
+    tree = parse("<h1>2019 Ford F-150</h1>" + "<li>x" * 1_600_000)
+    assert tree.root is not None
+    assert sum(1 for _ in tree.root.traverse(include_text=False)) < 500_000
 
 
 @pytest.mark.parametrize("name", ["punycode", "idna", "unicode_escape", "raw_unicode_escape", "undefined"])
