@@ -50,10 +50,9 @@ _DEEPEST = 1_000  # open elements; real pages stay below a hundred
 _TAG = re.compile(r"<(/?)([A-Za-z][A-Za-z0-9]*)")
 _MOST_TAGS = 400_000  # real pages stay below a tenth of it
 _ROOMY = 128_000  # characters; a shorter page cannot hold so many attributes that it matters
-_MOST_ATTRIBUTES = 1_000  # of one element
 _CROWDED = re.compile(  # a tag with all its attributes, and one that is too many
-    r"</?[A-Za-z][^\s/>]*+(?:[\s/]*+[^\s/>][^\s/>=]*+(?:\s*+=\s*+(?:\"[^\"]*+\"|'[^']*+'|[^\s>]*+))?+){0,%d}+"
-    r"(?:[\s/]*+([^\s/>]))?" % _MOST_ATTRIBUTES
+    r"</?[A-Za-z][^\s/>]*+(?:[\s/]*+[^\s/>][^\s/>=]*+(?:\s*+=\s*+(?:\"[^\"]*+\"|'[^']*+'|[^\s>]*+))?+){0,1000}+"
+    r"(?:[\s/]*+([^\s/>]))?"
 )
 _ROOT = re.compile(r"<[HhBb][TtOo][MmDd][LlYy][\s/]")  # <html or <body: all of them are one element
 _MOST_ROOTS = 10
@@ -205,7 +204,7 @@ def _cut_nesting(page: str) -> str:
 
 
 def _cut_attributes(page: str) -> str:
-    """The page up to an element with more than :data:`_MOST_ATTRIBUTES` attributes."""
+    """The page up to an element with more than a thousand attributes."""
     root = next(islice(_ROOT.finditer(page), _MOST_ROOTS, None), None)
     if root is not None:
         page = page[: root.start()]

@@ -15,7 +15,7 @@ import orjson
 
 from fill_pipeline.extract.caches import called_state, resolve
 
-_SCRIPT = re.compile(r"<script\b([^>]{0,2000})>", re.I)
+_SCRIPT = re.compile(r"<script\b([^>]{0,2000}+)>", re.I)
 _TYPE = re.compile(r"""\btype\s*=\s*["']?([^"'\s>]+)""", re.I)
 _ID = re.compile(r"""\bid\s*=\s*["']?([^"'\s>]+)""", re.I)
 # "window.STATE = {", "var data = [", "self.__x__=JSON.parse('", "dataLayer.push({"
@@ -41,6 +41,9 @@ _MAX_BLOCKS = 400
 _OFTEN_SEEN = 10_000  # characters of a script that is remembered
 _MAX_ASSIGNMENTS = 60  # per script
 _MAX_SCRIPT = 4_000_000  # characters
+_MAX_SCRIPTS = 16_000_000  # characters of all together: those that seem to hold others count again
+_MAX_OPENING = 2_100  # characters of a script's opening tag
+_CLOSINGS = ("</script", "</SCRIPT", "</Script")
 
 
 class ScriptData(NamedTuple):
@@ -64,21 +67,26 @@ class Script(NamedTuple):
 def find_scripts(page: str) -> list[Script]:
     """The scripts of a page that can hold data, in page order; too short or too long ones are left out."""
     found: list[Script] = _style_in_head(page)
-    position, end, plain = found[0].end if found else 0, -1, False
+    position, end, plain, inner, room = found[0].end if found else 0, -1, False, -1, _MAX_SCRIPTS
     opening = _lower_case_opening if _is_lower_case(page, position) else _SCRIPT.search
-    while len(found) < _MAX_BLOCKS and (match := opening(page, position)):
+    closings = list(_CLOSINGS)
+    while len(found) < _MAX_BLOCKS and room > 0 and (match := opening(page, position)):
         attributes, start = match[1], match.end()
         if end < start:
             # Most scripts hold no other sign of this kind, and one sign is found far faster than several.
             end = page.find("<", start)
             plain = end >= 0 and page.startswith("</script", end)
             if not plain:
-                end = _end_of_script(page, start)
+                end = _end_of_script(page, start, closings)
+        if not plain and inner < start:
+            inner = page.find("<script", start)
+            inner = inner if inner >= 0 else len(page)
         # Another script inside: this one may stand in a comment or an attribute, so the other counts too.
-        nested = not plain and page.find("<script", start, end) >= 0
+        nested = not plain and inner < end
         position = start if nested else end
         if not 20 <= end - start <= _MAX_SCRIPT:
             continue
+        room -= end - start
         found.append(Script(*_named(attributes), start, end, nested))
     return found
 
@@ -97,7 +105,8 @@ def _lower_case_opening(page: str, position: int) -> re.Match[str] | None:
         match = _SCRIPT.match(page, at)
         if match is not None:
             return match
-        at = page.find("<script", at + 1)
+        end = page.find(">", at)  # where it is far, tags that begin before it are too long as well
+        at = page.find("<script", max(at + 1, end - _MAX_OPENING)) if end >= 0 else -1
     return None
 
 
@@ -118,11 +127,13 @@ def _style_in_head(page: str) -> list[Script]:
     return [Script(_STYLE, "", start, end)] if page.startswith("</style", end) and start else []
 
 
-def _end_of_script(page: str, start: int) -> int:
-    for closing in ("</script", "</SCRIPT", "</Script"):
-        end = page.find(closing, start)
+def _end_of_script(page: str, start: int, closings: list[str]) -> int:
+    """Where a script ends; spellings of its end that come no more are taken out, lest each script look for them."""
+    while closings:
+        end = page.find(closings[0], start)
         if end >= 0:
             return end
+        del closings[0]
     return len(page)
 
 

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fill_pipeline.extract.charset import MAX_BODY
 from fill_pipeline.extract.dom import parse
 from fill_pipeline.extract.page import PageKind, extract_page
 from fill_pipeline_tests.extract.mutation import mutate
@@ -99,6 +100,16 @@ def test_hostile_pages_are_bounded_in_time(body: bytes) -> None:
 )
 def test_elements_with_ever_more_attributes_are_bounded_in_time(body: bytes) -> None:
     _timed(b"<h1>2019 Ford F-150 $5,000</h1>" + body)
+
+
+@pytest.mark.parametrize(
+    "piece",
+    [b"<script>", b"<script ", b"<SCRIPT ", b"<SCRIPT>x</Script>", b"<!--<script>", b"<SCRIPT>", b"<script x>>"],
+)
+def test_scripts_in_scripts_without_end_are_bounded_in_time(piece: bytes) -> None:
+    body = b"<h1>2019 Ford F-150 $5,000</h1>" + piece * (MAX_BODY // len(piece) - 100)
+    _timed(body)
+    _timed(body + b"<script></script>")
 
 
 def test_a_page_of_nothing_but_tags_is_bounded_in_memory() -> None:
