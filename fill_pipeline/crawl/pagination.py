@@ -6,10 +6,10 @@ from enum import StrEnum
 from urllib.parse import parse_qsl, urlsplit
 
 import jmespath
-import orjson
 
 from fill_pipeline.crawl.choices import PaginationType
 from fill_pipeline.crawl.config import Pagination
+from fill_pipeline.crawl.sitemap import load_json
 from fill_pipeline.crawl.urls import MAX_URL_CHARS, canonical_url, join, with_query
 
 MAX_CURSOR_CHARS = 1000
@@ -111,8 +111,8 @@ def next_url(
 def read_cursor(body: bytes, path: str) -> str | None:
     """The next cursor a JSON body names, or None: no JSON, no cursor, or one that says that this was the end."""
     try:
-        value = jmespath.search(path, orjson.loads(body))
-    except Exception:  # a body that is no JSON, or nested past the library's depth
+        value = jmespath.search(path, load_json(body))
+    except Exception:  # a body that is no JSON, nested past the library's depth or too much of it
         return None
     if isinstance(value, bool) or not isinstance(value, str | int) or value == "":
         return None

@@ -11,6 +11,8 @@ import re
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from itertools import islice
+from typing import Any
 
 import orjson
 
@@ -20,6 +22,9 @@ from fill_pipeline.crawl.urls import join
 MAX_URLS_PER_FILE = 50_000  # sitemaps.org's own bound
 MAX_FEED_ITEMS = 10_000
 _MAX_TITLE_CHARS = 300
+_MAX_WORDS = 10_000  # characters of one element that are looked at: an address of the greatest length, escaped
+_MAX_TOKENS = 3_000_000  # of one feed: three hundred for each of its items
+_MAX_VALUES = 2_000_000  # of one JSON file
 _ATTRIBUTES = r"[^<>]{0,2000}"
 _SITEMAP_ELEMENT = re.compile(
     rf"<(?:(?!image:|video:|news:|xhtml:)[\w.-]{{1,40}}:)?(loc|lastmod)(?:\s{_ATTRIBUTES})?>([^<]*)"
@@ -28,7 +33,8 @@ _SITEMAP_ELEMENT = re.compile(
 )
 _SITEMAP_INDEX = re.compile(r"<(?:[\w.-]{1,40}:)?sitemapindex[\s>]", re.IGNORECASE)
 _FEED_TOKEN = re.compile(rf"<(?P<end>/?)(?P<name>[\w.:-]{{1,60}})(?P<attrs>{_ATTRIBUTES})>|(?P<text>[^<]+)|<")
-_ATTRIBUTE = re.compile(r"""([\w:-]{1,40})\s*=\s*(?:"([^"]*)"|'([^']*)')""")
+_MARKED = re.compile(r"<!--.*?(?:-->|\Z)|<!\[CDATA\[(.*?)(?:\]\]>|\Z)", re.DOTALL)
+_ATTRIBUTE = re.compile(r"""(?<![\w:-])([\w:-]{1,40}+)\s*+=\s*+(?:"([^"]*)"|'([^']*)')""")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +68,8 @@ def read_sitemap(body: bytes, base_url: str, limit: int) -> SitemapPage:
     location = modified = None
     for match in _SITEMAP_ELEMENT.finditer(text):
         element = match[1]
-        words = html.unescape((match[2] or "").strip())
+        words = (match[2] or "").strip()
+        words = html.unescape(words) if len(words) <= _MAX_WORDS else ""
         if element is None:
             if location is not None:
                 target.append(FoundUrl(location, modified))
@@ -71,7 +78,7 @@ def read_sitemap(body: bytes, base_url: str, limit: int) -> SitemapPage:
             if location is not None:  # an entry that was never closed
                 target.append(FoundUrl(location, modified))
                 modified = None
-            location = join(base_url, words)
+            location = join(base_url, words) if words else None
         else:
             modified = parse_date(words)
         if len(target) >= MAX_URLS_PER_FILE:
@@ -117,33 +124,25 @@ def _text(body: bytes, limit: int) -> str:
 
 def _plain_xml(text: str) -> str:
     """The text without comments, CDATA sections turned into escaped text; one left open ends it."""
-    if "<!" not in text:
-        return text
-    parts: list[str] = []
-    position = 0
-    while (start := text.find("<!", position)) >= 0:
-        parts.append(text[position:start])
-        if text.startswith("<!--", start):
-            end = text.find("-->", start + 4)
-            position = end + 3
-        elif text.startswith("<![CDATA[", start):
-            end = text.find("]]>", start + 9)
-            parts.append(html.escape(text[start + 9 : end if end >= 0 else None], quote=False))
-            position = end + 3
-        else:
-            end = start
-            position = start + 2
-        if end < 0:
-            return "".join(parts)
-    parts.append(text[position:])
-    return "".join(parts)
+    return _MARKED.sub(_escaped, text) if "<!" in text else text
+
+
+def _escaped(match: re.Match[str]) -> str:
+    return html.escape(match[1][: _MAX_WORDS // 4], quote=False) if match[1] else ""
+
+
+def load_json(data: bytes | str) -> Any:
+    """What a JSON body says; raises ValueError for one with more values than memory should be given for, or no JSON."""
+    if (data.count(b",") if isinstance(data, bytes) else data.count(",")) > _MAX_VALUES:
+        raise ValueError(f"more than {_MAX_VALUES} values")
+    return orjson.loads(data)
 
 
 def _json_feed(text: str, base_url: str) -> SitemapPage:
     found = SitemapPage()
     try:
-        data = orjson.loads(text)
-    except orjson.JSONDecodeError:
+        data = load_json(text)
+    except ValueError:
         return found
     items = data.get("items") if isinstance(data, dict) else data
     for item in items[:MAX_FEED_ITEMS] if isinstance(items, list) else []:
@@ -168,11 +167,12 @@ def _xml_feed(text: str, base_url: str) -> SitemapPage:
     found = SitemapPage()
     item: dict[str, str] | None = None  # the entry being read, by plain element name
     element = ""
-    for token in _FEED_TOKEN.finditer(_plain_xml(text)):
+    for token in islice(_FEED_TOKEN.finditer(_plain_xml(text)), _MAX_TOKENS):
         if token["text"] is not None:
-            words = html.unescape(token["text"]).strip()
-            if item is not None and element and words and element not in item:
-                item[element] = words[:2000]
+            if item is not None and element and element not in item:
+                words = html.unescape(token["text"].strip()[:_MAX_WORDS])
+                if words:
+                    item[element] = words[:2000]
             continue
         if token["name"] is None:
             continue

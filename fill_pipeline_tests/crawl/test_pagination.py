@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 
 import pytest
 from hypothesis import given
@@ -83,6 +84,16 @@ def test_none_ends_at_once():
 
 def test_an_ever_growing_url_ends():
     assert follow(URL, {"type": "next_link"}, linked=URL + "x" * 3000) == (None, StopReason.END)
+
+
+def test_a_body_of_ever_more_values_has_no_cursor_and_is_given_no_memory():
+    body = b'{"next_cursor":"a","items":[' + b"{}," * 10_000_000 + b"{}]}"
+    tracemalloc.start()
+    try:
+        assert read_cursor(body, "next_cursor") is None
+        assert tracemalloc.get_traced_memory()[1] < 100_000_000
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_deeply_nested_body_has_no_cursor():

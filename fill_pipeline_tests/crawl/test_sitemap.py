@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import time
+import tracemalloc
 from datetime import UTC, datetime
 
 import pytest
@@ -118,6 +119,41 @@ def test_hostile_repetition_costs_linear_time(piece):
     read_sitemap(b"<urlset>" + body, BASE, LIMIT)
     read_feed(b"<rss>" + body, BASE, LIMIT)
     assert time.perf_counter() - started < 5
+
+
+@pytest.mark.parametrize(
+    "piece",
+    [
+        "<",
+        "<a",
+        "<!",
+        "<loc><![CDATA[" + "&" * 5_000_000,
+        "<link href " + "a" * 1980 + ">",
+        "<link href " + "a" * 40 + " " * 1900 + ">",
+    ],
+    ids=lambda piece: piece[:20],
+)
+def test_a_file_of_the_greatest_size_costs_little_time(piece):
+    body = (piece * (32_000_000 // len(piece))).encode()
+    for read in (read_sitemap, read_feed):
+        started = time.process_time()
+        read(body, BASE, 32_000_000)
+        assert time.process_time() - started < 4
+
+
+def test_an_address_too_long_for_one_is_no_shorter_address():
+    for words in ("&amp;" * 5000, "<![CDATA[/" + "a" * 5000 + "]]>", "/" + "a" * 5000):
+        body = f"<urlset><url><loc>{words}</loc></url><url><loc>/x</loc></url></urlset>".encode()
+        assert urls(read_sitemap(body, BASE, LIMIT)) == ["https://cars.example/x"]
+
+
+def test_a_json_feed_of_ever_more_values_is_given_no_memory():
+    tracemalloc.start()
+    try:
+        assert read_feed(b'{"items":[' + b"{}," * 10_000_000 + b"{}]}", BASE, 32_000_000).pages == []
+        assert tracemalloc.get_traced_memory()[1] < 200_000_000
+    finally:
+        tracemalloc.stop()
 
 
 @given(st.binary(max_size=500) | st.text("<>/![]-locurtemapsi &;CDATA='\"", max_size=200).map(str.encode))
