@@ -25,7 +25,7 @@ from pydantic_core import ErrorDetails
 from selectolax.lexbor import LexborHTMLParser
 
 from fill_pipeline.crawl.choices import BodyFormat, DetailPolicy, PaginationType, RobotsPolicy, SourceKind
-from fill_pipeline.db.seal import SENSITIVE_HEADERS, reveal
+from fill_pipeline.db.seal import is_secret_header, reveal
 from fill_pipeline.extract.listing import Listing
 
 if TYPE_CHECKING:
@@ -272,7 +272,7 @@ class SourceConfig(_Strict):
         """The configuration as plain data for people: secrets masked, harmless headers shown."""
         shown: dict[str, Any] = self.model_dump(mode="json", exclude_unset=True)
         for name, value in self.headers.items():
-            if name.lower() not in SENSITIVE_HEADERS:
+            if not is_secret_header(name):
                 shown["headers"][name] = value.get_secret_value()
         return shown
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from typing import TYPE_CHECKING, Any
 
@@ -12,13 +13,17 @@ if TYPE_CHECKING:
 
 KEY_VARIABLE = "FILL_SECRETS_KEY"
 MIN_KEY_CHARS = 32
-SENSITIVE_HEADERS = frozenset({"authorization", "cookie", "proxy-authorization", "x-api-key", "x-auth-token"})
-"""Headers whose values are secrets, lower case; cookies always are."""
+_SECRET_HEADER = re.compile(r"auth|cookie|credential|key|passw|secret|session|signature|token", re.IGNORECASE)
 _PREFIX = "sealed:"
 
 
 class SealError(ValueError):
     """A secret cannot be sealed or read; the message names the cure and no secret."""
+
+
+def is_secret_header(name: str) -> bool:
+    """Whether a header of this name has a secret as its value; cookies always are one."""
+    return _SECRET_HEADER.search(name) is not None
 
 
 def is_sealed(value: object) -> bool:
@@ -62,7 +67,7 @@ def reveal(group: str, name: str, value: Any) -> Any:
 
 
 def _sealed(cipher: AESSIV, group: str, name: str, value: Any) -> Any:
-    secret = group == "cookies" or name.lower() in SENSITIVE_HEADERS
+    secret = group == "cookies" or is_secret_header(name)
     if not secret or not isinstance(value, str) or not value or is_sealed(value):
         return value
     return _PREFIX + urlsafe_b64encode(cipher.encrypt(value.encode(), [_place(group, name)])).decode()

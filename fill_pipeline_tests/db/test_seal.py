@@ -44,6 +44,20 @@ def test_a_declared_secret_is_sealed_and_sent_as_it_was(conn, key):
     assert source.config.request_cookies() == CONFIG["cookies"]
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["Api-Key", "X-Access-Token", "Ocp-Apim-Subscription-Key", "X-Client-Secret", "X-Amz-Signature"],
+)
+def test_a_header_that_holds_a_key_is_sealed_and_shown_to_nobody_whatever_its_name(key, name):
+    config = {"headers": {name: "hush-3", "Referer": "https://cars.example/"}}
+    sealed = orjson.dumps(seal_config(config)).decode()
+    assert "hush-3" not in sealed
+    assert "https://cars.example/" in sealed
+    shown = parse_source_config(config).redacted()["headers"]
+    assert shown[name] != "hush-3"
+    assert shown["Referer"] == "https://cars.example/"
+
+
 def test_declaring_it_again_is_no_new_version(conn, key):
     assert declare(conn).config_version == declare(conn).config_version == 1
 
