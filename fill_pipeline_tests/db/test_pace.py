@@ -154,6 +154,15 @@ def test_the_breaker_opens_half_opens_and_closes_for_every_host_to_see(conn: Con
     assert len(claim(conn, NOW + 95 * SECOND)) > 1
 
 
+def test_failures_after_the_pause_open_the_breaker_anew_where_nobody_claims(conn: Connection, source: UUID) -> None:
+    assert pace.note_failures(conn, source, 10, NOW) is Breaker.OPEN
+    first = pace.reserve_slots(conn, source, 1, now=NOW).first
+    assert first >= NOW + 30 * SECOND
+    assert pace.note_failures(conn, source, 1, first) is Breaker.OPEN
+    assert how(conn, source).breaker_until == first + 60 * SECOND
+    assert pace.reserve_slots(conn, source, 1, now=first).first >= first + 60 * SECOND
+
+
 def test_what_a_source_takes_at_once_is_kept(conn: Connection, source: UUID) -> None:
     assert how(conn, source).concurrency is None
     pace.save_concurrency(conn, source, concurrency=2.5, latency_ms=140.0)

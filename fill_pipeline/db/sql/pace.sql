@@ -63,16 +63,19 @@ WHERE source_id = :source_id
 
 -- name: note_failures$
 -- Failures in a row open the breaker; each opening without a success between doubles the pause, up to an hour. What
--- was sent before it opened and fails afterwards opens it no further. Returns how it stands.
-UPDATE source_state
-SET breaker_failures = breaker_failures + :n,
-    breaker = CASE WHEN breaker_failures + :n >= :threshold OR breaker = 'half_open' THEN 'open' ELSE breaker END,
-    breaker_opened = CASE WHEN breaker <> 'open' AND (breaker_failures + :n >= :threshold OR breaker = 'half_open')
-                          THEN least(breaker_opened + 1, 8) ELSE breaker_opened END,
-    breaker_until = CASE WHEN breaker <> 'open' AND (breaker_failures + :n >= :threshold OR breaker = 'half_open')
-                         THEN (:now)::timestamptz + least(30 * 2 ^ breaker_opened, 3600) * interval '1 second' ELSE breaker_until END
-WHERE source_id = :source_id
-RETURNING breaker;
+-- was sent before it opened and fails afterwards opens it no further; what was sent after its pause opens it anew.
+-- Returns how it stands.
+UPDATE source_state st
+SET breaker_failures = st.breaker_failures + :n,
+    breaker = CASE WHEN opens.now THEN 'open' ELSE st.breaker END,
+    breaker_opened = CASE WHEN opens.now THEN least(st.breaker_opened + 1, 8) ELSE st.breaker_opened END,
+    breaker_until = CASE WHEN opens.now THEN (:now)::timestamptz + least(30 * 2 ^ st.breaker_opened, 3600) * interval '1 second'
+                         ELSE st.breaker_until END
+FROM (SELECT CASE breaker WHEN 'open' THEN breaker_until <= :now WHEN 'half_open' THEN true
+                          ELSE breaker_failures + :n >= :threshold END AS now
+      FROM source_state WHERE source_id = :source_id FOR UPDATE) opens
+WHERE st.source_id = :source_id
+RETURNING st.breaker;
 
 -- name: save_concurrency!
 UPDATE source_state SET concurrency = :concurrency, latency_ms = :latency_ms WHERE source_id = :source_id;
