@@ -55,7 +55,7 @@ _CROWDED = re.compile(  # a tag with all its attributes, and one that is too man
     r"(?:[\s/]*+([^\s/>]))?"
 )
 _ROOT = re.compile(r"<[HhBb][TtOo][MmDd][LlYy][\s/]")  # <html or <body: all of them are one element
-_MOST_ROOTS = 10
+_MOST_ROOTS = 30
 _NEVER_OPEN = frozenset(
     ("img", "br", "hr", "meta", "link", "input", "area", "base", "col", "embed", "source", "track", "wbr", "param",
      "li", "p", "option", "dt", "dd", "path", "tr", "td", "th", "tbody", "thead")
