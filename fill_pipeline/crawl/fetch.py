@@ -9,12 +9,13 @@ import socket
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import count
 from typing import Any
 
 import pycurl
+from msgspec import structs
 
 from fill_pipeline.crawl.decode import DecodeError, decode_body
 from fill_pipeline.crawl.fetch_settings import ConnectTo, FetchSettings
@@ -24,6 +25,7 @@ from fill_pipeline.crawl.response import (
     FailureCategory,
     FetchRequest,
     FetchResponse,
+    Trail,
     encoding_of,
     find_header,
     judge,
@@ -82,10 +84,7 @@ class _Flight:
     max_bytes: int
     deadline: float
     started: float
-    redirects: list[str] = field(default_factory=list)
-    # What the site set on the way, by origin: many send a visitor round once to see whether cookies are kept.
-    given_cookies: dict[str, dict[str, str]] = field(default_factory=dict)
-    seen: set[tuple[str, str]] = field(default_factory=set)
+    trail: Trail
 
 
 class _Handle:
@@ -243,6 +242,7 @@ class Fetcher:
                 max_bytes=min(request.max_bytes or self.settings.max_bytes, self.settings.max_bytes),
                 deadline=now + min(request.timeout or self.settings.timeout, self.settings.timeout),
                 started=now,
+                trail=request.trail or Trail(),
             )
             self._start(flight, now)
 
@@ -325,11 +325,11 @@ class Fetcher:
         if "accept" not in named:
             lines.append("Accept: text/html,application/xhtml+xml,application/json;q=0.9,*/*;q=0.8")
         cookies = request.cookies if at_home else {}
-        if flight.given_cookies:
-            cookies = cookies | flight.given_cookies.get(here, {})
+        if flight.trail.given_cookies:
+            cookies = cookies | flight.trail.given_cookies.get(here, {})
         if cookies and "cookie" not in named:
             lines.append(_header_line("Cookie", _cookie_header(cookies)))
-        if not flight.redirects:
+        if not flight.trail.redirects:
             if request.etag:
                 lines.append(_header_line("If-None-Match", request.etag))
             if request.last_modified:
@@ -391,7 +391,7 @@ class Fetcher:
             content_encoding=encoding_of(head),
             content_type=find_header(head, b"content-type") or "",
             final_url=flight.url,
-            redirects=flight.redirects,
+            redirects=flight.trail.redirects,
             elapsed=now - flight.started,
         )
         if code is not None:
@@ -417,26 +417,40 @@ class Fetcher:
         target = join(flight.url, location)
         if target is None:
             response.failure, response.error = FailureCategory.BAD_URL, "redirected to what is no http(s) URL"
-        elif len(flight.redirects) >= self.settings.max_redirects:
+        elif len(flight.trail.redirects) >= self.settings.max_redirects:
             response.failure = FailureCategory.REDIRECT_LOOP
-            response.error = f"more than {len(flight.redirects)} redirects"
+            response.error = f"more than {len(flight.trail.redirects)} redirects"
         elif not self._first_visit(flight, target):
             response.failure, response.error = FailureCategory.REDIRECT_LOOP, "redirected in a circle"
         else:
-            flight.redirects.append(flight.url)
-            flight.url = target
-            self._start(flight, now)
-            return
+            flight.trail.redirects.append(flight.url)
+            if not flight.request.by_steps:
+                flight.url = target
+                self._start(flight, now)
+                return
+            try:
+                check_url(target, self._nets)
+            except BlockedAddress as error:
+                response.failure, response.error = FailureCategory.BLOCKED_ADDRESS, str(error)
+            else:
+                response.onward = structs.replace(
+                    flight.request,
+                    url=target,
+                    secret_origin=flight.secret_origin,
+                    etag=None,
+                    last_modified=None,
+                    trail=flight.trail,
+                )
         self._finished.append(response)
 
     def _first_visit(self, flight: _Flight, target: str) -> bool:
         """Whether this is not a page we come from; with new cookies it is another page."""
-        if not flight.seen:
-            flight.seen.add((flight.url, ""))
-        visit = (target, _cookie_header(flight.given_cookies.get(origin(target), {})))
-        if visit in flight.seen:
+        if not flight.trail.seen:
+            flight.trail.seen.add((flight.url, ""))
+        visit = (target, _cookie_header(flight.trail.given_cookies.get(origin(target), {})))
+        if visit in flight.trail.seen:
             return False
-        flight.seen.add(visit)
+        flight.trail.seen.add(visit)
         return True
 
     def _keep_cookies(self, flight: _Flight, response: FetchResponse) -> None:
@@ -444,7 +458,7 @@ class Fetcher:
             if name.lower() != "set-cookie":
                 continue
             cookie, equals, content = value.partition(";")[0].partition("=")
-            jar = flight.given_cookies.setdefault(origin(flight.url), {})
+            jar = flight.trail.given_cookies.setdefault(origin(flight.url), {})
             if equals and _COOKIE.fullmatch(cookie.strip() + content.strip()) and len(jar) < _MAX_COOKIES:
                 jar[cookie.strip()] = content.strip()
 
@@ -459,7 +473,7 @@ class Fetcher:
         self._idle.append(handle)
 
     def _fail(self, flight: _Flight, failure: FailureCategory, error: str) -> None:
-        self._refuse(flight.request, flight.url, failure, error, flight.redirects)
+        self._refuse(flight.request, flight.url, failure, error, flight.trail.redirects)
 
     def _refuse(
         self, request: FetchRequest, url: str, failure: FailureCategory, error: str, redirects: list[str] | None = None

@@ -7,8 +7,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from msgspec import structs
+
 from fill_pipeline.crawl.choices import PaginationType, RobotsPolicy
-from fill_pipeline.crawl.fetch import FailureCategory, Fetcher, FetchResponse
+from fill_pipeline.crawl.fetch import FailureCategory, Fetcher, FetchRequest, FetchResponse
 from fill_pipeline.crawl.index_walk import DetailUrl, HarvestLimits, HarvestPage, IndexWalk, SourceToCrawl
 from fill_pipeline.crawl.pagination import StopReason
 from fill_pipeline.crawl.robots import RobotsCache, RobotsRules, robots_request
@@ -118,6 +120,7 @@ class _Crew:
         self._on_answer, self._earlier = on_answer, earlier
         self._asked_about: dict[str, EarlierPage] = {}
         self._lost: set[str] = set()
+        self._onward: dict[str, FetchRequest] = {}
         self._walks: dict[str, IndexWalk] = {}
         self._awaited: dict[str, SourceToCrawl] = {}
 
@@ -138,6 +141,9 @@ class _Crew:
                 continue
             if robots_origin is not None:
                 self._robots.take(robots_origin, response, self._now_fn())
+            elif response.onward is not None:
+                self._asked_about.pop(slug, None)
+                self._onward[slug] = response.onward
             else:
                 self._on_answer(source, response)
                 if (page := self._received(source, response)) is not None:
@@ -186,7 +192,8 @@ class _Crew:
                 yield source, page
             elif walk.next_url is None:
                 yield source, walk.stop(StopReason.FAILED, FailureCategory.BAD_URL)
-        url = walk.next_url
+        onward = self._onward.get(source.slug)
+        url = walk.next_url if onward is None else onward.url
         if url is None:
             return
         if self._should_stop(source):
@@ -204,17 +211,20 @@ class _Crew:
         if isinstance(slot, StopReason):
             yield source, walk.stop(slot)
             return
+        if onward is not None:
+            self._send(source, structs.replace(self._onward.pop(source.slug), not_before=slot))
+            return
         request = walk.request(slot)
         if url not in self._lost and (known := self._earlier(source, url)) is not None:
             request.etag, request.last_modified = known.etag, known.last_modified
             self._asked_about[source.slug] = known
-        request.tag = (source.slug, None)
-        self._awaited[source.slug] = source
-        self._fetcher.submit(request)
+        self._send(source, request)
 
     def _ask_robots(self, source: SourceToCrawl, url: str) -> None:
-        request = robots_request(origin(url))
-        request.tag = (source.slug, origin(url))
+        self._send(source, robots_request(origin(url)), origin(url))
+
+    def _send(self, source: SourceToCrawl, request: FetchRequest, robots_origin: str | None = None) -> None:
+        request.tag = (source.slug, robots_origin)
         self._awaited[source.slug] = source
         self._fetcher.submit(request)
 

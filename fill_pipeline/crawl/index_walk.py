@@ -153,6 +153,7 @@ class IndexWalk:
             secret_origin=origin(self._source.base_url),
             not_before=max(slot, target.not_before),
             max_bytes=self._config.limits.max_bytes,
+            by_steps=True,
             tag=self._source.slug,
         )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
@@ -56,12 +57,25 @@ RETRYABLE = frozenset(
 """Failures another attempt may cure."""
 
 
+@dataclass(slots=True)
+class Trail:
+    """The way of a request that is redirected: the pages it came over, and the cookies they set, by origin.
+
+    Many sites send a visitor round once to see whether cookies are kept.
+    """
+
+    redirects: list[str] = field(default_factory=list)
+    given_cookies: dict[str, dict[str, str]] = field(default_factory=dict)
+    seen: set[tuple[str, str]] = field(default_factory=set)
+
+
 class FetchRequest(msgspec.Struct, kw_only=True):
     """One page to get.
 
     ``headers`` and ``cookies`` are secrets of ``secret_origin`` (the URL's own origin unless given) and are
     sent nowhere else, User-Agent, Accept and Accept-Language excepted. ``not_before`` is a time of
-    ``time.monotonic()``. ``timeout`` (seconds) and ``max_bytes`` narrow the fetcher's own limits.
+    ``time.monotonic()``. ``timeout`` (seconds) and ``max_bytes`` narrow the fetcher's own limits. Where it goes
+    ``by_steps``, a redirect is not followed at once: its answer has the request to send ``onward``.
     """
 
     url: str
@@ -73,6 +87,8 @@ class FetchRequest(msgspec.Struct, kw_only=True):
     last_modified: str | None = None
     max_bytes: int | None = None
     timeout: float | None = None
+    by_steps: bool = False
+    trail: Trail | None = None
     tag: Any = None
 
     def __repr__(self) -> str:
@@ -99,11 +115,12 @@ class FetchResponse(msgspec.Struct, kw_only=True):
     failure: FailureCategory | None = None
     error: str | None = None
     retry_after: float | None = None
+    onward: FetchRequest | None = None
 
     @property
     def ok(self) -> bool:
         """Whether there is a body worth reading."""
-        return self.failure is None and self.status != 304
+        return self.failure is None and self.status != 304 and self.onward is None
 
     @property
     def not_modified(self) -> bool:
@@ -192,14 +209,16 @@ def judge(status: int, head: bytes) -> FailureCategory | None:
     """What a status means for us: None for 2xx and 304 (a 3xx that leads nowhere is a protocol failure)."""
     if 200 <= status < 300 or status == 304:
         return None
+    if status == 429 or (status == 503 and find_header(head, b"retry-after")):
+        return FailureCategory.THROTTLED  # also where a guard that marks every answer stands before the site
+    if status in (404, 410):
+        return FailureCategory.GONE
     if status >= 400 and any(
         (name.lower(), value.lower()) in _CHALLENGE_HEADERS for name, value in parse_headers(head)
     ):
         return FailureCategory.BLOCKED
-    if status in (429, 503):
+    if status == 503:
         return FailureCategory.THROTTLED
-    if status in (404, 410):
-        return FailureCategory.GONE
     if status in (401, 403, 407, 451):
         return FailureCategory.BLOCKED
     if status >= 500:

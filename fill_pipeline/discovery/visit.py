@@ -50,7 +50,7 @@ class Visit:
     """One visit to one site. Not for two threads; ``now`` is when it began (UTC)."""
 
     def __init__(self, settings: FetchSettings, *, now: datetime, pages: int, pause: float) -> None:
-        self._fetcher = Fetcher(settings)
+        self._fetcher, self._agent = Fetcher(settings), settings.product_token()
         self._now, self._left, self._pause = now, pages, pause
         self._next_at = 0.0
         self._robots: dict[str, RobotsRules] = {}
@@ -79,25 +79,18 @@ class Visit:
             if file.status == 0:
                 raise Refused(RejectReason.UNREACHABLE, f"{key} does not answer: {response.error or response.failure}")
             self.files.append(file)
-            self._robots[key] = parse_robots(file.body, file.status)
+            self._robots[key] = parse_robots(file.body, file.status, self._agent)
             delay = self._robots[key].crawl_delay()
             self._pause = max(self._pause, delay or 0.0)
         return self._robots[key]
 
     def page(self, url: str) -> Page:
         """Fetch a page; raises Refused where it cannot be had, whatever the reason, or the visit's bound is reached."""
-        try:
-            rules = self.robots(url)
-        except ValueError as error:
-            raise Refused(RejectReason.BAD_URL, f"{url[:200]}: {error}") from None
-        if rules.forbids_all:
-            raise Refused(RejectReason.UNREACHABLE, f"robots.txt of {origin(url)} cannot be had")
-        if not rules.allowed(url):
-            raise Refused(RejectReason.ROBOTS, f"robots.txt forbids {url[:200]}")
-        if self._left <= 0:
-            raise Refused(RejectReason.NO_VEHICLES, "the pages a visit may ask for are used up")
-        self._left -= 1
-        response = self._ask(FetchRequest(url=url, max_bytes=MAX_BODY))
+        self._permit(url)
+        response = self._ask(FetchRequest(url=url, max_bytes=MAX_BODY, by_steps=True))
+        while response.onward is not None:
+            self._permit(response.onward.url)
+            response = self._ask(response.onward)
         if response.failure is not None:
             raise _refusal(response.failure, f"{url[:200]}: {response.error or response.failure}")
         try:
@@ -110,11 +103,27 @@ class Visit:
             raise Refused(RejectReason.BLOCKED, f"{url[:200]} shows a {wall}")
         return Page(response.final_url, body, response.content_type, self._now)
 
+    def _permit(self, url: str) -> None:
+        """Take a page from the visit's bound; raises Refused where robots.txt or the bound forbids it."""
+        try:
+            rules = self.robots(url)
+        except ValueError as error:
+            raise Refused(RejectReason.BAD_URL, f"{url[:200]}: {error}") from None
+        if rules.forbids_all:
+            raise Refused(RejectReason.UNREACHABLE, f"robots.txt of {origin(url)} cannot be had")
+        if not rules.allowed(url):
+            raise Refused(RejectReason.ROBOTS, f"robots.txt forbids {url[:200]}")
+        if self._left <= 0:
+            raise Refused(RejectReason.NO_VEHICLES, "the pages a visit may ask for are used up")
+        self._left -= 1
+
     def try_page(self, url: str) -> Page | None:
-        """A page that may be missed: None where it cannot be had."""
+        """A page that may be missed: None where it cannot be had; raises Refused where the site asks for silence."""
         try:
             return self.page(url)
-        except Refused:
+        except Refused as refused:
+            if refused.reason is RejectReason.THROTTLED:
+                raise
             return None
 
     def _ask(self, request: FetchRequest) -> FetchResponse:

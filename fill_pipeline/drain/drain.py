@@ -17,8 +17,10 @@ from multiprocessing.connection import wait
 from uuid import UUID
 
 import psycopg
+from msgspec import structs
 
 from fill_pipeline.crawl.fetch import RETRYABLE, FailureCategory, Fetcher, FetchRequest, FetchResponse
+from fill_pipeline.crawl.pagination import StopReason
 from fill_pipeline.crawl.robots import RETRY_AFTER_ERROR
 from fill_pipeline.crawl.urls import origin
 from fill_pipeline.db import cycles, ledger, pace, queue
@@ -35,7 +37,7 @@ from fill_pipeline.drain.manners import Manners, RobotsTag
 from fill_pipeline.drain.owner import cores
 from fill_pipeline.drain.page import RawPage, reading_of
 from fill_pipeline.drain.waiting import Errand, Waiting
-from fill_pipeline.drain.work import Source, Work, load_sources
+from fill_pipeline.drain.work import Source, Work, load_sources, reserve_slot
 from fill_pipeline.drain.worker import END_SECONDS, HELD_PER_WORKER, Loss, Worker, Workers, prepare
 
 log = logging.getLogger(__name__)
@@ -302,13 +304,15 @@ class Drain:
         self._beat()  # we may just have woken up
         if tag.page.queue_id not in self._held:
             return
-        source, url, known = tag.source, tag.page.url, tag.known
+        source, url, known = tag.source, tag.url, tag.known
         rules = self._manners.rules(source, url)
         if rules is None:
             request = self._manners.robots_request(source, url)
             if request.tag.origin not in self._awaiting_robots:
                 self._fetcher.submit(request)
             self._awaiting_robots.setdefault(request.tag.origin, []).append(tag)
+        elif rules.forbids_all and origin(url) != source.origin and tag.onward is not None:
+            self._fail(tag, FailureCategory.CONNECT, f"redirected to {origin(url)}, whose robots.txt cannot be had")
         elif rules.forbids_all and origin(url) != source.origin:
             self._give_back([tag.page.queue_id], until=self._work.now_fn() + RETRY_AFTER_ERROR)
             self._stats[source.id].add(SourceStats(notes=[f"{origin(url)}: its robots.txt cannot be had"]))
@@ -322,6 +326,9 @@ class Drain:
             self._flying += 1
             self._asked.add(tag.page.queue_id)
             self._manners.in_flight[source.id] += 1
+            if tag.onward is not None:
+                self._fetcher.submit(structs.replace(tag.onward, tag=tag))
+                return
             self._fetcher.submit(
                 FetchRequest(
                     url=url,
@@ -331,6 +338,7 @@ class Drain:
                     max_bytes=source.config.limits.max_bytes,
                     etag=known.etag if known is not None else None,
                     last_modified=known.last_modified if known is not None else None,
+                    by_steps=True,
                     tag=tag,
                 )
             )
@@ -351,6 +359,9 @@ class Drain:
             return
         stats = self._stats[tag.source.id]
         stats.bytes_received += len(response.body_received)
+        if response.onward is not None:
+            self._go_on(tag, response.onward)
+            return
         if response.failure is not None:
             self._fail(tag, response.failure, response.error or "", response.retry_after)
             if leave_alone:
@@ -383,6 +394,14 @@ class Drain:
             if not self._ready:
                 self._ready_since = time.monotonic()
             self._ready.append(page)
+
+    def _go_on(self, tag: Errand, onward: FetchRequest) -> None:
+        """Follow a redirect as any other request: in a slot of its own, out of the day's budget, under robots.txt."""
+        slot = reserve_slot(self._conn, self._work, tag.source.id, 1)
+        if isinstance(slot, StopReason):
+            self._give_back([tag.page.queue_id])
+        else:
+            self._waiting.add(replace(tag, slot=slot, onward=onward))
 
     def _fail(self, tag: Errand, category: FailureCategory, error: str, retry_after: float | None = None) -> None:
         now = self._work.now_fn()

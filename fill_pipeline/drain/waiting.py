@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import count
 from uuid import UUID
 
+from fill_pipeline.crawl.response import FetchRequest
 from fill_pipeline.db.archive import KnownPage
 from fill_pipeline.db.queue import ClaimedPage
 from fill_pipeline.drain.work import Source
@@ -15,12 +16,19 @@ from fill_pipeline.drain.work import Source
 
 @dataclass(frozen=True, slots=True)
 class Errand:
-    """A page to fetch: of which source, at which slot (monotonic), and what was had of it before."""
+    """A page to fetch: of which source, at which slot (monotonic), what was had of it before, and, where it led
+    elsewhere, the request to send next."""
 
     page: ClaimedPage
     source: Source
     slot: float
     known: KnownPage | None
+    onward: FetchRequest | None = None
+
+    @property
+    def url(self) -> str:
+        """What is to be asked for."""
+        return self.page.url if self.onward is None else self.onward.url
 
 
 class Waiting:

@@ -116,6 +116,37 @@ def test_a_redirect_circle_ends(site, fetcher, make_redirect):
     assert len(site.asked) == 2
 
 
+def test_a_redirect_by_steps_is_given_back_as_the_request_to_send_next(site, fetcher, make_answer, make_redirect):
+    site.routes["/a"] = make_answer(status=302, headers={"Location": "/b", "Set-Cookie": "seen=1"})
+    site.routes["/b"] = make_redirect("http://other.example/c")
+    site.routes["/c"] = make_answer(PAGE)
+    response = fetcher.fetch(get("http://cars.example/a", cookies={"session": "s"}, etag='"1"', by_steps=True))
+    for at, target in enumerate(["http://cars.example/b", "http://other.example/c"]):
+        assert len(site.asked) == at + 1, "nothing is asked for unless it is sent"
+        assert not response.ok
+        assert response.onward.url == target
+        response = fetcher.fetch(response.onward)
+    assert response.ok
+    assert response.onward is None
+    assert response.redirects == ["http://cars.example/a", "http://cars.example/b"]
+    assert [asked.headers.get("cookie") for asked in site.asked] == ["session=s", "session=s; seen=1", None]
+    assert [("if-none-match" in asked.headers) for asked in site.asked] == [True, False, False]
+
+
+def test_a_redirect_circle_ends_by_steps_too(site, fetcher, make_redirect):
+    site.routes["/a"] = make_redirect("/b")
+    site.routes["/b"] = make_redirect("/a")
+    response = fetcher.fetch(get("http://cars.example/a", by_steps=True))
+    assert fetcher.fetch(response.onward).failure is FailureCategory.REDIRECT_LOOP
+    assert len(site.asked) == 2
+
+
+def test_a_redirect_to_this_network_is_refused_before_anything_is_asked_of_it(site, fetcher, make_redirect):
+    site.routes["/a"] = make_redirect("http://169.254.169.254/latest/meta-data/")
+    response = fetcher.fetch(get("http://cars.example/a", by_steps=True))
+    assert (response.failure, response.onward) == (FailureCategory.BLOCKED_ADDRESS, None)
+
+
 def test_a_site_that_tests_for_cookies_on_the_way_is_satisfied(site, fetcher, make_answer):
     def page(asked):
         if "seen=1" in asked.headers.get("cookie", ""):
@@ -365,6 +396,23 @@ def test_each_status_has_its_meaning(site, fetcher, make_answer, status, failure
 def test_a_challenge_header_means_blocked(site, fetcher, make_answer):
     site.routes["/"] = make_answer(status=503, headers={"cf-mitigated": "challenge"})
     assert fetcher.fetch(get("http://cars.example/")).failure is FailureCategory.BLOCKED
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "failure"),
+    [
+        (429, {"Retry-After": "7"}, FailureCategory.THROTTLED),
+        (503, {"Retry-After": "7"}, FailureCategory.THROTTLED),
+        (404, {}, FailureCategory.GONE),
+        (403, {}, FailureCategory.BLOCKED),
+    ],
+)
+def test_a_guard_that_marks_every_answer_hides_neither_silence_asked_for_nor_what_is_gone(
+    site, fetcher, make_answer, status, headers, failure
+):
+    site.routes["/"] = make_answer(status=status, headers={"X-DataDome": "protected", **headers})
+    response = fetcher.fetch(get("http://cars.example/"))
+    assert (response.failure, response.retry_after) == (failure, 7 if headers else None)
 
 
 def test_retry_after_is_read_in_seconds_and_as_a_date(site, fetcher, make_answer):

@@ -234,6 +234,26 @@ def test_index_pages_and_sitemaps_that_redirect_inside_are_refused(site, fetcher
         assert (page.failure, page.stop_reason) == (FailureCategory.BLOCKED_ADDRESS, StopReason.FAILED)
 
 
+def test_what_an_index_page_leads_to_has_a_slot_of_its_own_and_obeys_robots(site, fetcher, make_answer, make_redirect):
+    site.routes["/"] = make_redirect("/used")
+    site.routes["/used"] = make_answer(index_page(range(5)))
+    reserved = []
+
+    def reserve(slots):
+        reserved.append(time.monotonic() + 0.3 * len(reserved))
+        return reserved[-1]
+
+    (page,) = run(source(), fetcher, reserve_slot=reserve)
+    assert len(page.cards) == 5
+    assert page.response.redirects == [BASE + "/"]
+    assert len(reserved) == 2
+    site.asked.clear()
+    site.routes["/robots.txt"] = make_answer(b"User-agent: *\nDisallow: /used\n")
+    (page,) = run(source(), fetcher)
+    assert (page.failure, page.stop_reason) == (FailureCategory.ROBOTS, StopReason.ROBOTS)
+    assert [asked.path for asked in site.asked] == ["/robots.txt", "/"]
+
+
 def test_a_circle_of_next_links_ends(site, fetcher, make_answer):
     site.routes["/"] = make_answer(index_page(range(5), "/two?utm_source=nav"))
     site.routes["/two"] = make_answer(index_page(range(5, 9), "/#top"))

@@ -152,6 +152,49 @@ def test_what_was_taken_from_yesterdays_budget_is_not_given_back_to_todays(crawl
     assert how(crawl, source.id).budget_used == spent_by_others
 
 
+def test_a_source_that_redirects_every_page_is_asked_no_faster(crawl: Crawl) -> None:
+    source = crawl.declare(DEALER, rate_limit={"requests_per_minute": 600})
+    moved = crawl.declare(OTHER_DEALER)
+    crawl.web.post("redirect_to", slug=DEALER, url=moved.row.base_url + "/moved-away")
+    crawl.put(source, 15)
+    with draining(crawl) as threads:
+        threads[0].join(20)
+    asked = sorted(at for at, _, _ in crawl.log(DEALER) + crawl.log(OTHER_DEALER))
+    assert len(asked) == 30
+    assert most_in(asked, 1.0) <= 11
+    assert crawl.rows() == {"failed": 15}
+    assert how(crawl, source.id).budget_used == 30
+
+
+def test_redirects_come_out_of_the_days_budget_and_lose_nothing(crawl: Crawl) -> None:
+    source = crawl.declare(DEALER, limits={"daily_requests": 31})
+    moved = crawl.declare(OTHER_DEALER)
+    crawl.web.post("redirect_to", slug=DEALER, url=moved.row.base_url + "/moved-away")
+    crawl.put(source, 40)
+    with draining(crawl) as threads:
+        threads[0].join(20)
+    assert len(crawl.log(DEALER)) + len(crawl.log(OTHER_DEALER)) == 31
+    assert crawl.rows() == {"pending": 40}
+    crawl.later = timedelta(days=1)
+    crawl.web.post("heal", slug=DEALER)
+    with draining(crawl) as threads:
+        threads[0].join(20)
+    assert crawl.rows() == {"failed": 31, "pending": 9}
+
+
+def test_where_a_page_leads_robots_txt_is_obeyed(crawl: Crawl) -> None:
+    source, moved = crawl.declare(DEALER), crawl.declare(OTHER_DEALER)
+    crawl.web.post("robots", slug=OTHER_DEALER, body="User-agent: *\nDisallow: /moved")
+    crawl.web.post("redirect_to", slug=DEALER, url=moved.row.base_url + "/moved-away")
+    crawl.put(source, 3)
+    with draining(crawl) as threads:
+        threads[0].join(20)
+    assert len(crawl.log(DEALER)) == 3
+    assert crawl.log(OTHER_DEALER) == []
+    failed = crawl.conn.execute("SELECT status, failure_category, count(*) FROM import_queue GROUP BY 1, 2").fetchall()
+    assert failed == [("failed", "robots", 3)]
+
+
 @pytest.mark.parametrize("how_stopped", ["switched off", "told to stop"])
 def test_a_stop_takes_effect_at_once_and_loses_nothing(crawl: Crawl, how_stopped: str) -> None:
     source = crawl.declare(DEALER, rate_limit={"requests_per_minute": 600})
