@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from itertools import pairwise
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -18,7 +19,7 @@ from fill_pipeline.db.pace import Breaker, Pace
 from fill_pipeline.db.queue import PageToQueue
 from fill_pipeline.drain.drain import drain_queue
 from fill_pipeline.drain.harvest import harvest_sources
-from fill_pipeline.drain.work import Work
+from fill_pipeline.drain.work import Source, Work
 from fill_pipeline_tests.drain.conftest import DEALER, OTHER_DEALER, Crawl, wait_until
 
 AT_ONCE = 2.0  # seconds
@@ -152,13 +153,17 @@ def test_what_was_taken_from_yesterdays_budget_is_not_given_back_to_todays(crawl
     assert how(crawl, source.id).budget_used == spent_by_others
 
 
-def test_a_source_that_redirects_every_page_is_asked_no_faster(crawl: Crawl) -> None:
-    source = crawl.declare(DEALER, rate_limit={"requests_per_minute": 600})
-    moved = crawl.declare(OTHER_DEALER)
+def redirected(crawl: Crawl, pages: int, **config: Any) -> Source:
+    """A source all of whose pages, so many of them queued, lead to another site."""
+    source, moved = crawl.declare(DEALER, **config), crawl.declare(OTHER_DEALER)
     crawl.web.post("redirect_to", slug=DEALER, url=moved.row.base_url + "/moved-away")
-    crawl.put(source, 15)
-    with draining(crawl) as threads:
-        threads[0].join(20)
+    crawl.put(source, pages)
+    return source
+
+
+def test_a_source_that_redirects_every_page_is_asked_no_faster(crawl: Crawl) -> None:
+    source = redirected(crawl, 15, rate_limit={"requests_per_minute": 600})
+    drain_queue(crawl.work())
     asked = sorted(at for at, _, _ in crawl.log(DEALER) + crawl.log(OTHER_DEALER))
     assert len(asked) == 30
     assert most_in(asked, 1.0) <= 11
@@ -167,28 +172,20 @@ def test_a_source_that_redirects_every_page_is_asked_no_faster(crawl: Crawl) -> 
 
 
 def test_redirects_come_out_of_the_days_budget_and_lose_nothing(crawl: Crawl) -> None:
-    source = crawl.declare(DEALER, limits={"daily_requests": 31})
-    moved = crawl.declare(OTHER_DEALER)
-    crawl.web.post("redirect_to", slug=DEALER, url=moved.row.base_url + "/moved-away")
-    crawl.put(source, 40)
-    with draining(crawl) as threads:
-        threads[0].join(20)
+    redirected(crawl, 40, limits={"daily_requests": 31})
+    drain_queue(crawl.work())
     assert len(crawl.log(DEALER)) + len(crawl.log(OTHER_DEALER)) == 31
     assert crawl.rows() == {"pending": 40}
     crawl.later = timedelta(days=1)
     crawl.web.post("heal", slug=DEALER)
-    with draining(crawl) as threads:
-        threads[0].join(20)
+    drain_queue(crawl.work())
     assert crawl.rows() == {"failed": 31, "pending": 9}
 
 
 def test_where_a_page_leads_robots_txt_is_obeyed(crawl: Crawl) -> None:
-    source, moved = crawl.declare(DEALER), crawl.declare(OTHER_DEALER)
     crawl.web.post("robots", slug=OTHER_DEALER, body="User-agent: *\nDisallow: /moved")
-    crawl.web.post("redirect_to", slug=DEALER, url=moved.row.base_url + "/moved-away")
-    crawl.put(source, 3)
-    with draining(crawl) as threads:
-        threads[0].join(20)
+    redirected(crawl, 3)
+    drain_queue(crawl.work())
     assert len(crawl.log(DEALER)) == 3
     assert crawl.log(OTHER_DEALER) == []
     failed = crawl.conn.execute("SELECT status, failure_category, count(*) FROM import_queue GROUP BY 1, 2").fetchall()
