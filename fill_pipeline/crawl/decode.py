@@ -64,6 +64,8 @@ def gunzip(body: bytes, limit: int) -> bytes:
         room -= len(part)
         if not body.startswith(b"\x1f\x8b"):  # what follows the last member is padding or rubbish
             break
+    else:
+        raise DecodeError(f"more than {_MAX_MEMBERS} gzip members", too_large=True)
     return parts[0] if len(parts) == 1 else b"".join(parts)
 
 

@@ -79,6 +79,9 @@ def test_many_gzip_members_are_bounded_together():
     assert gunzip(gzip.compress(b"a" * 10) * 5, 1000) == b"a" * 50
     with pytest.raises(DecodeError):
         gunzip(gzip.compress(b"a" * 1000) * 100, 50_000)
+    assert gunzip(gzip.compress(b"a") * 1000, 2000) == b"a" * 1000
+    with pytest.raises(DecodeError, match="more than 1000 gzip members"):
+        gunzip(gzip.compress(b"a") * 1001, 2000)
 
 
 def test_rubbish_after_the_last_member_is_ignored():
