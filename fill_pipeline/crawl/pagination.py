@@ -9,7 +9,7 @@ import jmespath
 
 from fill_pipeline.crawl.choices import PaginationType
 from fill_pipeline.crawl.config import Pagination
-from fill_pipeline.crawl.sitemap import load_json
+from fill_pipeline.crawl.json_body import load_json
 from fill_pipeline.crawl.urls import MAX_URL_CHARS, canonical_url, join, with_query
 
 MAX_CURSOR_CHARS = 1000

@@ -12,11 +12,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from itertools import islice
-from typing import Any
-
-import orjson
 
 from fill_pipeline.crawl.decode import DecodeError, gunzip
+from fill_pipeline.crawl.json_body import load_json
 from fill_pipeline.crawl.urls import join
 
 MAX_URLS_PER_FILE = 50_000  # sitemaps.org's own bound
@@ -24,7 +22,6 @@ MAX_FEED_ITEMS = 10_000
 _MAX_TITLE_CHARS = 300
 _MAX_WORDS = 10_000  # characters of one element that are looked at: an address of the greatest length, escaped
 _MAX_TOKENS = 3_000_000  # of one feed: three hundred for each of its items
-_MAX_VALUES = 2_000_000  # of one JSON file
 _ATTRIBUTES = r"[^<>]{0,2000}"
 _SITEMAP_ELEMENT = re.compile(
     rf"<(?:(?!image:|video:|news:|xhtml:)[\w.-]{{1,40}}:)?(loc|lastmod)(?:\s{_ATTRIBUTES})?>([^<]*)"
@@ -129,13 +126,6 @@ def _plain_xml(text: str) -> str:
 
 def _escaped(match: re.Match[str]) -> str:
     return html.escape(match[1][: _MAX_WORDS // 4], quote=False) if match[1] else ""
-
-
-def load_json(data: bytes | str) -> Any:
-    """What a JSON body says; raises ValueError for one with more values than memory should be given for, or no JSON."""
-    if (data.count(b",") if isinstance(data, bytes) else data.count(",")) > _MAX_VALUES:
-        raise ValueError(f"more than {_MAX_VALUES} values")
-    return orjson.loads(data)
 
 
 def _json_feed(text: str, base_url: str) -> SitemapPage:

@@ -17,7 +17,6 @@ from multiprocessing.connection import wait
 from uuid import UUID
 
 import psycopg
-from msgspec import structs
 
 from fill_pipeline.crawl.fetch import RETRYABLE, FailureCategory, Fetcher, FetchRequest, FetchResponse
 from fill_pipeline.crawl.pagination import StopReason
@@ -304,7 +303,7 @@ class Drain:
         self._beat()  # we may just have woken up
         if tag.page.queue_id not in self._held:
             return
-        source, url, known = tag.source, tag.url, tag.known
+        source, url = tag.source, tag.url
         rules = self._manners.rules(source, url)
         if rules is None:
             request = self._manners.robots_request(source, url)
@@ -326,22 +325,7 @@ class Drain:
             self._flying += 1
             self._asked.add(tag.page.queue_id)
             self._manners.in_flight[source.id] += 1
-            if tag.onward is not None:
-                self._fetcher.submit(structs.replace(tag.onward, tag=tag))
-                return
-            self._fetcher.submit(
-                FetchRequest(
-                    url=url,
-                    headers=source.config.request_headers(),
-                    cookies=source.config.request_cookies(),
-                    secret_origin=source.origin,
-                    max_bytes=source.config.limits.max_bytes,
-                    etag=known.etag if known is not None else None,
-                    last_modified=known.last_modified if known is not None else None,
-                    by_steps=True,
-                    tag=tag,
-                )
-            )
+            self._fetcher.submit(tag.request())
 
     def _receive(self, response: FetchResponse) -> None:
         tag = response.request.tag

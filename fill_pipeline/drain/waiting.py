@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from itertools import count
 from uuid import UUID
 
+from msgspec import structs
+
 from fill_pipeline.crawl.response import FetchRequest
 from fill_pipeline.db.archive import KnownPage
 from fill_pipeline.db.queue import ClaimedPage
@@ -29,6 +31,23 @@ class Errand:
     def url(self) -> str:
         """What is to be asked for."""
         return self.page.url if self.onward is None else self.onward.url
+
+    def request(self) -> FetchRequest:
+        """The request to send: where it led elsewhere the one to there, else its page's, conditional if it was had."""
+        if self.onward is not None:
+            return structs.replace(self.onward, tag=self)
+        config, known = self.source.config, self.known
+        return FetchRequest(
+            url=self.page.url,
+            headers=config.request_headers(),
+            cookies=config.request_cookies(),
+            secret_origin=self.source.origin,
+            max_bytes=config.limits.max_bytes,
+            etag=known.etag if known is not None else None,
+            last_modified=known.last_modified if known is not None else None,
+            by_steps=True,
+            tag=self,
+        )
 
 
 class Waiting:
