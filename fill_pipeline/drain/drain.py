@@ -32,6 +32,7 @@ from fill_pipeline.drain.archives import OpenArchives
 from fill_pipeline.drain.arenas import bound_arenas, collect_as_usual, collect_rarely
 from fill_pipeline.drain.batch import Batch
 from fill_pipeline.drain.known import known_details
+from fill_pipeline.drain.leases import Leases
 from fill_pipeline.drain.manners import Manners, RobotsTag
 from fill_pipeline.drain.owner import cores
 from fill_pipeline.drain.page import RawPage, reading_of
@@ -43,7 +44,6 @@ log = logging.getLogger(__name__)
 PAGES_PER_BATCH = 300
 LEAST_PAGES = 20  # in a batch when the last pages are shared out
 BATCH_AGE_SECONDS = 1.0
-CLAIM_HORIZON = timedelta(seconds=20)  # how far ahead slots are reserved
 PATIENCE = timedelta(seconds=30)  # how long a drain stays for a page that is soon ready
 FETCH_SECONDS = 0.02  # how long the loop waits for a page before it looks at the workers
 IDLE_SECONDS = 0.05  # how long it waits for a worker while no page is on its way
@@ -62,16 +62,13 @@ class Drain:
         self._work = work
         self._feeding = feeding
         self._random = random.Random(seed)
-        self._lease = timedelta(seconds=work.settings.lease_seconds)
-        self._beaten = work.now_fn()
-        self._day = self._beaten.date()
+        self._leases = Leases(work)
+        self._held = self._leases.held
         self._sources: dict[UUID, Source] = {}
         self._archives = OpenArchives(work)
         self._waiting = Waiting()
         self._flying = 0
         self._awaiting_robots: dict[str, list[Errand]] = {}
-        self._held: dict[int, ClaimedPage] = {}
-        self._asked: set[int] = set()  # which of those, and perhaps of some held before, no budget gets back
         self._workers = Workers(
             lambda: Worker(work.url, work.settings, work.now_fn()), work.settings.workers or cores()
         )
@@ -172,25 +169,13 @@ class Drain:
 
     def _claim(self, monotonic: float) -> bool:
         now = self._work.now_fn()
-        self._begin_day(now)
-        batch = self._work.settings.batch_size
-        pages = queue.claim(
-            self._conn,
-            owner=self._work.owner,
-            cycle_id=self._work.cycle_id,
-            now=now,
-            batch=batch,
-            lease=self._lease,
-            horizon=CLAIM_HORIZON,
-            per_source=batch,
-        )
-        self._claim_at = monotonic if len(pages) == batch else monotonic + CLAIM_SECONDS
+        pages = self._leases.claim(self._conn, now=now)
+        full = len(pages) == self._work.settings.batch_size
+        self._claim_at = monotonic if full else monotonic + CLAIM_SECONDS
         self._manners.look_up({page.source_id for page in pages})
         known = known_details(self._conn, pages, now)
         at = time.monotonic()
-        self._asked.intersection_update(self._held)
         for page in pages:
-            self._held[page.queue_id] = page
             source = self._sources.get(page.source_id)
             if source is None:
                 self._give_back([page.queue_id])
@@ -208,30 +193,10 @@ class Drain:
         return True
 
     def _beat(self) -> None:
-        """Keep what is held for another lease, if that is due; what others took over meanwhile is left to them.
-
-        Due by the time of day: the sleep of a machine shows in no other clock.
-        """
-        now = self._work.now_fn()
-        self._begin_day(now)
-        if abs(now - self._beaten) < self._lease / 3:
-            return
-        self._beaten = now
-        ours = queue.extend_leases(self._conn, self._held, owner=self._work.owner, now=now, lease=self._lease)
-        self._forget(self._held.keys() - ours)
-
-    def _begin_day(self, now: datetime) -> None:
-        """What was claimed on another day came from that day's budget; today's gets none of it back."""
-        if now.date() != self._day:
-            self._day = now.date()
-            self._asked.update(self._held)
-
-    def _forget(self, lost: set[int]) -> None:
-        """Drop pages that are no longer ours: taken over by others, or finished by a worker we have not yet heard."""
+        """Keep what is held; what is no longer ours, taken over or finished by a worker not yet heard, is let go."""
+        lost = self._leases.beat(self._conn)
         if not lost:
             return
-        for queue_id in lost:
-            del self._held[queue_id]
         self._ready = [page for page in self._ready if page.queue_id not in lost]
         self._singles = [page for page in self._singles if page.queue_id not in lost]
         self._unchanged = [page for page in self._unchanged if page.queue_id not in lost]
@@ -270,11 +235,7 @@ class Drain:
         return off
 
     def _give_back(self, ids: list[int], *, until: datetime | None = None) -> None:
-        """Give pages back untried, to be asked for at once or from a moment on (UTC)."""
-        asked = self._asked.intersection(ids)
-        queue.release(self._conn, ids, owner=self._work.owner, asked=asked, not_before=until)
-        for queue_id in ids:
-            self._held.pop(queue_id, None)
+        self._leases.give_back(self._conn, ids, until=until)
 
     # ── Fetching ──
 
@@ -323,7 +284,7 @@ class Drain:
             self._fail(tag, FailureCategory.ROBOTS, "robots.txt forbids this page")
         else:
             self._flying += 1
-            self._asked.add(tag.page.queue_id)
+            self._leases.asked(tag.page.queue_id)
             self._manners.in_flight[source.id] += 1
             self._fetcher.submit(tag.request())
 
@@ -399,7 +360,7 @@ class Drain:
             owner=self._work.owner,
             now=now,
         )
-        self._held.pop(page.queue_id, None)
+        self._leases.drop([page.queue_id])
         if page.queue_id in ends:
             self._stats[source_id].fail(str(category))
 
@@ -433,8 +394,7 @@ class Drain:
         for source_id, stats in done.items():
             work.totals.add(source_id, stats)
             pace.note_success(self._conn, source_id, now)
-        for page in pages:
-            self._held.pop(page.queue_id, None)
+        self._leases.drop([page.queue_id for page in pages])
 
     def _send(self, worker: Worker, pages: list[RawPage]) -> None:
         sources = {page.source_id for page in pages}
@@ -469,8 +429,7 @@ class Drain:
             if heard.too_late:
                 raise CycleClosedError(f"cycle {self._work.cycle_id} was closed while pages of its were on their way")
             self._refuse(heard.unwritten)
-            for queue_id in heard.queue_ids:
-                self._held.pop(queue_id, None)
+            self._leases.drop(heard.queue_ids)
             for source_id, stats in heard.stats.items():
                 self._work.totals.add(source_id, stats)
                 if stats.pages_fetched:
@@ -491,8 +450,7 @@ class Drain:
         for queue_id in queue.fail(self._conn, failures, owner=self._work.owner, now=now):
             if queue_id in ours:
                 self._stats[ours[queue_id]].fail(category)
-        for queue_id in ours:
-            self._held.pop(queue_id, None)
+        self._leases.drop(ours)
 
     def _flush_stats(self) -> None:
         stats, self._stats = self._stats, defaultdict(SourceStats)
