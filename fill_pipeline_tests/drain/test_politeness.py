@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import timedelta
 from itertools import pairwise
 from typing import Any
@@ -190,6 +191,15 @@ def test_where_a_page_leads_robots_txt_is_obeyed(crawl: Crawl) -> None:
     assert crawl.log(OTHER_DEALER) == []
     failed = crawl.conn.execute("SELECT status, failure_category, count(*) FROM import_queue GROUP BY 1, 2").fetchall()
     assert failed == [("failed", "robots", 3)]
+
+
+def test_a_page_that_leads_where_robots_txt_cannot_be_had_is_tried_again_later_and_counts(crawl: Crawl) -> None:
+    crawl.web.post("robots", slug=OTHER_DEALER, status=503)
+    redirected(crawl, 3)
+    drain_queue(replace(crawl.work(), deadline=crawl.now() + timedelta(seconds=3)))
+    assert crawl.log(OTHER_DEALER) == []
+    tried = crawl.conn.execute("SELECT DISTINCT status, failure_category, attempts FROM import_queue").fetchall()
+    assert tried == [("pending", "connect", 1)]
 
 
 @pytest.mark.parametrize("how_stopped", ["switched off", "told to stop"])
